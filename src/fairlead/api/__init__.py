@@ -1,0 +1,1 @@
+"""Kubernetes vocabulary: kinds, selectors, quantities, patches, validation. Pure: no I/O, no clock, no randomness."""

@@ -1,0 +1,1 @@
+"""request -> authn -> authz -> admission -> store -> watch: the API that kubectl speaks to."""

@@ -1,0 +1,49 @@
+"""Time as an argument: code that waits or stamps takes a Clock, tests pass one that they move themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the rooms may know of time. Seconds are floats."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; only differences mean something."""
+
+    def now(self) -> float:
+        """Seconds since 1970-01-01 UTC."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Returns after that many seconds of this clock."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def rfc3339(seconds: float) -> str:
+    """`metav1.Time`: whole seconds, as Kubernetes writes creationTimestamp."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def rfc3339_micro(seconds: float) -> str:
+    """`metav1.MicroTime`: six decimals, as Lease and Event write it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_rfc3339(text: str) -> float:
+    """Seconds since 1970 of an RFC 3339 time. Raises ValueError for anything else."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

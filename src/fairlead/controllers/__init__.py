@@ -1,0 +1,1 @@
+"""Controllers: informer -> queue of keys -> reconcile(snapshot) -> writes."""

@@ -1,0 +1,1 @@
+"""The window: a page that shows the cluster."""

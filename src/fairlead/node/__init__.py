@@ -1,0 +1,1 @@
+"""The node agent: runs the pods that the API says, tells the API how they are."""

@@ -1,0 +1,1 @@
+"""One append-only log of revisions, durable before it is acknowledged."""
