@@ -44,7 +44,12 @@ class _TextFormatter(logging.Formatter):
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        entry = {"ts": record.created, "level": record.levelname.lower(), "event": record.getMessage(), "log": record.name}
+        entry = {
+            "ts": record.created,
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "log": record.name,
+        }
         entry.update(getattr(record, "fields", {}))
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)

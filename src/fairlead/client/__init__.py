@@ -1,1 +1,1 @@
-"""How every room speaks to a Kubernetes API: ours in-process, ours or any other over HTTPS. Callers cannot tell which."""
+"""How every room speaks to a Kubernetes API: ours in-process, any over HTTPS. Callers cannot tell which."""

@@ -33,7 +33,7 @@ class WatchEvent:
 
 
 class Client(Protocol):
-    """Verbs on one API server as one identity. `namespace` is required for namespaced kinds except in list and watch."""
+    """Verbs on one API server as one identity. Namespaced kinds need `namespace`, except in list and watch."""
 
     async def get(self, kind: Kind, name: str, *, namespace: str = "") -> Object: ...
 

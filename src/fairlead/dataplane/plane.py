@@ -1,4 +1,4 @@
-"""What carries traffic, behind one interface: the engine and the kernel's nftables are planes, tests have a faithful fake."""
+"""What carries traffic, behind one interface: the engine and the kernel's nftables; tests have a faithful fake."""
 
 from __future__ import annotations
 

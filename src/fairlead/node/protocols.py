@@ -50,7 +50,7 @@ class DrainGate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DrainOutcome:
-    """How a drain ended. `left` counts connections still open at the deadline; `silent` names planes that never acked."""
+    """How a drain ended. `left`: connections open at the deadline; `silent`: planes that never acked."""
 
     left: int = 0
     silent: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """The routing table: five words (Listener, Route, Backend, Endpoint, Name) that every plane understands.
 
 These structs are the JSON objects of docs/protocol.md, field for field; defaults are left out on the wire. A table is
-immutable; `Structure` is the slow part, `BackendEndpoints` the fast one (DESIGN: "the routing table moves at two speeds").
+immutable; `Structure` is the slow part, `BackendEndpoints` the fast one.
 """
 
 from __future__ import annotations
@@ -11,11 +11,7 @@ from typing import Literal
 import msgspec
 
 
-class _Struct(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    pass
-
-
-class HttpSettings(_Struct):
+class HttpSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Limits and habits of an http or https Listener."""
 
     request_header_timeout_seconds: float = 10.0
@@ -27,7 +23,7 @@ class HttpSettings(_Struct):
     h2c: bool = False
 
 
-class Listener(_Struct):
+class Listener(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     id: str
     protocol: Literal["http", "https", "tcp", "tls", "udp", "dns"]
     sockets: tuple[str, ...] = ()
@@ -39,31 +35,31 @@ class Listener(_Struct):
     http: HttpSettings | None = None
 
 
-class PathMatch(_Struct):
+class PathMatch(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     type: Literal["exact", "prefix", "regex"] = "prefix"
     value: str = "/"
     ignore_case: bool = False
 
 
-class ValueMatch(_Struct):
+class ValueMatch(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     name: str
     type: Literal["exact", "regex", "present"] = "exact"
     value: str = ""
 
 
-class Match(_Struct):
+class Match(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     path: PathMatch | None = None
     method: str = ""
     headers: tuple[ValueMatch, ...] = ()
     query: tuple[ValueMatch, ...] = ()
 
 
-class WeightedBackend(_Struct):
+class WeightedBackend(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     backend: str
     weight: int = 1
 
 
-class Redirect(_Struct):
+class Redirect(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     scheme: str = ""
     host: str = ""
     port: int = 0
@@ -72,13 +68,13 @@ class Redirect(_Struct):
     status: int = 302
 
 
-class Respond(_Struct):
+class Respond(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     status: int
     body: str = ""
     content_type: str = "text/plain; charset=utf-8"
 
 
-class Rewrite(_Struct):
+class Rewrite(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     host: str = ""
     path: str = ""
     path_prefix: str = ""
@@ -86,18 +82,18 @@ class Rewrite(_Struct):
     substitution: str = ""
 
 
-class HeaderChanges(_Struct):
+class HeaderChanges(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     set: tuple[tuple[str, str], ...] = ()
     add: tuple[tuple[str, str], ...] = ()
     remove: tuple[str, ...] = ()
 
 
-class Mirror(_Struct):
+class Mirror(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     backend: str
     percent: float = 100.0
 
 
-class Cors(_Struct):
+class Cors(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     allow_origins: tuple[str, ...] = ()
     allow_methods: tuple[str, ...] = ()
     allow_headers: tuple[str, ...] = ()
@@ -106,34 +102,34 @@ class Cors(_Struct):
     max_age_seconds: int = 5
 
 
-class Retry(_Struct):
+class Retry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     attempts: int = 2
     on: tuple[str, ...] = ("connect", "reset")
     buffer_bytes: int = 65536
     budget_percent: float = 20.0
 
 
-class Timeouts(_Struct):
+class Timeouts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     connect_seconds: float = 5.0
     request_seconds: float = 0.0  # 0: none
     idle_seconds: float = 0.0
     backend_request_seconds: float = 0.0
 
 
-class RateLimit(_Struct):
+class RateLimit(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     requests_per_second: float
     burst: int = 1
     key: str = "client"  # client | header:X
 
 
-class Info(_Struct):
+class Info(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Where a thing of the table comes from; for `explain`, statistics and error messages."""
 
     object: str = ""  # Kind/namespace/name
     rule: str = ""  # field path within the object
 
 
-class Route(_Struct):
+class Route(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     id: str
     listeners: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
@@ -153,13 +149,13 @@ class Route(_Struct):
     info: Info = Info()
 
 
-class Affinity(_Struct):
+class Affinity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     kind: Literal["client", "cookie"] = "client"
     timeout_seconds: float = 10800.0
     cookie: str = ""
 
 
-class ActiveHealth(_Struct):
+class ActiveHealth(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     kind: Literal["http", "tcp", "grpc"] = "http"
     path: str = "/"
     host: str = ""
@@ -171,7 +167,7 @@ class ActiveHealth(_Struct):
     expected: tuple[int, int] = (200, 399)
 
 
-class Outlier(_Struct):
+class Outlier(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     consecutive_errors: int = 5
     connect_failures: int = 3
     success_rate_percent: float = 0.0
@@ -180,20 +176,20 @@ class Outlier(_Struct):
     max_ejected_percent: float = 50.0
 
 
-class Limits(_Struct):
+class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     endpoint_connections: int = 0
     endpoint_requests: int = 0
     max_waiting: int = 0
 
 
-class BackendTls(_Struct):
+class BackendTls(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     ca_pem: str = ""
     server_name: str = ""
     certificate: str = ""  # id of a Certificate for mutual TLS
     insecure: bool = False
 
 
-class Virtual(_Struct):
+class Virtual(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """An address that a Service has: clusterIP, externalIP, or a node address with its port."""
 
     address: str
@@ -201,7 +197,7 @@ class Virtual(_Struct):
     node_port: bool = False  # address "" means every address of the node
 
 
-class Backend(_Struct):
+class Backend(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     id: str
     protocol: Literal["http", "h2", "h2c", "https", "tcp", "tls", "udp"] = "http"
     algorithm: str = ""  # "": the default of its protocol
@@ -221,13 +217,13 @@ class Backend(_Struct):
     info: Info = Info()
 
 
-class Certificate(_Struct):
+class Certificate(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     id: str
     chain_pem: str
     key_pem: str
 
 
-class Name(_Struct):
+class Name(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     id: str
     name: str
     values: tuple[str, ...] = ()
@@ -235,7 +231,7 @@ class Name(_Struct):
     ttl_seconds: int = 5
 
 
-class Endpoint(_Struct):
+class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     address: str
     port: int
     weight: int = 1
@@ -244,14 +240,14 @@ class Endpoint(_Struct):
     name: str = ""  # the pod, as namespace/name
 
 
-class BackendEndpoints(_Struct):
+class BackendEndpoints(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The whole set of one Backend's endpoints; replaces the earlier one."""
 
     backend: str
     endpoints: tuple[Endpoint, ...] = ()
 
 
-class Structure(_Struct):
+class Structure(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The slow part of the table."""
 
     listeners: dict[str, Listener] = msgspec.field(default_factory=dict)
