@@ -132,7 +132,7 @@ class Info(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Route(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     id: str
     listeners: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()  # host | *.host (one label) | **.host (one or more)
     match: Match = Match()
     order: int = 0
     backends: tuple[WeightedBackend, ...] = ()
@@ -190,11 +190,20 @@ class BackendTls(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Virtual(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """An address that a Service has: clusterIP, externalIP, or a node address with its port."""
+    """An address that a Service has: clusterIP, externalIP, or a node address with its port.
+
+    `external`: an address for clients outside (externalIP, load balancer, node port); where it keeps no source address,
+    connections to it are masqueraded. `cluster` is set where this Backend holds only a node's own endpoints (traffic
+    policy Local): it names the Backend with all of them, which clients on this node use at an external address, and which
+    tells DROP (it has endpoints, we have none) from REJECT. `sources` are the only client networks let in, if any.
+    """
 
     address: str
     port: int
     node_port: bool = False  # address "" means every address of the node
+    external: bool = False
+    cluster: str = ""
+    sources: tuple[str, ...] = ()
 
 
 class Backend(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
