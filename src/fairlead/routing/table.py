@@ -194,8 +194,8 @@ class Virtual(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `external`: an address for clients outside (externalIP, load balancer, node port); where it keeps no source address,
     connections to it are masqueraded. `cluster` is set where this Backend holds only a node's own endpoints (traffic
-    policy Local): it names the Backend with all of them, which clients on this node use at an external address, and which
-    tells DROP (it has endpoints, we have none) from REJECT. `sources` are the only client networks let in, if any.
+    policy Local): it names the Backend with all of them, which clients on this node use at an external address, and
+    which tells DROP (it has endpoints, we have none) from REJECT. `sources`: the client networks let in.
     """
 
     address: str

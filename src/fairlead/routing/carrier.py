@@ -1,0 +1,29 @@
+"""Which plane carries a Backend's own addresses: the kernel where its policy is one that the kernel can do."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fairlead.routing import table
+
+KERNEL_ALGORITHMS = frozenset({"", "round-robin", "random", "ip-hash"})
+Carrier = Literal["kernel", "engine-l4", "engine-l7"]
+
+
+def carrier(backend: table.Backend) -> Carrier:
+    """Who carries connections to the Backend's virtual addresses where both planes are there."""
+    if backend.protocol not in ("tcp", "udp"):
+        return "engine-l7"
+    return "engine-l4" if reason_against_kernel(backend) else "kernel"
+
+
+def reason_against_kernel(backend: table.Backend) -> str:
+    """What of the Backend's policy a kernel rule cannot do; "" when it can do all."""
+    if backend.algorithm not in KERNEL_ALGORITHMS:
+        return f"algorithm {backend.algorithm}"
+    if backend.affinity is not None and backend.affinity.kind != "client":
+        return f"affinity by {backend.affinity.kind}"
+    for name in ("health", "outlier", "limits", "tls"):
+        if getattr(backend, name) is not None:
+            return name
+    return "slow start" if backend.slow_start_seconds else ""

@@ -1,0 +1,57 @@
+"""TLS Secrets to Certificates: only those that an Ingress of ours names are read, and only in its own namespace."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from fairlead.routing import draft, table
+
+Object = dict[str, Any]
+
+
+class Secrets:
+    """Collects the certificates of the edge; `used` are their ids, in the order of first use."""
+
+    def __init__(self, work: draft.Draft) -> None:
+        self._work = work
+        self._secrets = {draft.key(secret): secret for secret in work.snapshot.secrets}
+        self._used: dict[str, None] = {}
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        return tuple(self._used)
+
+    def add(self, ingress: Object) -> None:
+        """Adds what `spec.tls` names."""
+        obj, namespace = f"Ingress/{draft.key(ingress)}", ingress["metadata"].get("namespace", "")
+        for index, entry in enumerate((ingress.get("spec") or {}).get("tls") or ()):
+            if name := entry.get("secretName"):
+                self._add(obj, f"spec.tls[{index}].secretName", f"{namespace}/{name}")
+
+    def _add(self, obj: str, path: str, key: str) -> None:
+        if key in self._used:
+            return
+        secret = self._secrets.get(key)
+        if secret is None:
+            self._work.problem(obj, path, "SecretNotFound", f"there is no Secret {key}; its hosts have no certificate")
+            return
+        pem = [_decoded(secret, name) for name in ("tls.crt", "tls.key")]
+        if "BEGIN CERTIFICATE" not in pem[0] or "PRIVATE KEY" not in pem[1]:
+            self._work.problem(
+                obj, path, "InvalidCertificate", f"Secret {key} holds no PEM certificate and key in tls.crt and tls.key"
+            )
+            return
+        self._used[key] = None
+        self._work.certificates[key] = table.Certificate(id=key, chain_pem=pem[0], key_pem=pem[1])
+
+
+def _decoded(secret: Object, name: str) -> str:
+    plain = (secret.get("stringData") or {}).get(name)
+    if plain is not None:
+        return str(plain)
+    try:
+        return base64.b64decode((secret.get("data") or {}).get(name) or "", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""

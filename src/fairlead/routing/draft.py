@@ -1,0 +1,70 @@
+"""The table while it is being translated: each processor adds its part, `translate` freezes the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairlead.api.problem import Problem
+from fairlead.routing import endpoints, settings, table
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All objects that a translation reads, as an informer holds them. Unknown fields are welcome."""
+
+    services: Sequence[Object] = ()
+    endpoint_slices: Sequence[Object] = ()
+    ingresses: Sequence[Object] = ()
+    ingress_classes: Sequence[Object] = ()
+    secrets: Sequence[Object] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The `status` fields that a translation wants an object to have."""
+
+    kind: str
+    namespace: str
+    name: str
+    status: Mapping[str, Any]
+
+
+@dataclass
+class Draft:
+    """What the processors have made so far. Only they write to it."""
+
+    snapshot: Snapshot
+    settings: settings.Settings
+    listeners: dict[str, table.Listener] = field(default_factory=dict)
+    routes: dict[str, table.Route] = field(default_factory=dict)
+    backends: dict[str, table.Backend] = field(default_factory=dict)
+    certificates: dict[str, table.Certificate] = field(default_factory=dict)
+    names: dict[str, table.Name] = field(default_factory=dict)
+    sources: dict[str, endpoints.Source] = field(default_factory=dict)
+    statuses: list[Status] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    services: dict[str, Object] = field(default_factory=dict)
+    sockets: dict[str, str] = field(default_factory=dict)  # socket id -> the object that has it
+
+    def claim(self, socket: str, owner: str) -> str:
+        """Gives the socket to the owner unless somebody has it; returns who has it."""
+        return self.sockets.setdefault(socket, owner)
+
+    def problem(self, obj: str, path: str, reason: str, message: str) -> None:
+        """Records a user's mistake; the translation goes on."""
+        self.problems.append(Problem(obj, path, reason, message))
+
+
+def key(obj: Object) -> str:
+    """`namespace/name`."""
+    meta = obj["metadata"]
+    return f"{meta.get('namespace', '')}/{meta['name']}"
+
+
+def age(obj: Object) -> tuple[str, str]:
+    """Sorts objects oldest first, then by name, as Kubernetes settles conflicts."""
+    return (str(obj["metadata"].get("creationTimestamp") or "~"), key(obj))

@@ -1,0 +1,127 @@
+"""Why a request or a connection goes where it goes: which rule matched, who was a candidate, who was left out and why.
+
+Pure: reads a Translation and the slices, asks no plane. What only planes know (ejections, drains) is passed in `out`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fairlead.routing import carrier, endpoints, interpret, services, table, translate
+
+
+@dataclass(frozen=True, slots=True)
+class BackendExplained:
+    """One Backend: what it is, who may get the next connection, who not and why."""
+
+    backend: str
+    object: str
+    weight: int
+    carrier: str
+    carrier_reason: str
+    algorithm: str
+    candidates: tuple[table.Endpoint, ...]
+    left_out: tuple[endpoints.LeftOut, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer. `rejected` are other rules that matched, too, but have less right."""
+
+    verdict: str
+    rule: str = ""
+    rejected: tuple[str, ...] = ()
+    backends: tuple[BackendExplained, ...] = ()
+
+
+def request(
+    translation: translate.Translation,
+    slices: Iterable[dict[str, Any]],
+    *,
+    listener: str,
+    asked: interpret.HttpRequest,
+    out: Mapping[str, str] | None = None,
+) -> Explanation:
+    """What happens to that HTTP request at that Listener."""
+    ranked = interpret.candidates(translation.structure, listener, asked)
+    if not ranked:
+        hosts = sorted({host for route in translation.structure.routes.values() for host in route.hosts})
+        return Explanation(f"404: no rule matches {asked.host}{asked.path}; hosts known: {', '.join(hosts) or 'none'}")
+    best, groups = ranked[0], translate.group_slices(slices)
+    explained = tuple(
+        backend(translation, groups, one.backend, weight=one.weight, out=out or {}) for one in best.backends
+    )
+    others = tuple(f"{_title(route)}: {_against(best, route)}" for route in ranked[1:])
+    if best.respond is not None:
+        return Explanation(f"answers {best.respond.status}", _title(best), others)
+    usable = any(one.candidates for one in explained)
+    return Explanation("forwarded" if usable else "503: no endpoint", _title(best), others, explained)
+
+
+def service(
+    translation: translate.Translation,
+    slices: Iterable[dict[str, Any]],
+    *,
+    name: str,
+    out: Mapping[str, str] | None = None,
+) -> Explanation:
+    """All Backends of one Service (namespace/name)."""
+    sources = translation.sources.get(name, ())
+    if not sources:
+        return Explanation(f"Service {name} has no address or port that is carried")
+    groups = translate.group_slices(slices)
+    explained = tuple(backend(translation, groups, one.backend, out=out or {}) for one in sources)
+    return Explanation("carried", f"Service/{name}", (), explained)
+
+
+def backend(
+    translation: translate.Translation,
+    groups: Mapping[str, Iterable[dict[str, Any]]],
+    name: str,
+    *,
+    weight: int = 1,
+    out: Mapping[str, str],
+) -> BackendExplained:
+    """One Backend. `out` says for addresses why a plane does not use them now."""
+    known = translation.structure.backends[name]
+    source = next(one for every in translation.sources.values() for one in every if one.backend == name)
+    here = endpoints.Here(translation.settings.node, translation.settings.zone)
+    choice = endpoints.choose(source, groups.get(source.service, ()), here=here)
+    usable = endpoints.serving(choice.endpoints)
+    idle = [_left(e, "terminating; used only when no endpoint is ready") for e in choice.endpoints if e not in usable]
+    ousted = [_left(e, out[e.address]) for e in usable if e.address in out]
+    return BackendExplained(
+        backend=name,
+        object=known.info.object,
+        weight=weight,
+        carrier=services.carried_by(known, translation.settings),
+        carrier_reason=carrier.reason_against_kernel(known) if translation.settings.kernel else "loopback network",
+        algorithm=known.algorithm or default_algorithm(known),
+        candidates=tuple(e for e in usable if e.address not in out),
+        left_out=(*choice.left_out, *idle, *ousted),
+    )
+
+
+def default_algorithm(known: table.Backend) -> str:
+    """What "" means: round robin at L4; least-request, round robin among equals, at L7."""
+    return "round-robin" if known.protocol in ("tcp", "udp", "tls") else "least-request"
+
+
+def _left(endpoint: table.Endpoint, reason: str) -> endpoints.LeftOut:
+    return endpoints.LeftOut(endpoint.address, endpoint.port, endpoint.name, reason)
+
+
+def _title(route: table.Route) -> str:
+    return f"{route.info.object} {route.info.rule}".strip()
+
+
+def _against(best: table.Route, other: table.Route) -> str:
+    if best.hosts != other.hosts:
+        return "its host is less specific"
+    kinds = [route.match.path.type if route.match.path else "" for route in (best, other)]
+    if kinds[0] != kinds[1]:
+        return f"{kinds[0] or 'a path'} comes before {kinds[1] or 'no path'}"
+    values = [len(route.match.path.value) if route.match.path else 0 for route in (best, other)]
+    return "its path is shorter" if values[0] > values[1] else "it is less specific or younger"

@@ -1,0 +1,123 @@
+"""`fairlead.dev/*` annotations of a Service: shorthands for one field each of the Backend's policy (DESIGN §7).
+
+An annotation that we do not know, or a value that is not one of its words, is a Problem and nothing else changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fairlead.api.problem import Problem
+from fairlead.routing import table
+
+PREFIX = "fairlead.dev/"
+ALGORITHMS = (
+    "round-robin", "weighted-round-robin", "random", "least-request", "power-of-two", "ewma", "prequal", "ip-hash",
+    "hash", "maglev", "ring-hash",
+)  # fmt: skip
+_HASHED = ("hash", "maglev", "ring-hash")
+
+
+def parse(annotations: Mapping[str, str], *, obj: str) -> tuple[dict[str, Any], list[Problem]]:
+    """The Backend's fields that the annotations set, and what is wrong with them."""
+    fields: dict[str, Any] = {}
+    problems = []
+    for name, value in sorted(annotations.items()):
+        if not name.startswith(PREFIX):
+            continue
+        try:
+            _FIELDS.get(name.removeprefix(PREFIX), _unknown)(fields, str(value))
+        except ValueError as error:
+            problems.append(Problem(obj, f"metadata.annotations[{name}]", "InvalidAnnotation", str(error)))
+    if fields.get("hash_on") and fields.get("algorithm") not in _HASHED:
+        problems.append(
+            Problem(obj, f"metadata.annotations[{PREFIX}hash-on]", "InvalidAnnotation",
+                    f"has no effect without {PREFIX}algorithm: one of {', '.join(_HASHED)}")
+        )  # fmt: skip
+        fields.pop("hash_on")
+    return fields, problems
+
+
+def unknown(
+    annotations: Mapping[str, str], *, obj: str, prefix: str, known: frozenset[str], hint: str
+) -> list[Problem]:
+    """A Problem for each annotation under the prefix that an object of its kind may not carry."""
+    return [
+        Problem(obj, f"metadata.annotations[{name}]", "UnknownAnnotation", f"is not honoured: {hint}")
+        for name in sorted(annotations)
+        if name.startswith(prefix) and name.removeprefix(prefix) not in known
+    ]
+
+
+def _unknown(fields: dict[str, Any], value: str) -> None:
+    raise ValueError(f"no such annotation; a Service may carry {', '.join(PREFIX + name for name in sorted(_FIELDS))}")
+
+
+def _algorithm(fields: dict[str, Any], value: str) -> None:
+    if value not in ALGORITHMS:
+        raise ValueError(f"{value!r} is no algorithm; use one of {', '.join(ALGORITHMS)}")
+    fields["algorithm"] = value
+
+
+def _hash_on(fields: dict[str, Any], value: str) -> None:
+    kind, _, name = value.partition(":")
+    if value == "path" or (kind in ("header", "cookie", "query") and name):
+        fields["hash_on"] = value
+        return
+    raise ValueError(f"{value!r} is not header:NAME, cookie:NAME, query:NAME or path")
+
+
+def _affinity(fields: dict[str, Any], value: str) -> None:
+    kind, _, name = value.partition(":")
+    if kind == "cookie" and name:
+        fields["affinity"] = table.Affinity(kind="cookie", cookie=name)
+    elif value == "client":
+        fields["affinity"] = table.Affinity(kind="client")
+    else:
+        raise ValueError(f"{value!r} is not client or cookie:NAME")
+
+
+def _number(value: str, *, low: float, high: float) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number") from None
+    if not low <= number <= high:
+        raise ValueError(f"{value} is not between {low:g} and {high:g}")
+    return number
+
+
+def _float(field: str, *, low: float = 0.0, high: float = 86400.0) -> Callable[[dict[str, Any], str], None]:
+    def parse_field(fields: dict[str, Any], value: str) -> None:
+        fields[field] = _number(value, low=low, high=high)
+
+    return parse_field
+
+
+def _within(field: str, struct: Any, part: str, *, whole: bool, high: float) -> Callable[[dict[str, Any], str], None]:
+    def parse_field(fields: dict[str, Any], value: str) -> None:
+        number = _number(value, low=0, high=high)
+        if whole and number != int(number):
+            raise ValueError(f"{value} is not a whole number")
+        current = fields.get(field) or struct()
+        changed = {name: getattr(current, name) for name in struct.__struct_fields__}
+        changed[part] = int(number) if whole else number
+        fields[field] = struct(**changed)
+
+    return parse_field
+
+
+_FIELDS: dict[str, Callable[[dict[str, Any], str], None]] = {
+    "algorithm": _algorithm,
+    "hash-on": _hash_on,
+    "affinity": _affinity,
+    "slow-start-seconds": _float("slow_start_seconds"),
+    "panic-threshold": _float("panic_threshold", high=100.0),
+    "connect-timeout-seconds": _within("timeouts", table.Timeouts, "connect_seconds", whole=False, high=3600),
+    "request-timeout-seconds": _within("timeouts", table.Timeouts, "request_seconds", whole=False, high=86400),
+    "idle-timeout-seconds": _within("timeouts", table.Timeouts, "idle_seconds", whole=False, high=86400),
+    "retry-attempts": _within("retry", table.Retry, "attempts", whole=True, high=10),
+    "max-connections-per-endpoint": _within("limits", table.Limits, "endpoint_connections", whole=True, high=1e6),
+    "max-requests-per-endpoint": _within("limits", table.Limits, "endpoint_requests", whole=True, high=1e6),
+}

@@ -1,0 +1,105 @@
+"""The addresses and sockets through which a Service is reached, and what of it this network mode must refuse.
+
+Loopback mode: every Service port is a Listener on the Service's own 127.x.y.z. Kernel mode: the addresses are rules of
+the kernel; only what it cannot do is redirected to one transparent Listener per protocol. In both, node ports and load
+balancers' ports are also listened on at the node's own loopback address, which the kernel does not redirect.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairlead.routing import carrier, draft, settings, table
+
+Object = dict[str, Any]
+_LOOPBACK = {"IPv4": "127.0.0.1", "IPv6": "::1"}
+TRANSPARENT_TCP = "transparent-tcp"
+TRANSPARENT_HTTP = "transparent-http"
+
+
+def external_virtuals(work: draft.Draft, service: Object, port: Object, family: str) -> tuple[table.Virtual, ...]:
+    """The port's addresses for clients outside, in kernel mode."""
+    spec = service.get("spec") or {}
+    if not work.settings.kernel:
+        return ()
+    found = [
+        table.Virtual(address=address, port=port["port"], external=True)
+        for address in spec.get("externalIPs") or ()
+        if (":" in address) == (family == "IPv6")
+    ]
+    ranges = tuple(spec.get("loadBalancerSourceRanges") or ()) if spec.get("type") == "LoadBalancer" else ()
+    for entry in ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
+        address = entry.get("ip") or ""
+        own = address.startswith("127.") or address == "::1" or entry.get("ipMode") == "Proxy"
+        if address and not own and (":" in address) == (family == "IPv6"):
+            found.append(table.Virtual(address=address, port=port["port"], external=True, sources=ranges))
+    if port.get("nodePort") and spec.get("type") in ("NodePort", "LoadBalancer"):
+        found.append(table.Virtual(address="", port=port["nodePort"], node_port=True, external=True))
+    return tuple(found)
+
+
+def refuse(work: draft.Draft, service: Object) -> None:
+    """Says what of the Service this network mode cannot do."""
+    spec, obj = service.get("spec") or {}, f"Service/{draft.key(service)}"
+    if not work.settings.kernel and spec.get("externalIPs"):
+        work.problem(obj, "spec.externalIPs", "NeedsKernelNetwork", "external addresses need --network kernel")
+    if not work.settings.kernel and spec.get("loadBalancerSourceRanges"):
+        work.problem(
+            obj, "spec.loadBalancerSourceRanges", "NeedsKernelNetwork",
+            "source ranges need --network kernel; without it only this machine reaches the Service",
+        )  # fmt: skip
+
+
+def add_listeners(
+    work: draft.Draft, service: Object, port: Object, *, address: str, suffix: str, inside: str, outside: str
+) -> None:
+    """The sockets that the engine listens on for this port of the Service, at this one of its addresses."""
+    spec = service.get("spec") or {}
+    base = f"service/{draft.key(service)}/{port.get('name') or port['port']}"
+    if not work.settings.kernel:
+        _listen(work, f"{base}{suffix}", inside, address, work.settings.carried_port(port["port"]))
+    door = _LOOPBACK["IPv6" if ":" in address else "IPv4"]
+    if port.get("nodePort") and spec.get("type") in ("NodePort", "LoadBalancer"):
+        _listen(work, f"{base}/node{suffix}", outside, door, port["nodePort"])
+    if spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass"):
+        _listen(work, f"{base}/load-balancer{suffix}", outside, door, work.settings.carried_port(port["port"]))
+
+
+def _listen(work: draft.Draft, listener: str, backend: str, address: str, port: int) -> None:
+    target = work.backends[backend]
+    socket = settings.socket_id("udp" if target.protocol == "udp" else "tcp", address, port)
+    holder = work.claim(socket, listener)
+    if holder != listener:
+        door = "the Service's own address works" if listener.count("/") > 3 else "change one of the two ports"
+        work.problem(target.info.object, target.info.rule, "PortTaken", f"{socket} belongs to {holder}; {door}")
+        return
+    l7 = carrier.carrier(target) == "engine-l7"
+    protocol: Any = "http" if l7 else target.protocol
+    work.listeners[listener] = table.Listener(
+        id=listener,
+        protocol=protocol,
+        sockets=(socket,),
+        backend="" if l7 else backend,
+        http=table.HttpSettings(h2c=target.protocol == "h2c") if l7 else None,
+    )
+    if l7:
+        route = listener.replace("service/", "Service/", 1)
+        backends = (table.WeightedBackend(backend=backend),)
+        work.routes[route] = table.Route(id=route, listeners=(listener,), backends=backends, info=target.info)
+
+
+def add_transparent(work: draft.Draft) -> None:
+    """One Listener per protocol for what the kernel redirects, when something is to be redirected."""
+    where = work.settings
+    if not where.kernel:
+        return
+    carried = {carrier.carrier(backend) for backend in work.backends.values() if backend.virtual}
+    if "engine-l4" in carried:
+        socket = settings.socket_id("tcp", where.gateway, where.transparent_tcp_port)
+        listener = table.Listener(id=TRANSPARENT_TCP, protocol="tcp", sockets=(socket,), transparent=True)
+        work.listeners[TRANSPARENT_TCP] = listener
+    if "engine-l7" in carried:
+        socket = settings.socket_id("tcp", where.gateway, where.transparent_http_port)
+        work.listeners[TRANSPARENT_HTTP] = table.Listener(
+            id=TRANSPARENT_HTTP, protocol="http", sockets=(socket,), transparent=True, http=table.HttpSettings(h2c=True)
+        )

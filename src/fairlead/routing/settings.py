@@ -1,0 +1,46 @@
+"""What a translation must know of the place where its table will work. Nothing here comes from a user's object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+UNPRIVILEGED_SHIFT = 8000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One node, its network mode (DESIGN §5) and its doors.
+
+    `lowest_port` is the first port that may be bound there; a lower Service port is carried at port + 8000.
+    `gateway` is the node's address on the pod network, where the engine listens for what the kernel redirects to it.
+    """
+
+    node: str = "localhost"
+    zone: str = ""
+    network: Literal["kernel", "rootless", "loopback"] = "loopback"
+    lowest_port: int = 1024
+    gateway: str = ""
+    transparent_tcp_port: int = 15001
+    transparent_http_port: int = 15006
+    edge_http: tuple[str, ...] = ("tcp:127.0.0.1:8080", "tcp:[::1]:8080")
+    edge_https: tuple[str, ...] = ("tcp:127.0.0.1:8443", "tcp:[::1]:8443")
+    edge_addresses: tuple[str, ...] = ("127.0.0.1",)
+    ingress_controller: str = "fairlead.dev/ingress-controller"
+    ingress_classes: tuple[str, ...] = ("fairlead",)
+    cluster_domain: str = "cluster.local"
+
+    @property
+    def kernel(self) -> bool:
+        """Whether Service addresses are the kernel's to carry."""
+        return self.network != "loopback"
+
+    def carried_port(self, port: int) -> int:
+        """Where a Service's port is listened on by a socket of this node."""
+        return port if port >= self.lowest_port else port + UNPRIVILEGED_SHIFT
+
+
+def socket_id(transport: str, address: str, port: int) -> str:
+    """The self-describing name of a socket: `tcp:127.0.0.1:8080`, `udp:[::1]:53`."""
+    host = f"[{address}]" if ":" in address else address
+    return f"{transport}:{host}:{port}"

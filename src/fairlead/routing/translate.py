@@ -1,0 +1,81 @@
+"""From Kubernetes objects to the routing table: pure, total, and one bad object never hurts another.
+
+An ordered list of processors, one per API, adds to a draft. Endpoints bypass it: `Translation.endpoints_of` answers for
+one Service in microseconds, so that a change of an EndpointSlice never needs a new translation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairlead.api.problem import Problem
+from fairlead.routing import draft, endpoints, ingresses, load_balancers, services, settings, table
+from fairlead.routing.draft import Snapshot, Status
+
+__all__ = ["Snapshot", "Status", "Translation", "translate"]
+
+SERVICE_NAME = "kubernetes.io/service-name"
+PROCESSORS: tuple[Callable[[draft.Draft], None], ...] = (services.process, load_balancers.process, ingresses.process)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The routing table, what objects are to say of it, and what is wrong with them."""
+
+    settings: settings.Settings
+    structure: table.Structure
+    statuses: tuple[Status, ...]
+    problems: tuple[Problem, ...]
+    sources: Mapping[str, tuple[endpoints.Source, ...]] = field(default_factory=dict)  # by Service, namespace/name
+
+    def endpoints_of(self, service: str, slices: Iterable[dict[str, Any]]) -> list[table.BackendEndpoints]:
+        """The endpoints of all Backends of one Service (namespace/name), from all of its slices."""
+        here = endpoints.Here(self.settings.node, self.settings.zone)
+        kept = list(slices)
+        return [endpoints.backend_endpoints(source, kept, here=here) for source in self.sources.get(service, ())]
+
+
+def translate(snapshot: Snapshot, where: settings.Settings) -> Translation:
+    """The table of all objects in the snapshot. Never raises for what a user wrote."""
+    work = draft.Draft(snapshot, where)
+    for socket in (*where.edge_http, *where.edge_https):
+        work.claim(socket, "the edge")
+    for process in PROCESSORS:
+        process(work)
+    sources: dict[str, tuple[endpoints.Source, ...]] = {}
+    for source in work.sources.values():
+        sources[source.service] = (*sources.get(source.service, ()), source)
+    structure = table.Structure(
+        listeners=work.listeners,
+        routes=work.routes,
+        backends=work.backends,
+        certificates=work.certificates,
+        names=work.names,
+    )
+    return Translation(where, structure, tuple(work.statuses), tuple(work.problems), sources)
+
+
+def service_of(endpoint_slice: dict[str, Any]) -> str:
+    """The Service (namespace/name) that a slice belongs to; "" when its label names none."""
+    meta = endpoint_slice["metadata"]
+    name = (meta.get("labels") or {}).get(SERVICE_NAME, "")
+    return f"{meta.get('namespace', '')}/{name}" if name else ""
+
+
+def group_slices(slices: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Slices by Service."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for one in slices:
+        groups.setdefault(service_of(one), []).append(one)
+    groups.pop("", None)
+    return groups
+
+
+def all_endpoints(translation: Translation, slices: Iterable[dict[str, Any]]) -> list[table.BackendEndpoints]:
+    """The endpoints of every Backend of the table; Backends without slices have none."""
+    groups = group_slices(slices)
+    return [
+        one for service in translation.sources for one in translation.endpoints_of(service, groups.get(service, ()))
+    ]

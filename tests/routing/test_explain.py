@@ -1,0 +1,60 @@
+"""`explain` says which rule matched, who was a candidate, who was left out and why."""
+
+import pathlib
+
+import yaml
+
+from fairlead.routing import explain, interpret, settings, translate
+
+FOLDER = pathlib.Path(__file__).parent.parent / "golden" / "routing"
+
+
+def translated(name):
+    objects = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["objects"]
+    of = {kind: [o for o in objects if o["kind"] == kind] for kind in ("Service", "EndpointSlice", "Ingress")}
+    snapshot = translate.Snapshot(services=of["Service"], endpoint_slices=of["EndpointSlice"], ingresses=of["Ingress"])
+    return translate.translate(snapshot, settings.Settings()), snapshot.endpoint_slices
+
+
+def ask(name, host, path="/", out=None):
+    translation, slices = translated(name)
+    asked = interpret.HttpRequest(host=host, path=path)
+    return explain.request(translation, slices, listener="edge-http", asked=asked, out=out)
+
+
+def test_a_request_is_followed_to_its_endpoints():
+    found = ask("thin", "my-app.localhost")
+    assert (found.verdict, found.rule) == ("forwarded", "Ingress/default/my-app spec.rules[0].http.paths[0]")
+    (one,) = found.backends
+    assert [e.address for e in one.candidates] == ["127.244.0.2"]
+    assert {e.address: e.reason for e in one.left_out} == {
+        "127.244.0.3": "not ready",
+        "127.244.0.4": "terminating; used only when no endpoint is ready",
+    }
+    assert (one.carrier, one.algorithm) == ("engine-l7", "least-request")
+
+
+def test_what_a_plane_ejected_is_told():
+    (one,) = ask("thin", "my-app.localhost", out={"127.244.0.2": "ejected after 5 errors"}).backends
+    assert not one.candidates
+    assert one.left_out[-1].reason == "ejected after 5 errors"
+
+
+def test_rules_with_less_right_are_named():
+    found = ask("ingress-conflict", "shop.example", "/cart")
+    assert found.rule == "Ingress/shop/new spec.rules[0].http.paths[1]"
+    assert found.rejected == ("Ingress/shop/old spec.rules[0].http.paths[0]: exact comes before prefix",)
+
+
+def test_an_unknown_host_is_told_what_is_known():
+    assert ask("thin", "other.localhost").verdict.endswith("hosts known: my-app.localhost")
+
+
+def test_a_backend_that_does_not_exist_answers_503():
+    assert ask("ingress-mistakes", "a.example", "/gone").verdict == "answers 503"
+
+
+def test_a_service_is_explained_by_its_backends():
+    translation, slices = translated("thin")
+    found = explain.service(translation, slices, name="default/my-app-service")
+    assert [one.carrier for one in found.backends] == ["engine-l4", "engine-l7"]
