@@ -10,6 +10,12 @@ from typing import Literal
 
 import msgspec
 
+Part = tuple[Literal["text", "variable"], str]
+# Text with request variables, never parsed again: a variable is `scheme`, `host` (as sent, with its port), `path`,
+# `uri` (path and query as sent), `escaped-uri` (the same, percent-encoded), `query`, `method`, `client` (its address),
+# `header:X`, `cookie:X` or `query:X`.
+Template = tuple[Part, ...]
+
 
 class HttpSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Limits and habits of an http or https Listener."""
@@ -36,7 +42,7 @@ class Listener(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class PathMatch(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    type: Literal["exact", "prefix", "regex"] = "prefix"
+    type: Literal["exact", "prefix", "starts", "regex"] = "prefix"  # starts: a prefix of characters, not of elements
     value: str = "/"
     ignore_case: bool = False
 
@@ -65,6 +71,7 @@ class Redirect(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     port: int = 0
     path: str = ""  # replaces the whole path
     path_prefix: str = ""  # replaces the matched prefix
+    location: Template = ()  # the whole Location; nothing is added to it
     status: int = 302
 
 
@@ -78,8 +85,8 @@ class Rewrite(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     host: str = ""
     path: str = ""
     path_prefix: str = ""
-    regex: str = ""
-    substitution: str = ""
+    regex: str = ""  # searched in the path; where it matches, `substitution` is the new path
+    substitution: str = ""  # $1 to $9 are groups, any other $ is itself; after a ? a query, the request's follows it
 
 
 class HeaderChanges(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -91,6 +98,9 @@ class HeaderChanges(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 class Mirror(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     backend: str
     percent: float = 100.0
+    body: bool = True
+    host: str = ""
+    uri: Template = ()  # path and query; () as the request's
 
 
 class Cors(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -103,10 +113,11 @@ class Cors(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Retry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    attempts: int = 2
+    attempts: int = 2  # tries in all
     on: tuple[str, ...] = ("connect", "reset")
     buffer_bytes: int = 65536
     budget_percent: float = 20.0
+    timeout_seconds: float = 0.0  # no further try after this long; 0: no end
 
 
 class Timeouts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -117,9 +128,74 @@ class Timeouts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class RateLimit(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    requests_per_second: float
+    requests_per_second: float = 0.0  # 0: any number
     burst: int = 1
     key: str = "client"  # client | header:X
+    connections: int = 0  # requests in flight of one key; 0: any number
+    scope: str = ""  # Routes with the same scope count together; "": this Route alone
+    exempt: tuple[str, ...] = ()  # client networks that are not counted
+    status: int = 429
+
+
+class BasicAuth(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """User names and password hashes (`$apr1$`, `$2y$`, `$5$`, `$6$`, `{SHA}`, `{PLAIN}`), as htpasswd has them."""
+
+    realm: str = ""
+    users: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"BasicAuth(realm={self.realm!r}, users=({len(self.users)} redacted))"
+
+
+class AuthRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A Backend is asked first: 2xx lets the request pass, 401 and 403 are answered, all else is a 500."""
+
+    backend: str
+    host: str = ""  # "": the request's
+    uri: Template = ()
+    method: str = ""  # "": the request's, without its body
+    request_headers: HeaderChanges | None = None
+    response_headers: tuple[str, ...] = ()  # copied from its answer to the request that passes
+    signin: Template = ()  # where a 401 is redirected to
+    always_set_cookie: bool = False
+    cache_key: Template = ()
+    cache_seconds: float = 0.0
+    cache_statuses: tuple[int, ...] = ()
+
+
+class ClientCertificate(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What the TLS client must show; else 400. The https Listener asks for one at the names of such Routes' hosts.
+
+    The Backend gets `ssl-client-verify`, `-subject-dn`, `-issuer-dn` and, with `forward`, `ssl-client-cert` (PEM,
+    percent-encoded); what a client sends under these names is removed.
+    """
+
+    ca_pem: str
+    mode: Literal["required", "optional", "optional-no-ca"] = "required"
+    depth: int = 1
+    match_cn: str = ""  # a regular expression
+    error_page: Template = ()
+    forward: bool = False
+
+
+class Access(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Who may come in. `deny` goes first; with `any`, either the networks or the credentials suffice."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    basic: BasicAuth | None = None
+    request: AuthRequest | None = None
+    certificate: ClientCertificate | None = None
+    any: bool = False
+
+
+class ErrorPages(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Answers with one of `statuses` are replaced by what `backend` says to GET / with these headers, and with
+    `X-Code`, `X-Format` (the request's Accept) and `X-Original-URI`."""
+
+    statuses: tuple[int, ...]
+    backend: str
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Info(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -145,7 +221,11 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     cors: Cors | None = None
     retry: Retry | None = None
     timeouts: Timeouts | None = None
-    limit: RateLimit | None = None
+    limits: tuple[RateLimit, ...] = ()
+    access: Access | None = None
+    max_body_bytes: int = 0  # 0: as the Listener has it
+    fallback: str = ""  # a Backend that answers while none of `backends` has an endpoint
+    errors: ErrorPages | None = None
     info: Info = Info()
 
 
@@ -153,6 +233,15 @@ class Affinity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     kind: Literal["client", "cookie"] = "client"
     timeout_seconds: float = 10800.0
     cookie: str = ""
+    path: str = "/"
+    domain: str = ""
+    same_site: Literal["", "None", "Lax", "Strict"] = ""
+    secure: Literal["", "always", "never"] = ""  # "": where the request came over TLS
+    max_age_seconds: int = 0  # 0: as long as the browser's session
+    partitioned: bool = False
+    persistent: bool = False  # keep to the endpoint while it is there, even where a new one is less busy
+    change_on_failure: bool = False
+    sticky_split: bool = True  # a cookie for one of a Route's Backends decides before their weights
 
 
 class ActiveHealth(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -210,7 +299,8 @@ class Backend(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     id: str
     protocol: Literal["http", "h2", "h2c", "https", "tcp", "tls", "udp"] = "http"
     algorithm: str = ""  # "": the default of its protocol
-    hash_on: str = ""
+    hash_on: str = ""  # variables of a Template, joined by +
+    subset: int = 0  # a hash chooses this many endpoints, one of which is taken at random
     affinity: Affinity | None = None
     health: ActiveHealth | None = None
     outlier: Outlier | None = None
@@ -222,6 +312,7 @@ class Backend(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     tls: BackendTls | None = None
     zone: str = ""
     virtual: tuple[Virtual, ...] = ()
+    resolve: str = ""  # NAME:PORT; the engine resolves the name and uses its addresses (never loopback or link-local)
     hold: bool = False  # hold requests while empty (scale to zero)
     info: Info = Info()
 
