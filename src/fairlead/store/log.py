@@ -1,0 +1,151 @@
+"""The append-only log in SQLite: one row per revision, each with a checksum. Synchronous; lives on the writer's thread.
+
+WAL with synchronous=FULL: a commit has been fsynced when it returns. The file is held exclusively, so a second process is
+refused. A row is never changed; compaction deletes rows that a newer row of the same key replaces. Refused at opening: a
+file of a newer version, one that is no store, one whose rows do not match their checksums.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from fairlead.store import protocol
+
+APPLICATION_ID = 0x46414952  # "FAIR"
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE log (
+  revision INTEGER PRIMARY KEY, key TEXT NOT NULL, deleted INTEGER NOT NULL, created INTEGER NOT NULL,
+  previous INTEGER NOT NULL, value BLOB NOT NULL, checksum INTEGER NOT NULL
+) STRICT;
+CREATE TABLE meta (name TEXT PRIMARY KEY, number INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES ('compacted', 0), ('revision', 0);
+"""
+
+_MIGRATIONS: dict[int, str] = {}
+"""Version -> the statements that make it the next version."""
+
+
+def _checksum(revision: int, key: str, value: bytes) -> int:
+    return zlib.crc32(value, zlib.crc32(f"{revision} {key}".encode()))
+
+
+class Log:
+    """An open file. `synchronous` exists for the test that proves that FULL is needed."""
+
+    def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
+        self.path = path
+        try:
+            self._db = _open(path, synchronous)
+            _prepare(self._db, path)
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                raise protocol.Refused(f"{path} is in use by another process") from error
+            raise protocol.Refused(f"{path} cannot be opened: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise _damaged(path, str(error)) from error
+
+    def load(self) -> tuple[list[protocol.Entry], int]:
+        """The newest entry of every key, and the newest revision."""
+        entries: dict[str, protocol.Entry] = {}
+        revision = 0
+        try:
+            rows = self._db.execute("SELECT revision, key, deleted, created, value, checksum FROM log ORDER BY revision")
+            for revision, key, deleted, created, value, checksum in rows:
+                if _checksum(revision, key, value) != checksum:
+                    raise _damaged(self.path, f"revision {revision} does not match its checksum")
+                if deleted:
+                    entries.pop(key, None)
+                else:
+                    entries[key] = protocol.Entry(key, value, revision, created)
+            kept = self._db.execute("SELECT max(number) FROM meta").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            raise _damaged(self.path, str(error)) from error
+        return list(entries.values()), max(revision, kept)
+
+    def append(self, events: Iterable[protocol.Event]) -> None:
+        """Writes and syncs a batch: all of it or nothing."""
+        rows = []
+        for event in events:
+            entry = event.entry
+            previous = event.previous.revision if event.previous else 0
+            checksum = _checksum(entry.revision, entry.key, entry.value)
+            rows.append((entry.revision, entry.key, event.deleted, entry.created, previous, entry.value, checksum))
+        with self._transaction():
+            self._db.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def compact(self, revision: int, *, newest: int) -> None:
+        """Deletes what newer rows up to the revision replace. The newest revision is noted, its row may go."""
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM log WHERE revision IN (SELECT previous FROM log WHERE revision <= ? AND previous > 0)",
+                (revision,),
+            )
+            self._db.execute("DELETE FROM log WHERE deleted = 1 AND revision <= ?", (revision,))
+            self._db.execute("UPDATE meta SET number = ? WHERE name = 'compacted'", (revision,))
+            self._db.execute("UPDATE meta SET number = ? WHERE name = 'revision'", (newest,))
+
+    def backup(self, path: Path) -> None:
+        """A copy of the file, synced."""
+        with contextlib.closing(sqlite3.connect(path)) as target:
+            self._db.backup(target)
+        path.chmod(0o600)
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterable[None]:  # type: ignore[misc]
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        try:
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+
+def _open(path: Path, synchronous: str) -> sqlite3.Connection:
+    path.touch(mode=0o600, exist_ok=True)
+    db = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute(f"PRAGMA synchronous = {synchronous}")
+    db.execute("PRAGMA cache_size = -2048")
+    db.execute("PRAGMA cell_size_check = ON")
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables and application != APPLICATION_ID:
+        raise protocol.Refused(f"{path} is an SQLite file, but not one of fairlead's stores")
+    if version > VERSION:
+        raise protocol.Refused(f"{path} was written by a newer fairlead (store version {version}, known: {VERSION})")
+    db.execute("BEGIN EXCLUSIVE")
+    if not tables:
+        for statement in _SCHEMA.split(";\n"):
+            if statement.strip():
+                db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+    for known in range(version or VERSION, VERSION):
+        db.execute(_MIGRATIONS[known])
+        db.execute(f"PRAGMA user_version = {known + 1}")
+    db.execute("COMMIT")
+
+
+def _damaged(path: Path, detail: str) -> protocol.Refused:
+    return protocol.Refused(f"{path} is damaged ({detail}); restore a backup with `fairlead restore`")

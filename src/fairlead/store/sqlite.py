@@ -1,0 +1,161 @@
+"""The durable store: the log on one writer thread, group commit, and the in-memory view in front of it.
+
+While a batch is being committed the next one gathers, so that many writers share one fsync and a single writer waits for
+nobody. Writes become visible, to readers and to watchers, only when they are durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from fairlead.store import log, pending, protocol, view
+
+
+class SqliteStore:
+    """See the module. Opened and closed on the event loop that uses it; `open` refuses with `Refused`."""
+
+    def __init__(self, opened: log.Log) -> None:
+        self._log = opened
+        self._view = view.View()
+        entries, revision = opened.load()
+        self._view.load(entries, revision=revision)
+        self._pending = pending.Pending(self._view)
+        self._loop = asyncio.get_running_loop()
+        self._gathering: list[pending.Write] = []
+        self._busy = False
+        self._closed = False
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, path: Path, *, synchronous: str = "FULL") -> SqliteStore:
+        """Opens or makes the file."""
+        return cls(log.Log(path, synchronous=synchronous))
+
+    @property
+    def revision(self) -> int:
+        return self._view.revision
+
+    def get(self, key: str) -> protocol.Entry | None:
+        return self._view.get(key)
+
+    def head(self, key: str) -> protocol.Entry | None:
+        return self._pending.head(key)
+
+    def page(self, prefix: str, *, after: str = "", limit: int = 0, revision: int = 0) -> protocol.Page:
+        return self._view.page(prefix, after=after, limit=limit, revision=revision)
+
+    def count(self, prefix: str) -> int:
+        return self._view.count(prefix)
+
+    def changed(self, bucket: str) -> int:
+        return self._view.changed(bucket)
+
+    def buckets(self) -> dict[str, int]:
+        return self._view.buckets()
+
+    def watchers(self) -> int:
+        return self._view.watchers()
+
+    def write(self, key: str, encode: protocol.Encode, *, expected: int | None = None) -> Awaitable[protocol.Entry]:
+        return self._gather(key, encode, expected=expected, deleted=False)
+
+    def delete(self, key: str, encode: protocol.Encode, *, expected: int | None = None) -> Awaitable[protocol.Entry]:
+        return self._gather(key, encode, expected=expected, deleted=True)
+
+    def watch(self, prefix: str, *, after: int) -> protocol.Watch:
+        return self._view.subscribe(prefix, after=after)
+
+    def _gather(
+        self, key: str, encode: protocol.Encode, *, expected: int | None, deleted: bool
+    ) -> asyncio.Future[protocol.Entry]:
+        if self._closed:
+            raise protocol.StoreError("the store is closed")
+        write = self._pending.prepare(key, encode, expected=expected, deleted=deleted)
+        self._gathering.append(write)
+        if not self._busy:
+            self._busy = True
+            self._idle.clear()
+            self._loop.call_soon(self._commit)
+        return write.done
+
+    def _commit(self) -> None:
+        batch, self._gathering = self._gathering, []
+        self._jobs.put(lambda: self._append(batch))
+
+    def _append(self, batch: list[pending.Write]) -> None:
+        error: Exception | None = None
+        try:
+            self._log.append([write.event for write in batch])
+        except Exception as failure:
+            error = failure
+        self._loop.call_soon_threadsafe(self._committed, batch, error)
+
+    def _committed(self, batch: list[pending.Write], error: Exception | None) -> None:
+        if error is not None:
+            later, self._gathering = self._gathering, []
+            self._pending.fail(batch + later, protocol.StoreError(f"the store could not write: {error}"))
+        else:
+            for write in batch:
+                self._pending.settle(write)
+        if self._gathering:
+            self._commit()
+        else:
+            self._busy = False
+            self._idle.set()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+        self._log.close()
+
+    async def _run(self, function: Callable[[], Any]) -> Any:
+        done: asyncio.Future[Any] = self._loop.create_future()
+
+        def job() -> None:
+            try:
+                result = function()
+            except Exception as error:
+                self._loop.call_soon_threadsafe(_fail, done, error)
+            else:
+                self._loop.call_soon_threadsafe(_finish, done, result)
+
+        self._jobs.put(job)
+        return await done
+
+    async def compact(self, revision: int) -> None:
+        revision = min(revision, self._view.revision)
+        newest = self._view.revision
+        await self._run(lambda: self._log.compact(revision, newest=newest))
+        self._view.forget(revision)
+
+    async def backup(self, path: Path) -> None:
+        await self._run(lambda: self._log.backup(path))
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._view.close()
+        await self._idle.wait()
+        self._jobs.put(None)
+        while self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+
+
+def _finish(done: asyncio.Future[Any], result: Any) -> None:
+    if not done.done():
+        done.set_result(result)
+
+
+def _fail(done: asyncio.Future[Any], error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)
