@@ -1,4 +1,4 @@
-"""Who answers a request: the precedence of Ingress, as a table of cases (Kubernetes' Ingress documentation, "Examples")."""
+"""Who answers a request: the precedence of Ingress, as tables of cases (the examples of Kubernetes' documentation)."""
 
 import pytest
 
