@@ -171,7 +171,7 @@ class EnginePlane:
         self._marks.append((self._wire_seq if self._link else 1 << 62, self._sequence))
         self._settle()
 
-    def _flush(self, *, everything: bool) -> None:
+    def _flush(self, *, everything: bool, anew: bool = False) -> None:
         """Sends what the engine lacks. Endpoints go first: a Backend that is new has them when a Route finds it."""
         if self._link is None:
             return
@@ -181,7 +181,7 @@ class EnginePlane:
         self._send_endpoints()
         if everything:
             self._send_structure()
-        self._send_probes(full=False)
+        self._send_probes(full=anew)
 
     def _hand_over_sockets(self) -> None:
         assert self._link is not None
@@ -291,8 +291,7 @@ class EnginePlane:
         self._nacks.clear()
         self._ledger.learn({name: known for name, known in welcome.hashes.items() if name != ledger.PROBES})
         self._doors.learn(welcome.sockets)
-        self._flush(everything=True)
-        self._send_probes(full=True)
+        self._flush(everything=True, anew=True)
         for drain in self._drains.values():
             self._say_drain(drain)
         self._marks = [(self._wire_seq, self._sequence)]
