@@ -106,7 +106,9 @@ def path_matches(match: table.PathMatch, path: str) -> bool:
     if match.type == "exact":
         return wanted == asked
     if match.type == "regex":
-        return re.match(match.value, path, re.IGNORECASE if match.ignore_case else 0) is not None
+        return re.search(match.value, path, re.IGNORECASE if match.ignore_case else 0) is not None
+    if match.type == "starts":
+        return asked.startswith(wanted)
     prefix = wanted.rstrip("/")
     return asked == prefix or asked.startswith(prefix + "/")
 
@@ -121,12 +123,14 @@ def _value_matches(match: table.ValueMatch, value: str | None) -> bool:
 
 def _rank(route: table.Route, host: str) -> tuple[object, ...]:
     path, match = route.match.path, route.match
-    kind = {"exact": 0, "prefix": 1, "regex": 2}[path.type] if path else 3
+    kind = {"exact": 0, "prefix": 1, "starts": 1, "regex": 2}[path.type] if path else 3
     length = -len(path.value) if path else 0
+    last_first = tuple(-ord(letter) for letter in path.value) if path and path.type == "regex" else ()
     return (
         _host_rank(host),
         kind,
         length,
+        last_first,
         not match.method,
         -len(match.headers),
         -len(match.query),

@@ -11,9 +11,9 @@ from typing import Literal
 import msgspec
 
 Part = tuple[Literal["text", "variable"], str]
-# Text with request variables, never parsed again: a variable is `scheme`, `host` (as sent, with its port), `path`,
-# `uri` (path and query as sent), `escaped-uri` (the same, percent-encoded), `query`, `method`, `client` (its address),
-# `header:X`, `cookie:X` or `query:X`.
+# Text with request variables, never parsed again: a variable is `scheme`, `host` (as sent, with its port), `hostname`,
+# `path`, `uri` (path and query as sent), `escaped-uri` (the same, percent-encoded), `query`, `question` (? where there
+# is a query), `method`, `client` (its address), `header:X`, `cookie:X` or `query:X`.
 Template = tuple[Part, ...]
 
 
@@ -148,9 +148,9 @@ class BasicAuth(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class AuthRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A Backend is asked first: 2xx lets the request pass, 401 and 403 are answered, all else is a 500."""
+    """A Backend is asked first ("": this Listener itself, for the request's own host): 2xx lets the request pass, 401 and 403 are answered, all else is a 500."""
 
-    backend: str
+    backend: str = ""
     host: str = ""  # "": the request's
     uri: Template = ()
     method: str = ""  # "": the request's, without its body

@@ -1,0 +1,75 @@
+"""The one table of all annotations that ingress-nginx documents, and the parse of an Ingress's by it.
+
+Promises: each name is honoured, idle (accepted, without a meaning here) or refused with a reason; a name that is not in
+the table is a Problem, too. One wrong value leaves the others alone; a wrong guard closes its Ingress's paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairlead.api.problem import Problem
+from fairlead.routing.ingress_nginx import access_catalogue, backends_catalogue, routes_catalogue, values
+from fairlead.routing.ingress_nginx.entry import Entry
+
+PREFIX = "nginx.ingress.kubernetes.io/"
+ENTRIES: dict[str, Entry] = {
+    entry.name: entry
+    for entry in routes_catalogue.ENTRIES + backends_catalogue.ENTRIES + access_catalogue.ENTRIES
+}  # fmt: skip
+#: the older names, and what they are called now
+_ALIASES = {"whitelist-source-range": "allowlist-source-range", "limit-whitelist": "limit-allowlist"}
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """An Ingress's annotations, typed, by their name without the prefix. `denied` says why its paths are closed."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    denied: str = ""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value, or the default."""
+        return self.values.get(name, default)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+
+def parse(annotations: Mapping[str, Any], *, obj: str) -> Words:
+    """The words of one Ingress."""
+    found: dict[str, Any] = {}
+    problems: list[Problem] = []
+    denied = ""
+    for name, value in sorted(annotations.items()):
+        if not name.startswith(PREFIX):
+            continue
+        problem, closes = _parse_one(found, name, value, obj)
+        if problem is not None:
+            problems.append(problem)
+            denied = denied or (f"{problem.path}: {problem.message}" if closes else "")
+    return Words(found, tuple(problems), denied)
+
+
+def _parse_one(found: dict[str, Any], name: str, value: Any, obj: str) -> tuple[Problem | None, bool]:
+    path = f"metadata.annotations[{name}]"
+    entry = ENTRIES.get(name.removeprefix(PREFIX))
+    if entry is None:
+        return Problem(obj, path, "UnknownAnnotation", "is not an annotation that ingress-nginx documents"), False
+    try:
+        text = values.plain(str(value)) if entry.treatment != "refused" else str(value).strip()
+        if entry.treatment == "refused":
+            if text in entry.harmless:
+                return None, False
+            return Problem(obj, path, "RefusedAnnotation", f"is refused: {entry.note}"), entry.guards
+        if not text:
+            return None, False  # ingress-nginx takes an empty value as none
+        parsed = entry.parse(text)
+    except ValueError as error:
+        return Problem(obj, path, "InvalidAnnotation", str(error)), entry.guards
+    if entry.treatment == "honoured":
+        found[_ALIASES.get(entry.name, entry.name)] = parsed
+    return None, False

@@ -1,0 +1,40 @@
+"""What an annotation or ConfigMap key is to us: one line of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fairlead.routing.ingress_nginx import values
+
+Treatment = Literal["honoured", "idle", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name.
+
+    `honoured`: it works; `note`, where there is one, says what differs. `idle`: accepted, and `note` says why it has no
+    meaning here. `refused`: `note` is the reason; `harmless` are values that ask for nothing. A name that `guards`
+    decides who may come in: where it is refused or wrong, its paths answer 503 instead of being open.
+    """
+
+    name: str
+    treatment: Treatment
+    note: str = ""
+    parse: Callable[[str], Any] = values.text
+    guards: bool = False
+    harmless: tuple[str, ...] = ()
+
+
+def honoured(name: str, parse: Callable[[str], Any], note: str = "", *, guards: bool = False) -> Entry:
+    return Entry(name, "honoured", note, parse, guards)
+
+
+def idle(name: str, note: str, parse: Callable[[str], Any] = values.plain) -> Entry:
+    return Entry(name, "idle", note, parse)
+
+
+def refused(name: str, reason: str, *, guards: bool = False, harmless: tuple[str, ...] = ()) -> Entry:
+    return Entry(name, "refused", reason, values.plain, guards, harmless)
