@@ -1,0 +1,232 @@
+"""The traffic loop: informers -> translation -> planes -> acks -> statuses and Events.
+
+Promises: nothing is sent before every informer has its first list, so that an adopted engine never loses what it
+carries to a half-known cluster; a change of an EndpointSlice goes to the planes in the same turn or the next of the
+loop, without a translation; bursts of other changes become one translation; statuses are written when the planes work
+by the table; each Problem (and each object that a plane did not take) is one Event, told again only after it had gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from fairlead.api import kinds
+from fairlead.api.problem import Problem
+from fairlead.base import clock as clocks
+from fairlead.base import log as logs
+from fairlead.base import tasks
+from fairlead.client import errors, events, informer, informers, protocol
+from fairlead.controllers import traffic_reports
+from fairlead.routing import settings, table, translate
+
+log = logs.get(__name__)
+WATCHED = (kinds.SERVICE, kinds.ENDPOINT_SLICE, kinds.INGRESS, kinds.INGRESS_CLASS, kinds.SECRET)
+IN_THE_LOOP = 100  # more Services than this are translated in a thread: a step of the loop stays under 20 ms
+BY_SERVICE = "traffic/service"
+
+
+class Sink(Protocol):
+    """What carries the table; the token of a sending is awaited with `acked`."""
+
+    async def apply(self, structure: table.Structure) -> Any: ...
+    async def apply_endpoints(self, delta: Sequence[table.BackendEndpoints]) -> Any: ...
+    async def acked(self, sent: Any) -> Sequence[traffic_reports.Nack]: ...
+
+
+class Traffic:
+    """The controller. `start` begins; `translation`, `slices` and `problems` are for `explain` and `status`."""
+
+    def __init__(
+        self,
+        client: protocol.Client,
+        shared: informers.Informers,
+        *,
+        where: settings.Settings,
+        sink: Sink,
+        recorder: events.Recorder,
+        clock: clocks.Clock,
+        on_failure: Callable[[str, BaseException], None],
+    ) -> None:
+        self.translation = translate.translate(translate.Snapshot(), where)
+        self._client, self._sink, self._recorder, self._clock = client, sink, recorder, clock
+        self._where = where
+        self._informers = {kind: shared.of(kind) for kind in WATCHED}
+        self._nursery = tasks.Nursery("traffic", on_failure=on_failure)
+        self._structure_changed = asyncio.Event()
+        self._slices_changed = asyncio.Event()
+        self._services: set[str] = set()  # whose slices changed
+        self._sent: Any = None
+        self._reports = traffic_reports.Reports()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def start(self) -> None:
+        """Begins to follow the cluster. Returns at once; `ready` says when the planes have the first table."""
+        slices = self._informers[kinds.ENDPOINT_SLICE]
+        slices.cache.add_index(BY_SERVICE, _by_service)
+        slices.add_handler(self._slice_changed)
+        for kind, one in self._informers.items():
+            if kind is not kinds.ENDPOINT_SLICE:
+                one.add_handler(self._object_changed)
+        self._structure_changed.set()
+        self._nursery.start(self._follow_structure(), name="structure")
+
+    async def close(self) -> None:
+        """Ends following; the planes keep what they have."""
+        await self._nursery.close()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with the objects, and what no plane carries, as of the last report."""
+        return self._reports.problems
+
+    def slices(self) -> list[dict[str, Any]]:
+        """All EndpointSlices that are known."""
+        return self._informers[kinds.ENDPOINT_SLICE].cache.list()
+
+    def retranslate(self) -> None:
+        """Something outside of the cluster's objects changed (a nack came or went)."""
+        self._structure_changed.set()
+
+    async def settled(self) -> None:
+        """Returns when the planes work by, and statuses tell, everything seen so far."""
+        while self._structure_changed.is_set() or not self._idle.is_set():
+            await self._idle.wait()
+            await asyncio.sleep(0)
+
+    # -- endpoints: the fast path
+
+    def _slice_changed(self, change: informer.Change) -> None:
+        for obj in (change.old, change.new):
+            if obj is not None and (service := translate.service_of(obj)):
+                self._services.add(service)
+        self._slices_changed.set()
+
+    async def _follow_slices(self) -> None:
+        while True:
+            await self._slices_changed.wait()
+            self._slices_changed.clear()
+            await self._send_endpoints()
+
+    async def _send_endpoints(self) -> None:
+        services, self._services = self._services, set()
+        delta = [one for service in services for one in self._endpoints_of(service)]
+        if delta:
+            await self._sink.apply_endpoints(delta)
+
+    def _endpoints_of(self, service: str) -> list[table.BackendEndpoints]:
+        cache = self._informers[kinds.ENDPOINT_SLICE].cache
+        return self.translation.endpoints_of(service, cache.indexed(BY_SERVICE, service))
+
+    # -- structure: the slow path
+
+    def _object_changed(self, change: informer.Change) -> None:
+        if change.old is None or change.new is None or _matters(change.old, change.new):
+            self._idle.clear()
+            self._structure_changed.set()
+
+    async def _follow_structure(self) -> None:
+        await asyncio.gather(*(one.wait_synced() for one in self._informers.values()))
+        first = True
+        while True:
+            await self._structure_changed.wait()
+            self._structure_changed.clear()
+            self._idle.clear()
+            took = await self._translate_and_send()
+            if first:
+                self._nursery.start(self._follow_slices(), name="endpoints")
+                self._nursery.start(self._follow_acks(), name="acks")
+                first = False
+            self._acks_wanted.set()
+            if took > 0.005:
+                await self._clock.sleep(took)  # a storm of changes takes half of a core at most
+
+    async def _translate_and_send(self) -> float:
+        started = self._clock.monotonic()
+        snapshot = translate.Snapshot(
+            services=self._informers[kinds.SERVICE].cache.list(),
+            ingresses=self._informers[kinds.INGRESS].cache.list(),
+            ingress_classes=self._informers[kinds.INGRESS_CLASS].cache.list(),
+            secrets=self._informers[kinds.SECRET].cache.list(),
+        )
+        if len(snapshot.services) + len(snapshot.ingresses) > IN_THE_LOOP:
+            fresh = await asyncio.to_thread(translate.translate, snapshot, self._where)
+        else:
+            fresh = translate.translate(snapshot, self._where)
+        known, self.translation = self.translation, fresh
+        for service, sources in fresh.sources.items():
+            if known.sources.get(service) != sources:
+                self._services.add(service)
+        await self._send_endpoints()  # first: a Backend that is new has its endpoints when a Route finds it
+        self._sent = await self._sink.apply(fresh.structure)
+        return self._clock.monotonic() - started
+
+    # -- what comes back
+
+    @property
+    def _acks_wanted(self) -> asyncio.Event:
+        return self._reports.wanted
+
+    async def _follow_acks(self) -> None:
+        while True:
+            await self._acks_wanted.wait()
+            self._acks_wanted.clear()
+            translation, sent = self.translation, self._sent
+            nacks = await self._sink.acked(sent)
+            for problem in self._reports.take(translation, nacks):
+                self._tell(problem)
+            for status in translation.statuses:
+                await self._write_status(status)
+            if not self._structure_changed.is_set() and not self._acks_wanted.is_set():
+                self._idle.set()
+
+    def _tell(self, problem: Problem) -> None:
+        found = self._find(problem.object)
+        if found is None:
+            log.warning("not carried", problem=str(problem))
+            return
+        where = f"{problem.path}: " if problem.path else ""
+        self._recorder.event(found, "Warning", problem.reason, where + problem.message)
+
+    def _find(self, name: str) -> dict[str, Any] | None:
+        kind_name, _, key = name.partition("/")
+        for kind, one in self._informers.items():
+            if kind.kind == kind_name and (obj := one.cache.get(key)) is not None:
+                return {**obj, "apiVersion": kind.api_version, "kind": kind.kind}
+        return None
+
+    async def _write_status(self, wanted: translate.Status) -> None:
+        kind = next(kind for kind in WATCHED if kind.kind == wanted.kind)
+        obj = self._informers[kind].cache.get(f"{wanted.namespace}/{wanted.name}")
+        if obj is None or _says(obj.get("status") or {}, wanted.status):
+            return
+        patch = {"status": dict(wanted.status)}
+        try:
+            await self._client.patch(kind, wanted.name, patch, namespace=wanted.namespace, subresource="status")
+        except errors.ApiError as error:
+            if not error.not_found:
+                log.warning("status not written", object=f"{wanted.kind}/{wanted.namespace}/{wanted.name}", error=error)
+
+    def __repr__(self) -> str:
+        made = self.translation.structure
+        return f"<Traffic {len(made.routes)} routes, {len(made.backends)} backends, {len(self.problems)} problems>"
+
+
+def _by_service(obj: dict[str, Any]) -> tuple[str, ...]:
+    service = translate.service_of(obj)
+    return (service,) if service else ()
+
+
+def _matters(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether anything but versions, managed fields or an Ingress' own status changed."""
+    ignored = ("metadata", "status") if "rules" in (new.get("spec") or {}) else ("metadata",)
+    if any(old.get(name) != new.get(name) for name in {*old, *new} if name not in ignored):
+        return True
+    read = ("annotations", "creationTimestamp", "uid")
+    return any(old["metadata"].get(name) != new["metadata"].get(name) for name in read)
+
+
+def _says(status: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all(status.get(name) == value for name, value in wanted.items())
