@@ -1,0 +1,78 @@
+"""A cluster without nodes or traffic: API server in memory, the real controllers, a node agent that runs nothing."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from fairlead.api import kinds
+from fairlead.client import protocol
+from fairlead.controllers import suite
+from fairlead.testing import apiserver, clock, kubelet
+
+Object = dict[str, Any]
+
+
+class FakeCluster:
+    """`async with FakeCluster() as cluster:` and then `cluster.client`. Time moves with `cluster.clock.advance`."""
+
+    def __init__(self, **options: Any) -> None:
+        self.clock = clock.FakeClock()
+        self.server = apiserver.FakeApiServer(clock=self.clock)
+        self.client: protocol.Client = self.server.client()
+        self.failures: list[tuple[str, BaseException]] = []
+        self.kubelet = kubelet.FakeKubelet(self.client, clock=self.clock, on_failure=self._failed)
+        self._options = options
+        self.suite = self._suite()
+
+    def _suite(self) -> suite.ControllerSuite:
+        return suite.ControllerSuite(
+            self.server.client, clock=self.clock, rng=random.Random(1), on_failure=self._failed, **self._options
+        )
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        self.failures.append((name, error))
+
+    async def __aenter__(self) -> FakeCluster:
+        self.kubelet.start()
+        await self.suite.start()
+        await self.suite.synced()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.suite.close()
+        await self.kubelet.close()
+        assert not self.failures, self.failures
+
+    async def restart(self) -> None:
+        """Ends the controllers wherever they are, and starts new ones that know nothing."""
+        await self.suite.close()
+        self.suite = self._suite()
+        await self.suite.start()
+        await self.suite.synced()
+
+    async def settle(self, seconds: float = 0.2) -> None:
+        """Lets everything happen that happens within that time."""
+        await self.clock.advance(seconds)
+        await clock.settle(200)
+
+    async def pods(self, selector: str = "", *, namespace: str = "default") -> list[Object]:
+        return (await self.client.list(kinds.POD, namespace=namespace, label_selector=selector)).items
+
+
+def deployment(name: str = "web", *, replicas: int = 3, image: str = "web:1", **spec: Any) -> Object:
+    """A Deployment of one container; `spec` adds to or replaces fields of its spec."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "main", "image": image, "ports": [{"containerPort": 8080}]}]},
+            },
+            **spec,
+        },
+    }
