@@ -21,6 +21,7 @@ class Snapshot:
     ingresses: Sequence[Object] = ()
     ingress_classes: Sequence[Object] = ()
     secrets: Sequence[Object] = ()
+    config_maps: Sequence[Object] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from fairlead.routing import certificates, draft, policy, services, table
+from fairlead.routing import certificates, draft, hosts, policy, services, table
+from fairlead.routing.ingress_nginx import process as nginx
 
 Object = dict[str, Any]
 EDGE_HTTP = "edge-http"
@@ -23,12 +24,17 @@ _FOREIGN = ("nginx.ingress.kubernetes.io/", "haproxy.org/", "traefik.ingress.kub
 def process(work: draft.Draft) -> None:
     """Adds all Ingresses that are ours."""
     claims: dict[tuple[str, str, str], str] = {}
-    ours = [ingress for ingress in sorted(work.snapshot.ingresses, key=draft.age) if _is_ours(work, ingress)]
+    classes = _Classes(work)
+    sorted_ones = [(classes.of(one), one) for one in sorted(work.snapshot.ingresses, key=draft.age)]
     secrets = certificates.Secrets(work)
-    for order, ingress in enumerate(ours):
-        _Translator(work, ingress, order, claims).add()
-        secrets.add(ingress)
-        _publish(work, ingress)
+    for order, (whose, ingress) in enumerate(sorted_ones):
+        if whose == "ours":
+            _Translator(work, ingress, order, claims).add()
+        if whose:
+            secrets.add(ingress)
+            _publish(work, ingress)
+    if work.settings.ingress_nginx:
+        nginx.process(work, [(order, one) for order, (whose, one) in enumerate(sorted_ones) if whose == "nginx"])
     _add_doors(work, secrets.used)
 
 
@@ -36,10 +42,18 @@ def _add_doors(work: draft.Draft, used: tuple[str, ...]) -> None:
     work.listeners[EDGE_HTTP] = table.Listener(
         id=EDGE_HTTP, protocol="http", sockets=work.settings.edge_http, http=table.HttpSettings()
     )
+    default = work.settings.default_certificate
+    if default is not None:
+        work.certificates[default.id] = default
+        used = (default.id, *used)
     if not used:
-        for name, route in work.routes.items():
+        for name, route in list(work.routes.items()):
             if EDGE_HTTPS in route.listeners:
-                work.routes[name] = msgspec.structs.replace(route, listeners=(EDGE_HTTP,))
+                kept = tuple(door for door in route.listeners if door != EDGE_HTTPS)
+                if kept:
+                    work.routes[name] = msgspec.structs.replace(route, listeners=kept)
+                else:
+                    del work.routes[name]
     else:
         work.listeners[EDGE_HTTPS] = table.Listener(
             id=EDGE_HTTPS,
@@ -59,25 +73,44 @@ def _publish(work: draft.Draft, ingress: Object) -> None:
     work.statuses.append(draft.Status("Ingress", meta.get("namespace", ""), meta["name"], status))
 
 
-def _is_ours(work: draft.Draft, ingress: Object) -> bool:
-    annotations = ingress["metadata"].get("annotations") or {}
-    named = (ingress.get("spec") or {}).get("ingressClassName") or annotations.get("kubernetes.io/ingress.class")
-    classes = {one["metadata"]["name"]: one for one in work.snapshot.ingress_classes}
-    if not named:
-        defaults = [
-            one for one in classes.values() if (one["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
+class _Classes:
+    """Whose an Ingress is: "ours", "nginx" (ours, with the behaviour of ingress-nginx), or "" somebody else's."""
+
+    def __init__(self, work: draft.Draft) -> None:
+        self._work = work
+        self._classes = {one["metadata"]["name"]: one for one in work.snapshot.ingress_classes}
+        self._defaults = [
+            one
+            for one in self._classes.values()
+            if (one["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
         ]
-        return not defaults or any(_controller(one) == work.settings.ingress_controller for one in defaults)
-    if named in classes:
-        return _controller(classes[named]) == work.settings.ingress_controller
-    if named in work.settings.ingress_classes:
-        return True
-    work.problem(
-        f"Ingress/{draft.key(ingress)}", "spec.ingressClassName", "UnknownIngressClass",
-        f"there is no IngressClass {named!r}; use {work.settings.ingress_classes[0]!r}, leave it out, or create the "
-        f"class with controller {work.settings.ingress_controller}",
-    )  # fmt: skip
-    return False
+
+    def of(self, ingress: Object) -> str:
+        annotations = ingress["metadata"].get("annotations") or {}
+        named = (ingress.get("spec") or {}).get("ingressClassName") or annotations.get("kubernetes.io/ingress.class")
+        if not named:
+            if not self._defaults:
+                return "ours"
+            return next(filter(None, (self._by_controller(one) for one in self._defaults)), "")
+        if named in self._classes:
+            return self._by_controller(self._classes[named])
+        if named in self._work.settings.ingress_classes:
+            return "ours"
+        if named == nginx.CLASS and self._work.settings.ingress_nginx:
+            return "nginx"
+        hint = "; start with --ingress-nginx to take this class as ingress-nginx does" if named == nginx.CLASS else ""
+        self._work.problem(
+            f"Ingress/{draft.key(ingress)}", "spec.ingressClassName", "UnknownIngressClass",
+            f"there is no IngressClass {named!r}; use {self._work.settings.ingress_classes[0]!r}, leave it out, or "
+            f"create the class with controller {self._work.settings.ingress_controller}{hint}",
+        )  # fmt: skip
+        return ""
+
+    def _by_controller(self, one: Object) -> str:
+        controller = _controller(one)
+        if controller == nginx.CONTROLLER and self._work.settings.ingress_nginx:
+            return "nginx"
+        return "ours" if controller == self._work.settings.ingress_controller else ""
 
 
 def _controller(one: Object) -> str:
@@ -105,6 +138,9 @@ class _Translator:
         for index, rule in enumerate(self.spec.get("rules") or ()):
             where = f"spec.rules[{index}]"
             host = str(rule.get("host") or "").lower()
+            if wrong := hosts.mistake(host):
+                self.work.problem(self.object, f"{where}.host", "InvalidHost", wrong)
+                continue
             for number, path in enumerate((rule.get("http") or {}).get("paths") or ()):
                 place = f"{where}.http.paths[{number}]"
                 match = self._path(path, place)

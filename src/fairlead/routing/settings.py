@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fairlead.routing import table
+
 UNPRIVILEGED_SHIFT = 8000
 
 
@@ -28,6 +30,9 @@ class Settings:
     edge_addresses: tuple[str, ...] = ("127.0.0.1",)
     ingress_controller: str = "fairlead.dev/ingress-controller"
     ingress_classes: tuple[str, ...] = ("fairlead",)
+    ingress_nginx: bool = False  # take Ingresses of class nginx, with the behaviour of ingress-nginx
+    ingress_nginx_config: str = "ingress-nginx/ingress-nginx-controller"  # its ConfigMap
+    default_certificate: table.Certificate | None = None  # for https at hosts whose Ingress brings none
     cluster_domain: str = "cluster.local"
 
     @property

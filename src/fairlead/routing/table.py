@@ -148,7 +148,11 @@ class BasicAuth(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class AuthRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A Backend is asked first ("": this Listener itself, for the request's own host): 2xx lets the request pass, 401 and 403 are answered, all else is a 500."""
+    """A Backend is asked first; "" is this Listener itself, for the request's own host.
+
+    2xx lets the request pass, 401 and 403 are answered, all else is a 500. It gets the request's headers without its
+    body, `X-Original-URL`, `X-Original-Method` and `X-Auth-Request-Redirect` (`redirect`, else the request's uri).
+    """
 
     backend: str = ""
     host: str = ""  # "": the request's
@@ -156,6 +160,7 @@ class AuthRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     method: str = ""  # "": the request's, without its body
     request_headers: HeaderChanges | None = None
     response_headers: tuple[str, ...] = ()  # copied from its answer to the request that passes
+    redirect: Template = ()
     signin: Template = ()  # where a 401 is redirected to
     always_set_cookie: bool = False
     cache_key: Template = ()
@@ -321,6 +326,9 @@ class Certificate(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     id: str
     chain_pem: str
     key_pem: str
+
+    def __repr__(self) -> str:
+        return f"Certificate(id={self.id!r}, key_pem=***)"
 
 
 class Name(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

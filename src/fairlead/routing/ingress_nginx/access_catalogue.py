@@ -26,6 +26,13 @@ def auth_type(value: str) -> str:
     return values.one_of("basic")(value)
 
 
+def realm(value: str) -> str:
+    """A realm that stands within quotes."""
+    if re.search(r"[\"\\\\]", value):
+        raise ValueError(f"{value!r} contains a quote or backslash")
+    return values.text(value)
+
+
 def cache_duration(value: str) -> tuple[tuple[int, ...], float]:
     """Statuses and seconds, from `200 202 401 5m`; of several lists the first counts."""
     lists = [part.split() for part in value.split(",") if part.strip()]
@@ -49,7 +56,7 @@ BASIC = (
     _guard("auth-type", auth_type),
     _guard("auth-secret", values.reference),
     _guard("auth-secret-type", values.one_of("auth-file", "auth-map")),
-    honoured("auth-realm", values.text),
+    honoured("auth-realm", realm),
 )
 EXTERNAL = (
     _guard("auth-url", url.parse),

@@ -59,17 +59,20 @@ def _parse_one(found: dict[str, Any], name: str, value: Any, obj: str) -> tuple[
     entry = ENTRIES.get(name.removeprefix(PREFIX))
     if entry is None:
         return Problem(obj, path, "UnknownAnnotation", "is not an annotation that ingress-nginx documents"), False
+    return parse_value(found, entry, value, obj=obj, path=path), entry.guards
+
+
+def parse_value(found: dict[str, Any], entry: Entry, value: Any, *, obj: str, path: str) -> Problem | None:
+    """Adds one value by its entry; the Problem where it is refused or wrong. An empty value is none."""
     try:
-        text = values.plain(str(value)) if entry.treatment != "refused" else str(value).strip()
         if entry.treatment == "refused":
-            if text in entry.harmless:
-                return None, False
-            return Problem(obj, path, "RefusedAnnotation", f"is refused: {entry.note}"), entry.guards
-        if not text:
-            return None, False  # ingress-nginx takes an empty value as none
-        parsed = entry.parse(text)
+            if str(value).strip() in (*entry.harmless, ""):
+                return None
+            return Problem(obj, path, "Refused", f"is refused: {entry.note}")
+        text = values.plain(str(value))
+        parsed = entry.parse(text) if text else None
     except ValueError as error:
-        return Problem(obj, path, "InvalidAnnotation", str(error)), entry.guards
-    if entry.treatment == "honoured":
+        return Problem(obj, path, "InvalidValue", str(error))
+    if parsed is not None and entry.treatment == "honoured":
         found[_ALIASES.get(entry.name, entry.name)] = parsed
-    return None, False
+    return None

@@ -1,0 +1,164 @@
+"""What a Route does with a request, in plain Python: the reference for redirects, rewrites and closed doors.
+
+`interpret` says which Route; this says what then happens: an answer (404, a redirect, 403, 503), or a forward with its
+Backends, path and host. What needs a password, another server or a count is not decided here; `asks` names it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fairlead.routing import interpret, table
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as a client sends it. `uri` is path and query; header names in lower case."""
+
+    host: str
+    uri: str = "/"
+    scheme: str = "http"
+    method: str = "GET"
+    client: str = "192.0.2.1"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        return urllib.parse.unquote(self.uri.partition("?")[0])
+
+    @property
+    def query(self) -> str:
+        return self.uri.partition("?")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`status` 0 is a forward to one of `backends` (id and weight) with `uri` and `host`."""
+
+    status: int = 0
+    location: str = ""
+    backends: tuple[tuple[str, int], ...] = ()
+    uri: str = ""
+    host: str = ""
+    asks: tuple[str, ...] = ()
+    route: table.Route | None = None
+
+
+def of(structure: table.Structure, listener: str, request: Request) -> Outcome:
+    """What happens to the request at the Listener."""
+    asked = interpret.HttpRequest(
+        host=request.host,
+        path=request.path,
+        method=request.method,
+        headers=request.headers,
+        query=dict(urllib.parse.parse_qsl(request.query, keep_blank_values=True)),
+    )
+    route = interpret.http(structure, listener, asked)
+    if route is None:
+        return Outcome(status=404)
+    if route.redirect is not None:
+        return Outcome(status=route.redirect.status, location=_location(route, route.redirect, request), route=route)
+    if not _may_enter(route.access, request.client):
+        return Outcome(status=403, route=route)
+    if route.respond is not None:
+        return Outcome(status=route.respond.status, route=route)
+    uri, host = _rewritten(route, request)
+    backends = tuple((one.backend, one.weight) for one in route.backends)
+    return Outcome(backends=backends, uri=uri, host=host, asks=_asks(route), route=route)
+
+
+def expand(template: table.Template, request: Request) -> str:
+    """The Template's text for this request."""
+    return "".join(text if kind == "text" else _variable(text, request) for kind, text in template)
+
+
+def _variable(name: str, request: Request) -> str:
+    kind, _, key = name.partition(":")
+    named = {
+        "header": lambda: request.headers.get(key.lower(), ""),
+        "cookie": lambda: _cookies(request).get(key, ""),
+        "query": lambda: dict(urllib.parse.parse_qsl(request.query)).get(key, ""),
+    }
+    if key:
+        return named[kind]()
+    fixed = {
+        "scheme": request.scheme,
+        "host": request.host,
+        "hostname": request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host,
+        "path": request.path,
+        "uri": request.uri,
+        "escaped-uri": urllib.parse.quote(request.uri, safe=""),
+        "query": request.query,
+        "question": "?" if request.query else "",
+        "method": request.method,
+        "client": request.client,
+    }
+    return fixed[name]
+
+
+def _cookies(request: Request) -> dict[str, str]:
+    pairs = (part.strip().partition("=") for part in request.headers.get("cookie", "").split(";"))
+    return {name: value for name, equals, value in pairs if equals}
+
+
+def _location(route: table.Route, redirect: table.Redirect, request: Request) -> str:
+    if redirect.location:
+        return expand(redirect.location, request)
+    hostname, _, port = request.host.partition(":")
+    host = redirect.host or hostname
+    number = redirect.port or (int(port) if port and not redirect.scheme else 0)
+    scheme = redirect.scheme or request.scheme
+    path = redirect.path or request.uri.partition("?")[0]
+    if redirect.path_prefix and route.match.path is not None:
+        path = _joined(redirect.path_prefix, path, route.match.path.value)
+    query = f"?{request.query}" if request.query else ""
+    return f"{scheme}://{host}{f':{number}' if number else ''}{path}{query}"
+
+
+def _joined(prefix: str, path: str, matched: str) -> str:
+    rest = path[len(matched.rstrip("/")) :]
+    return prefix.rstrip("/") + rest or "/"
+
+
+def _rewritten(route: table.Route, request: Request) -> tuple[str, str]:
+    rewrite = route.rewrite
+    if rewrite is None:
+        return request.uri, request.host
+    path, query = request.path, request.query
+    if rewrite.regex and (match := re.search(rewrite.regex, path)):
+        path = re.sub(r"\$([1-9])", lambda group: _group(match, int(group[1])), rewrite.substitution)
+        path, _, added = path.partition("?")
+        query = "&".join(part for part in (added, query) if part)
+    elif rewrite.path:
+        path = rewrite.path
+    elif rewrite.path_prefix and route.match.path is not None:
+        path = _joined(rewrite.path_prefix, path, route.match.path.value)
+    return (path or "/") + (f"?{query}" if query else ""), rewrite.host or request.host
+
+
+def _group(match: re.Match[str], number: int) -> str:
+    return (match[number] or "") if number <= (match.re.groups or 0) else ""
+
+
+def _may_enter(access: table.Access | None, client: str) -> bool:
+    if access is None:
+        return True
+    if _within(client, access.deny):
+        return False
+    other = access.any and (access.basic is not None or access.request is not None)
+    return not access.allow or _within(client, access.allow) or other
+
+
+def _within(client: str, networks: Iterable[str]) -> bool:
+    address = ipaddress.ip_address(client)
+    return any(address in ipaddress.ip_network(network, strict=False) for network in networks)
+
+
+def _asks(route: table.Route) -> tuple[str, ...]:
+    access = route.access or table.Access()
+    found = [name for name in ("basic", "request", "certificate") if getattr(access, name) is not None]
+    return tuple([*found, "limits"] if route.limits else found)
