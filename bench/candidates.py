@@ -20,6 +20,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     backends: tuple[str, ...]
     mode: Literal["http", "tcp"] = "http"
     algorithm: str = "round-robin"
+    hash_on: str = ""
+    large: bool = False  # answers are large: what a candidate can tune for that, it does
     routes: int = 1
     services: int = 1  # so many Backends in all, each with the same backends
     certificate: str = ""  # PEM file with chain and key: terminate TLS

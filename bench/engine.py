@@ -11,6 +11,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
+
+import msgspec
 
 from bench import candidates, engine_driver, lab
 from fairlead.routing import table
@@ -57,7 +60,12 @@ def _backend(name: str, job: candidates.Job) -> table.Backend:
     algorithm = _ALGORITHMS.get(job.algorithm, job.algorithm)
     if job.mode == "tcp":
         return table.Backend(id=name, protocol="tcp", algorithm=algorithm)
-    return table.Backend(id=name, protocol="h2c" if job.h2_backend else "http", algorithm=algorithm)
+    protocol: Literal["h2c", "http"] = "h2c" if job.h2_backend else "http"
+    return table.Backend(id=name, protocol=protocol, algorithm=algorithm, hash_on=_hash_on(job))
+
+
+def _hash_on(job: candidates.Job) -> str:
+    return job.hash_on if job.algorithm in ("hash", "maglev", "ring-hash") else ""
 
 
 def routes(job: candidates.Job) -> dict[str, table.Route]:
@@ -141,6 +149,19 @@ class Running:
     async def change(self, job: candidates.Job) -> None:
         """Endpoints only: the fast half of the table."""
         await self.driver.endpoints(endpoint_sets(job))
+
+    async def change_structure(self, job: candidates.Job, *, extra: bool) -> None:
+        """A Route and its Backend more, or less."""
+        if not extra:
+            await self.driver.remove(routes=["extra"], backends=["extra"])
+            return
+        routes_ = routes(msgspec.structs.replace(job, routes=2))
+        to = (table.WeightedBackend(backend="extra"),)
+        more = table.Structure(
+            routes={"extra": msgspec.structs.replace(routes_["r0"], id="extra", backends=to)},
+            backends={"extra": _backend("extra", job)},
+        )
+        await self.driver.structure(more, full=False)
 
     def stop(self) -> None:
         """Ends it."""

@@ -48,6 +48,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes: int = 0
     count_header: str = "x-pod"
     timeout_seconds: float = 10.0
+    sources: int = 0
     new_connections: bool = False
 
 

@@ -3,10 +3,10 @@ run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench import candidates, cpu, engine, lab, load, peers, rounds
+from bench import candidates, cpu, engine, lab, load, peers, report, rounds
 
 Started = dict[str, candidates.Running]
 
@@ -32,12 +32,25 @@ async def start_all(
     """Starts each candidate; one that is missing or unable is noted, not dropped."""
     started = Field()
     for candidate in everyone or wanted(lab_):
-        try:
-            started.running[candidate.name] = await candidate.start(lab_, job)
-        except (candidates.Missing, candidates.Unable, RuntimeError) as error:
-            started.missing[candidate.name] = str(error)
-            lab_.progress(f"{candidate.name}: missing: {error}")
+        await start_one(lab_, started, candidate.name, candidate, job)
     return started
+
+
+async def start_one(
+    lab_: lab.Lab, field_: Field, name: str, candidate: candidates.Candidate, job: candidates.Job
+) -> None:
+    """Starts one candidate into the field, or notes why it is not there."""
+    try:
+        field_.running[name] = await candidate.start(lab_, job)
+    except (candidates.Missing, candidates.Unable, RuntimeError) as error:
+        field_.missing[name] = reason(error)
+        lab_.progress(f"{name}: missing: {error}")
+
+
+def reason(error: Exception) -> str:
+    """Short enough for a table; the whole is in the progress."""
+    first, _, rest = str(error).partition("\n")
+    return f"{first} {rest.splitlines()[-1]}"[:300] if rest else first[:300]
 
 
 async def closed_figures(lab_: lab.Lab, running: candidates.Running, spec: load.Closed) -> rounds.Figures:
@@ -77,3 +90,24 @@ async def measure(
 
 def _short(spec: load.Closed) -> load.Closed:
     return load.Closed(target=spec.target, connections=spec.connections, seconds=min(spec.seconds, 0.5))
+
+
+def at_most(
+    figure: str, ours: rounds.Figures, theirs: Mapping[str, rounds.Figures], peer: str, limit: float
+) -> report.Goal:
+    """Ours / the peer's in a figure that is better when small."""
+    measured = figure in ours and figure in theirs.get(peer, {})
+    return report.Goal(f"{figure}: of {peer}'s", ours[figure] / theirs[peer][figure] if measured else None, limit)
+
+
+def at_most_best(figure: str, ours: rounds.Figures, theirs: Mapping[str, rounds.Figures], limit: float) -> report.Goal:
+    """Ours / the best peer's in a figure that is better when small."""
+    best = min((one[figure] for one in theirs.values() if figure in one), default=None)
+    return report.Goal(f"{figure}: of the best peer's", ours[figure] / best if best and figure in ours else None, limit)
+
+
+def at_least_best(figure: str, ours: rounds.Figures, theirs: Mapping[str, rounds.Figures], text: str) -> report.Goal:
+    """Ours / the best peer's in a figure that is better when large."""
+    best = max((one[figure] for one in theirs.values() if figure in one), default=None)
+    value = ours[figure] / best if best and figure in ours else None
+    return report.Goal(text, value, 1.0, at_least=True)

@@ -71,7 +71,7 @@ class Report(msgspec.Struct, kw_only=True):
 
     def table(self) -> str:
         """The same for people."""
-        rows = {self.name: self.ours, **self.more, **self.peers}
+        rows = {name: row for name, row in {self.name: self.ours, **self.more, **self.peers}.items() if row}
         figures = list(dict.fromkeys(figure for row in rows.values() for figure in row))
         lines = _aligned([["", *figures], *[[name, *_cells(row, figures)] for name, row in rows.items()]])
         lines += [f"{peer}: missing: {reason}" for peer, reason in self.missing.items()]

@@ -23,12 +23,13 @@ def _address(address: str) -> dict[str, Any]:
 
 def endpoints(job: candidates.Job) -> dict[str, Any]:
     """The watched file: the endpoints of every Backend."""
-    resources = []
-    for index in range(job.services):
-        addresses = [{"endpoint": {"address": _address(address)}} for address in job.backends]
-        kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-        resources.append({"@type": kind, "cluster_name": f"s{index}", "endpoints": [{"lb_endpoints": addresses}]})
-    return {"resources": resources}
+    kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+    return {"resources": [{"@type": kind, **_assignment(job, index)} for index in range(job.services)]}
+
+
+def _assignment(job: candidates.Job, index: int) -> dict[str, Any]:
+    addresses = [{"endpoint": {"address": _address(address)}} for address in job.backends]
+    return {"cluster_name": f"s{index}", "endpoints": [{"lb_endpoints": addresses}]}
 
 
 def _cluster(job: candidates.Job, index: int, eds: Path) -> dict[str, Any]:
@@ -37,10 +38,12 @@ def _cluster(job: candidates.Job, index: int, eds: Path) -> dict[str, Any]:
     options = {"@type": f"{_V3}.upstreams.http.v3.HttpProtocolOptions", "explicit_http_config": protocol}
     name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     source = {"resource_api_version": "V3", "path_config_source": {"path": str(eds)}}
+    found: dict[str, Any] = {"type": "EDS", "eds_cluster_config": {"eds_config": source}}
+    if job.services > 1:  # each watched file takes an inotify instance, of which a user has 128
+        found = {"type": "STATIC", "load_assignment": _assignment(job, index)}
     return {
         "name": f"s{index}",
-        "type": "EDS",
-        "eds_cluster_config": {"eds_config": source},
+        **found,
         "connect_timeout": "5s",
         "lb_policy": _POLICY[job.algorithm],
         "circuit_breakers": {"thresholds": [limits]},

@@ -19,6 +19,7 @@ _BALANCE = {"round-robin": "roundrobin", "least": "leastconn", "two": "random(2)
 def render(job: candidates.Job, port: int, folder: Path) -> str:
     """The configuration file."""
     http = "option http-keep-alive\n    http-reuse always" if job.mode == "http" else ""
+    http += "\n    option splice-response" if job.large else ""
     bind = f"ssl crt {job.certificate} alpn {'h2,' if job.h2 else ''}http/1.1" if job.certificate else ""
     if job.h2 and not job.certificate:
         bind = "proto h2"

@@ -11,6 +11,8 @@ from bench import candidates, lab, load, proxying, report, rounds
 
 SUMMARY = "HTTP/1.1 keep-alive: CPU per request against HAProxy, nginx and Envoy, one core each"
 _CONNECTIONS = 64
+_MAIN = "cpu_us_per_request"
+_LIMITS = {"haproxy": 0.9, "nginx": 0.9, "envoy": 0.4}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -37,24 +39,12 @@ def _report(figures: dict[str, rounds.Figures], missing: dict[str, str]) -> repo
     ours = figures.pop("fairlead", {})
     return report.Report(
         bench="l7",
-        main="cpu_us_per_request",
+        main=_MAIN,
         ours=ours,
         peers=figures,
         missing=missing,
         goals=[
-            *(_goal(ours, figures, peer, limit) for peer, limit in (("haproxy", 0.9), ("nginx", 0.9), ("envoy", 0.4))),
-            _tail_goal(ours, figures),
+            *(proxying.at_most(_MAIN, ours, figures, peer, limit) for peer, limit in _LIMITS.items()),
+            proxying.at_most_best("p99_ms", ours, figures, 1.0),
         ],
     )
-
-
-def _goal(ours: rounds.Figures, figures: dict[str, rounds.Figures], peer: str, limit: float) -> report.Goal:
-    main = "cpu_us_per_request"
-    value = ours[main] / figures[peer][main] if ours and peer in figures else None
-    return report.Goal(f"CPU per request of {peer}'s", value, limit)
-
-
-def _tail_goal(ours: rounds.Figures, figures: dict[str, rounds.Figures]) -> report.Goal:
-    best = min((peer["p99_ms"] for peer in figures.values()), default=None)
-    value = ours["p99_ms"] / best if ours and best else None
-    return report.Goal("p99 of the best peer's", value, 1.0)

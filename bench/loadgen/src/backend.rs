@@ -1,6 +1,7 @@
 //! The backend: many small HTTP/1.1 servers in one thread, one per port. It answers with `x-pod: b<index>`:
-//! `/` a small fixed body, `/bytes?n=N` a streamed body, `/slow?ms=N` after a time, `/cost?us=N` after work in a simulated
-//! queue (see `simulate`), and `Connection: upgrade` becomes an echo. The first line printed is `{"ports": [...]}`.
+//! `/` a small fixed body, `/bytes?n=N` a streamed body, `/slow?ms=N` after a time, `/cost?us=N` after work in a
+//! simulated queue (see `simulate`); `/reset` begins every server's simulation anew, and `Connection: upgrade` becomes an
+//! echo. The first line printed is `{"ports": [...]}`.
 
 use crate::alarm::Alarm;
 use crate::client::READ_BYTES;
@@ -201,7 +202,10 @@ impl Loop {
         let Some(connection) = &mut self.connections[index] else { return };
         let target = &request.target;
         let now = Instant::now();
-        let when = if target == "/" {
+        let when = if target == "/reset" {
+            self.servers.iter_mut().for_each(|server| server.reset(now));
+            None
+        } else if target == "/" {
             None
         } else if let Some(us) = number(target, "us") {
             Some(self.servers[connection.server].finish(now, Duration::from_micros(us)))

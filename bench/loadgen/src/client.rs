@@ -10,6 +10,7 @@ use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 pub const READ_BYTES: usize = 256 * 1024;
@@ -35,7 +36,11 @@ pub struct Client {
 
 impl Client {
     pub fn connect(registry: &Registry, token: Token, address: SocketAddr, target: &Target) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(address)?;
+        let mut stream = if target.sources == 0 {
+            TcpStream::connect(address)?
+        } else {
+            connect_from(source(target.sources), address)?
+        };
         stream.set_nodelay(true)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
@@ -141,6 +146,26 @@ impl Client {
     pub fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
+}
+
+/// The next source address in turn.
+fn source(sources: u8) -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    let turn = NEXT.fetch_add(1, Ordering::Relaxed) % sources;
+    SocketAddr::from(([127, 0, 1, turn + 1], 0))
+}
+
+fn connect_from(source: SocketAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    // The port is chosen when connecting, so that one port serves for many destinations.
+    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+    socket.bind(&source.into())?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => return Err(error),
+        _ => {}
+    }
+    Ok(TcpStream::from_std(socket.into()))
 }
 
 /// The bytes of every request that a target can get, in order.

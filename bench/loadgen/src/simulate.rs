@@ -17,6 +17,12 @@ impl Server {
         Self { free: vec![begin; workers.max(1)], slowness, stall, begin }
     }
 
+    /// Forgets all work and begins the time of stalls anew.
+    pub fn reset(&mut self, begin: Instant) {
+        self.begin = begin;
+        self.free.fill(begin);
+    }
+
     /// When a request of that cost, arriving now, is answered.
     pub fn finish(&mut self, now: Instant, cost: Duration) -> Instant {
         let (begin, slowness, stall) = (self.begin, self.slowness, self.stall);

@@ -63,6 +63,9 @@ pub struct Target {
     pub count_header: String,
     #[serde(default = "ten")]
     pub timeout_seconds: f64,
+    /// Source addresses (127.0.1.1 and on) to connect from in turn, so that ports do not run out; 0: the system's choice.
+    #[serde(default)]
+    pub sources: u8,
     /// A new connection for each request.
     #[serde(default)]
     pub new_connections: bool,
