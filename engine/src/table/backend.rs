@@ -1,0 +1,132 @@
+//! A Backend: its policy, and what outlives changes of the policy (endpoints, cursors, counts).
+//!
+//! Promises: choosing and counting in are one step under the Backend's lock, so all threads share one exact order.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::endpoint::{Endpoint, InFlight};
+use crate::balance::{Algorithm, Ask, Chooser, flags};
+use crate::control::objects::{self, Refusal};
+use crate::stats::counters::{Codes, Counter};
+
+/// One Backend as the table of the moment sees it.
+pub struct Backend {
+    pub spec: objects::Backend,
+    pub shared: Arc<Shared>,
+}
+
+/// What all versions of one Backend share.
+pub struct Shared {
+    pub id: String,
+    inner: Mutex<Inner>,
+    pub codes: Codes,
+    pub retries: Counter,
+    pub no_endpoint: Counter,
+}
+
+struct Inner {
+    set: Vec<Arc<Endpoint>>,
+    algorithm: Algorithm,
+    chooser: Chooser,
+}
+
+pub fn layer7(protocol: objects::BackendProtocol) -> bool {
+    use objects::BackendProtocol::*;
+    matches!(protocol, Http | H2 | H2c | Https)
+}
+
+impl Shared {
+    pub fn new(id: String) -> Self {
+        let algorithm = Algorithm::LeastRequest;
+        let inner = Inner { set: Vec::new(), algorithm, chooser: Chooser::new(algorithm) };
+        Self {
+            id,
+            inner: Mutex::new(inner),
+            codes: Codes::default(),
+            retries: Counter::default(),
+            no_endpoint: Counter::default(),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A change of the policy; what the algorithm remembers is kept when it stays the same.
+    pub fn set_algorithm(&self, algorithm: Algorithm) {
+        let mut inner = self.inner();
+        if inner.algorithm != algorithm {
+            inner.algorithm = algorithm;
+            inner.chooser = Chooser::new(algorithm);
+        }
+    }
+
+    pub fn choose(&self, ask: &Ask<'_>) -> Option<(Arc<Endpoint>, InFlight)> {
+        let inner = &mut *self.inner();
+        let index = inner.chooser.choose(&inner.set, ask)?;
+        let endpoint = inner.set[index].clone();
+        Some((endpoint.clone(), InFlight::begin(endpoint)))
+    }
+
+    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.inner().set.clone()
+    }
+
+    /// Replaces the set; endpoints that stay keep their counts. `held` says which addresses a drain holds out. Returns
+    /// the endpoints that are gone.
+    pub fn replace(
+        &self,
+        endpoints: &[objects::Endpoint],
+        held: impl Fn(SocketAddr) -> bool,
+        idle: &Arc<Notify>,
+    ) -> Vec<Arc<Endpoint>> {
+        let mut inner = self.inner();
+        let mut old = std::mem::take(&mut inner.set);
+        for wanted in endpoints {
+            let Some(address) = socket_address(wanted) else { continue };
+            if inner.set.iter().any(|e| e.address == address) {
+                continue;
+            }
+            let endpoint = match old.iter().position(|e| e.address == address && e.name == wanted.name) {
+                Some(index) => old.swap_remove(index),
+                None => Arc::new(Endpoint::new(address, wanted.name.clone(), idle.clone())),
+            };
+            endpoint.set_weight(wanted.weight);
+            endpoint.set_flag(flags::DRAINING, wanted.state == objects::EndpointState::Draining);
+            endpoint.set_flag(flags::HELD, held(address));
+            inner.set.push(endpoint);
+        }
+        for endpoint in &old {
+            endpoint.set_flag(flags::HELD, held(endpoint.address));
+            endpoint.raise(flags::GONE);
+        }
+        let inner = &mut *inner;
+        inner.chooser.settle(&inner.set);
+        old
+    }
+}
+
+pub fn socket_address(endpoint: &objects::Endpoint) -> Option<SocketAddr> {
+    Some(SocketAddr::new(endpoint.address.parse::<IpAddr>().ok()?, endpoint.port))
+}
+
+/// Endpoints as they are on the wire; those that are wrong are left out and said.
+pub fn parse_endpoints(list: &[Value]) -> (Vec<objects::Endpoint>, Vec<Refusal>) {
+    let mut good = Vec::with_capacity(list.len());
+    let mut refused = Vec::new();
+    for (i, value) in list.iter().enumerate() {
+        match objects::parse::<objects::Endpoint>(value) {
+            Ok(endpoint) if socket_address(&endpoint).is_none() => refused.push(Refusal::new(
+                format!("endpoints[{i}].address"),
+                format!("{:?} is not an IP address", endpoint.address),
+            )),
+            Ok(endpoint) => good.push(endpoint),
+            Err(refusal) => refused.push(Refusal::new(format!("endpoints[{i}].{}", refusal.path), refusal.message)),
+        }
+    }
+    (good, refused)
+}

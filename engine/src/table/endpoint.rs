@@ -1,0 +1,157 @@
+//! One endpoint of one Backend: its state and counts, shared by all threads and kept across table changes.
+//!
+//! Promises: `in_flight` counts requests (L7) or connections (L4) from the choice until before the response's last byte
+//! is written; `connections` counts open sockets to it, pooled ones included. Whoever watches for the end of a drain is
+//! notified when both have become 0.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+
+use tokio::sync::Notify;
+
+use crate::balance::{self, flags, random};
+use crate::stats::counters::{Codes, Counter, Histogram};
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+pub struct Endpoint {
+    pub id: u64,
+    pub address: SocketAddr,
+    pub name: String,
+    identity: u64,
+    weight: AtomicU32,
+    flags: AtomicU32,
+    in_flight: AtomicU32,
+    connections: AtomicU32,
+    pub codes: Codes,
+    pub latency: Histogram,
+    pub connect_failures: Counter,
+    idle: Arc<Notify>,
+}
+
+impl Endpoint {
+    pub fn new(address: SocketAddr, name: String, idle: Arc<Notify>) -> Self {
+        Self {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            address,
+            name,
+            identity: random::hash_bytes(address.to_string().as_bytes()),
+            weight: AtomicU32::new(1),
+            flags: AtomicU32::new(0),
+            in_flight: AtomicU32::new(0),
+            connections: AtomicU32::new(0),
+            codes: Codes::default(),
+            latency: Histogram::default(),
+            connect_failures: Counter::default(),
+            idle,
+        }
+    }
+
+    pub fn set_weight(&self, weight: u32) {
+        self.weight.store(weight, Relaxed);
+    }
+
+    pub fn raise(&self, flag: u32) {
+        self.flags.fetch_or(flag, AcqRel);
+    }
+
+    pub fn lower(&self, flag: u32) {
+        self.flags.fetch_and(!flag, AcqRel);
+    }
+
+    pub fn set_flag(&self, flag: u32, on: bool) {
+        if on { self.raise(flag) } else { self.lower(flag) }
+    }
+
+    pub fn has(&self, flag: u32) -> bool {
+        self.flags.load(Acquire) & flag != 0
+    }
+
+    /// May an idle connection to it be kept?
+    pub fn keeps_connections(&self) -> bool {
+        !self.has(flags::DRAINING | flags::HELD | flags::GONE)
+    }
+
+    pub fn in_flight_now(&self) -> u32 {
+        self.in_flight.load(Acquire)
+    }
+
+    pub fn connections_now(&self) -> u32 {
+        self.connections.load(Acquire)
+    }
+
+    fn tell_if_idle(&self) {
+        if self.has(flags::HELD) && self.in_flight_now() == 0 && self.connections_now() == 0 {
+            self.idle.notify_one();
+        }
+    }
+}
+
+impl balance::Candidate for Arc<Endpoint> {
+    fn id(&self) -> u64 {
+        self.id
+    }
+    fn weight(&self) -> u32 {
+        self.weight.load(Relaxed)
+    }
+    fn flags(&self) -> u32 {
+        self.flags.load(Acquire)
+    }
+    fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+    fn identity(&self) -> u64 {
+        self.identity
+    }
+    fn latency_nanos(&self, _now_nanos: u64) -> u64 {
+        0
+    }
+    fn warmth(&self, _now_nanos: u64) -> f64 {
+        1.0
+    }
+}
+
+/// A request or L4 connection that is counted at its endpoint until this is finished or dropped.
+pub struct InFlight(Option<Arc<Endpoint>>);
+
+impl InFlight {
+    pub fn begin(endpoint: Arc<Endpoint>) -> Self {
+        endpoint.in_flight.fetch_add(1, AcqRel);
+        Self(Some(endpoint))
+    }
+
+    pub fn finish(&mut self) {
+        if let Some(endpoint) = self.0.take() {
+            endpoint.in_flight.fetch_sub(1, AcqRel);
+            endpoint.tell_if_idle();
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// An open socket to an endpoint.
+pub struct Opened(Arc<Endpoint>);
+
+impl Opened {
+    pub fn new(endpoint: Arc<Endpoint>) -> Self {
+        endpoint.connections.fetch_add(1, AcqRel);
+        Self(endpoint)
+    }
+
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, AcqRel);
+        self.0.tell_if_idle();
+    }
+}

@@ -1,0 +1,215 @@
+//! Host and path to Route, for one Listener.
+//!
+//! Promises: the precedence of docs/protocol.md: exact host, longest wildcard, none; then exact path, longest prefix of
+//! path elements, regular expression; then method, number of headers, of query parameters, `order`, `id`. A Route whose
+//! host or path is better but whose method, headers or query do not fit gives way to the next. `*.host` stands for one
+//! label (Ingress), `**.host` for one or more (Gateway API).
+//! Cost: some hash look-ups per request, whatever the number of Routes; expressions are tried one by one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::backend::Backend;
+use super::route::Route;
+use crate::control::objects::PathKind;
+
+type Map<V> = HashMap<Box<[u8]>, V, foldhash::fast::RandomState>;
+
+/// A Route with its Backends found.
+pub struct Entry {
+    pub route: Arc<Route>,
+    pub backends: Vec<(Option<Arc<Backend>>, u32)>,
+    pub total_weight: u64,
+    /// Near the golden section of the total and without a common divisor with it.
+    pub stride: u64,
+    pub turn: std::sync::atomic::AtomicU64,
+}
+
+pub fn stride(total: u64) -> u64 {
+    fn divisor(a: u64, b: u64) -> u64 {
+        if b == 0 { a } else { divisor(b, a % b) }
+    }
+    let start = ((total as f64 * 0.618_033_988_75) as u64).max(1);
+    (start..).find(|s| divisor(*s, total.max(1)) == 1).unwrap_or(1)
+}
+
+/// What a request shows to the router.
+pub trait Request {
+    fn host(&self) -> &[u8];
+    fn path(&self) -> &[u8];
+    fn query(&self) -> &[u8];
+    fn method(&self) -> &[u8];
+    /// Does any header of that name (any case) fit?
+    fn any_header(&self, name: &str, fits: &dyn Fn(&[u8]) -> bool) -> bool;
+}
+
+#[derive(Default)]
+pub struct Router {
+    exact: Map<Paths>,
+    /// By the suffix after `*` (with its dot).
+    one_label: Map<Paths>,
+    labels: Map<Paths>,
+    any: Option<Paths>,
+}
+
+#[derive(Default)]
+struct Paths {
+    exact: Map<Vec<Arc<Entry>>>,
+    exact_folded: Map<Vec<Arc<Entry>>>,
+    prefix: Map<Vec<Arc<Entry>>>,
+    prefix_folded: Map<Vec<Arc<Entry>>>,
+    deepest: usize,
+    regex: Vec<Arc<Entry>>,
+}
+
+impl Router {
+    pub fn build(entries: impl IntoIterator<Item = Arc<Entry>>) -> Self {
+        let mut entries: Vec<_> = entries.into_iter().collect();
+        entries.sort_by(|a, b| a.route.rank().cmp(&b.route.rank()));
+        let mut router = Self::default();
+        for entry in entries {
+            if entry.route.spec.hosts.is_empty() {
+                router.any.get_or_insert_default().add(&entry);
+            }
+            for host in &entry.route.spec.hosts {
+                let host = host.to_ascii_lowercase();
+                let paths = if let Some(suffix) = host.strip_prefix("**") {
+                    router.labels.entry(suffix.as_bytes().into()).or_default()
+                } else if host == "*" {
+                    router.any.get_or_insert_default()
+                } else if let Some(suffix) = host.strip_prefix('*') {
+                    router.one_label.entry(suffix.as_bytes().into()).or_default()
+                } else {
+                    router.exact.entry(host.as_bytes().into()).or_default()
+                };
+                paths.add(&entry);
+            }
+        }
+        router
+    }
+
+    /// `request.host()` is lower case and without a port.
+    pub fn find(&self, request: &impl Request) -> Option<&Arc<Entry>> {
+        let host = request.host();
+        if let Some(found) = self.exact.get(host).and_then(|paths| paths.find(request)) {
+            return Some(found);
+        }
+        if !self.one_label.is_empty() || !self.labels.is_empty() {
+            let mut first = true;
+            for (at, _) in host.iter().enumerate().filter(|&(at, b)| *b == b'.' && at > 0) {
+                let suffix = &host[at..];
+                if first && let Some(found) = self.one_label.get(suffix).and_then(|paths| paths.find(request)) {
+                    return Some(found);
+                }
+                if let Some(found) = self.labels.get(suffix).and_then(|paths| paths.find(request)) {
+                    return Some(found);
+                }
+                first = false;
+            }
+        }
+        self.any.as_ref()?.find(request)
+    }
+}
+
+impl Paths {
+    fn add(&mut self, entry: &Arc<Entry>) {
+        let path = entry.route.spec.matching.path.clone().unwrap_or_default();
+        let fold = |value: &str| -> Box<[u8]> {
+            let bytes = value.as_bytes();
+            if path.ignore_case { bytes.to_ascii_lowercase().into() } else { bytes.into() }
+        };
+        match path.kind {
+            PathKind::Exact => {
+                let map = if path.ignore_case { &mut self.exact_folded } else { &mut self.exact };
+                map.entry(fold(&path.value)).or_default().push(entry.clone());
+            }
+            PathKind::Prefix => {
+                let value = path.value.trim_end_matches('/');
+                self.deepest = self.deepest.max(value.bytes().filter(|b| *b == b'/').count());
+                let map = if path.ignore_case { &mut self.prefix_folded } else { &mut self.prefix };
+                map.entry(fold(value)).or_default().push(entry.clone());
+            }
+            PathKind::Regex => self.regex.push(entry.clone()),
+        }
+    }
+
+    fn find(&self, request: &impl Request) -> Option<&Arc<Entry>> {
+        let path = request.path();
+        let folded = if self.exact_folded.is_empty() && self.prefix_folded.is_empty() {
+            Vec::new()
+        } else {
+            path.to_ascii_lowercase()
+        };
+        if !self.exact.is_empty() || !self.exact_folded.is_empty() {
+            let (a, b) = (self.exact.get(path), self.exact_folded.get(&folded[..]));
+            if let Some(found) = best(a, b, request) {
+                return Some(found);
+            }
+        }
+        if !self.prefix.is_empty() || !self.prefix_folded.is_empty() {
+            let mut end = cut(path, self.deepest);
+            loop {
+                let (a, b) = (self.prefix.get(&path[..end]), self.prefix_folded.get(&folded[..end.min(folded.len())]));
+                if let Some(found) = best(a, b, request) {
+                    return Some(found);
+                }
+                match path[..end].iter().rposition(|b| *b == b'/') {
+                    Some(slash) => end = slash,
+                    None => break,
+                }
+            }
+        }
+        self.regex.iter().find(|e| e.route.path.as_ref().is_some_and(|r| r.is_match(path)) && fits(&e.route, request))
+    }
+}
+
+/// The end of the first `depth` elements of a path; the whole path when it has no more.
+fn cut(path: &[u8], depth: usize) -> usize {
+    path.iter().enumerate().filter(|(_, b)| **b == b'/').nth(depth).map_or(path.len(), |(at, _)| at)
+}
+
+fn best<'a>(
+    a: Option<&'a Vec<Arc<Entry>>>,
+    b: Option<&'a Vec<Arc<Entry>>>,
+    request: &impl Request,
+) -> Option<&'a Arc<Entry>> {
+    let first = |list: Option<&'a Vec<Arc<Entry>>>| list?.iter().find(|e| fits(&e.route, request));
+    match (first(a), first(b)) {
+        (Some(x), Some(y)) => Some(if x.route.rank() <= y.route.rank() { x } else { y }),
+        (x, y) => x.or(y),
+    }
+}
+
+fn fits(route: &Route, request: &impl Request) -> bool {
+    let method = &route.spec.matching.method;
+    (method.is_empty() || method.as_bytes() == request.method())
+        && route.headers.iter().all(|m| request.any_header(&m.name, &|value| m.fits(value)))
+        && route.query.iter().all(|m| query_value(request.query(), m.name.as_bytes()).is_some_and(|v| m.fits(&v)))
+}
+
+/// The first value of a query parameter, percent-decoded; "" when it stands without a value.
+pub fn query_value(query: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    query.split(|b| *b == b'&').find_map(|pair| {
+        let mut halves = pair.splitn(2, |b| *b == b'=');
+        let key = decode(halves.next().unwrap_or_default());
+        (key == name).then(|| decode(halves.next().unwrap_or_default()))
+    })
+}
+
+fn decode(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, tail)) = rest.split_first() {
+        let hex = |at: usize| tail.get(at).and_then(|b| (*b as char).to_digit(16));
+        rest = tail;
+        match (first, hex(0), hex(1)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                rest = &tail[2..];
+            }
+            (b'+', ..) => out.push(b' '),
+            _ => out.push(first),
+        }
+    }
+    out
+}

@@ -1,0 +1,208 @@
+//! The objects as the controller last sent them, and the Table that follows from them.
+//!
+//! Promises: an object that is refused leaves its earlier version in place and is named in a nack; everything else of the
+//! message is taken. Endpoints may come before their Backend. Removing never fails.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Weak};
+
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::backend::{self, Backend, Shared};
+use super::endpoint::Endpoint;
+use super::route::Route;
+use super::router::{self, Entry, Router};
+use super::{Listener, ListenerCounters, Table, carried};
+use crate::balance::flags;
+use crate::control::objects::{self, Refusal};
+use crate::control::wire::{self, Nack};
+
+pub struct Store {
+    listeners: BTreeMap<String, (objects::Listener, Arc<ListenerCounters>)>,
+    routes: BTreeMap<String, Arc<Route>>,
+    backends: BTreeMap<String, Arc<Backend>>,
+    shared: HashMap<String, Arc<Shared>>,
+    /// Endpoints that are gone while something is in flight to them; a drain counts them, too.
+    gone: Vec<Weak<Endpoint>>,
+    drains: BTreeMap<String, (IpAddr, Option<u16>)>,
+    idle: Arc<Notify>,
+}
+
+impl Store {
+    /// `idle` is notified when an endpoint that a drain holds has become idle.
+    pub fn new(idle: Arc<Notify>) -> Self {
+        Self {
+            listeners: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            shared: HashMap::new(),
+            gone: Vec::new(),
+            drains: BTreeMap::new(),
+            idle,
+        }
+    }
+
+    pub fn apply_structure(&mut self, message: &wire::Structure) -> Vec<Nack> {
+        let mut nacks = Vec::new();
+        if message.full {
+            keep_named(&mut self.listeners, &message.listeners);
+            keep_named(&mut self.routes, &message.routes);
+            keep_named(&mut self.backends, &message.backends);
+        }
+        message.removed.listeners.iter().for_each(|id| drop(self.listeners.remove(id)));
+        message.removed.routes.iter().for_each(|id| drop(self.routes.remove(id)));
+        message.removed.backends.iter().for_each(|id| drop(self.backends.remove(id)));
+        let mut each = |kind: &str, list: &wire::Objects, take: &mut dyn FnMut(&Value) -> Result<(), Refusal>| {
+            for object in &list.0 {
+                if let Err(refusal) = take(object) {
+                    let object = format!("{kind}/{}", wire::object_id(object));
+                    nacks.push(Nack { object, path: refusal.path, message: refusal.message });
+                }
+            }
+        };
+        each("listener", &message.listeners, &mut |object| self.take_listener(object));
+        each("backend", &message.backends, &mut |object| self.take_backend(object));
+        each("route", &message.routes, &mut |object| self.take_route(object));
+        each("certificate", &message.certificates, &mut |_| {
+            Err(Refusal::new("", "this engine does not carry TLS yet"))
+        });
+        each("name", &message.names, &mut |_| Err(Refusal::new("", "this engine does not carry DNS yet")));
+        self.forget_unused();
+        nacks
+    }
+
+    fn take_listener(&mut self, object: &Value) -> Result<(), Refusal> {
+        let spec: objects::Listener = objects::parse(object)?;
+        carried::listener(&spec)?;
+        let counters = self.listeners.get(&spec.id).map(|(_, c)| c.clone()).unwrap_or_default();
+        self.listeners.insert(spec.id.clone(), (spec, counters));
+        Ok(())
+    }
+
+    fn take_route(&mut self, object: &Value) -> Result<(), Refusal> {
+        let spec: objects::Route = objects::parse(object)?;
+        carried::route(&spec)?;
+        let counters = self.routes.get(&spec.id).map(|r| r.counters.clone()).unwrap_or_default();
+        self.routes.insert(spec.id.clone(), Arc::new(Route::compile(spec, counters)?));
+        Ok(())
+    }
+
+    fn take_backend(&mut self, object: &Value) -> Result<(), Refusal> {
+        let spec: objects::Backend = objects::parse(object)?;
+        let algorithm = carried::backend(&spec)?;
+        let shared = self.shared_of(&spec.id);
+        shared.set_algorithm(algorithm);
+        self.backends.insert(spec.id.clone(), Arc::new(Backend { spec, shared }));
+        Ok(())
+    }
+
+    fn shared_of(&mut self, id: &str) -> Arc<Shared> {
+        self.shared.entry(id.to_owned()).or_insert_with(|| Arc::new(Shared::new(id.to_owned()))).clone()
+    }
+
+    /// Backends that were removed lose their endpoints.
+    fn forget_unused(&mut self) {
+        let unused: Vec<_> = self.shared.keys().filter(|id| !self.backends.contains_key(*id)).cloned().collect();
+        for id in unused {
+            if let Some(shared) = self.shared.remove(&id) {
+                self.gone.extend(shared.replace(&[], held(&self.drains), &self.idle).iter().map(Arc::downgrade));
+            }
+        }
+    }
+
+    pub fn apply_endpoints(&mut self, message: &wire::Endpoints) -> Vec<Nack> {
+        let mut nacks = Vec::new();
+        for set in &message.backends {
+            let (good, refused) = backend::parse_endpoints(&set.endpoints);
+            let object = format!("backend/{}", set.backend);
+            nacks.extend(refused.into_iter().map(|r| Nack {
+                object: object.clone(),
+                path: r.path,
+                message: r.message,
+            }));
+            let shared = self.shared_of(&set.backend);
+            let gone = shared.replace(&good, held(&self.drains), &self.idle);
+            self.gone.extend(gone.iter().map(Arc::downgrade));
+        }
+        self.gone.retain(|weak| weak.strong_count() > 0);
+        nacks
+    }
+
+    /// Holds an address out, or lets it back in.
+    pub fn set_drain(&mut self, id: &str, target: Option<(IpAddr, Option<u16>)>) {
+        match target {
+            Some(target) => drop(self.drains.insert(id.to_owned(), target)),
+            None => drop(self.drains.remove(id)),
+        }
+        let is_held = held(&self.drains);
+        for endpoint in self.every_endpoint() {
+            endpoint.set_flag(flags::HELD, is_held(endpoint.address));
+        }
+    }
+
+    /// What is open to an address: requests in flight, or connections where there are more.
+    pub fn open_to(&self, address: IpAddr, port: Option<u16>) -> u64 {
+        self.every_endpoint()
+            .filter(|e| e.address.ip() == address && port.is_none_or(|p| p == e.address.port()))
+            .map(|e| u64::from(e.in_flight_now().max(e.connections_now())))
+            .sum()
+    }
+
+    fn every_endpoint(&self) -> impl Iterator<Item = Arc<Endpoint>> {
+        self.shared.values().flat_map(|s| s.endpoints()).chain(self.gone.iter().filter_map(Weak::upgrade))
+    }
+
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.backends.values()
+    }
+
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.values()
+    }
+
+    pub fn listeners(&self) -> impl Iterator<Item = &(objects::Listener, Arc<ListenerCounters>)> {
+        self.listeners.values()
+    }
+
+    pub fn table(&self) -> Table {
+        let mut table = Table::default();
+        let entries: Vec<_> = self.routes.values().map(|route| self.entry(route)).collect();
+        for (spec, counters) in self.listeners.values() {
+            let mine = |e: &&Arc<Entry>| {
+                let listeners = &e.route.spec.listeners;
+                listeners.is_empty() || listeners.contains(&spec.id)
+            };
+            let listener = Arc::new(Listener {
+                spec: spec.clone(),
+                http: spec.http.clone().unwrap_or_default(),
+                router: Router::build(entries.iter().filter(mine).cloned()),
+                backend: self.backends.get(&spec.backend).cloned(),
+                counters: counters.clone(),
+            });
+            for socket in &spec.sockets {
+                table.by_socket.insert(socket.clone(), listener.clone());
+            }
+        }
+        table
+    }
+
+    fn entry(&self, route: &Arc<Route>) -> Arc<Entry> {
+        let wanted = &route.spec.backends;
+        let backends: Vec<_> = wanted.iter().map(|w| (self.backends.get(&w.backend).cloned(), w.weight)).collect();
+        let total_weight = wanted.iter().map(|w| u64::from(w.weight)).sum();
+        let stride = router::stride(total_weight);
+        Arc::new(Entry { route: route.clone(), backends, total_weight, stride, turn: 0.into() })
+    }
+}
+
+fn held(drains: &BTreeMap<String, (IpAddr, Option<u16>)>) -> impl Fn(SocketAddr) -> bool {
+    let drains: Vec<_> = drains.values().copied().collect();
+    move |address| drains.iter().any(|(ip, port)| *ip == address.ip() && port.is_none_or(|p| p == address.port()))
+}
+
+fn keep_named<V>(map: &mut BTreeMap<String, V>, objects: &wire::Objects) {
+    let named: std::collections::HashSet<&str> = objects.0.iter().map(wire::object_id).collect();
+    map.retain(|id, _| named.contains(id.as_str()));
+}
