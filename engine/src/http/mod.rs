@@ -1,1 +1,22 @@
-//! (to come)
+//! HTTP/1.1 as a proxy speaks it (RFC 9110, RFC 9112): our own state machine over httparse.
+//!
+//! `serve` is a client connection's life, `understand` one request's head to a decision, `exchange` one request with its
+//! backend, `upload` the request's body on its way, the rest are their tools.
+
+pub mod answer;
+pub mod buffer;
+pub mod chunked;
+pub mod exchange;
+pub mod field;
+pub mod forward;
+pub mod pool;
+pub mod relay;
+pub mod request;
+pub mod response;
+pub mod serve;
+pub mod understand;
+pub mod upload;
+
+/// What a client's connection must be able to do: a TCP or TLS stream.
+pub trait Client: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Client for T {}

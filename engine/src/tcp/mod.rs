@@ -1,1 +1,87 @@
-//! (to come)
+//! TCP at layer 4: one connection of a client to one endpoint.
+//!
+//! Promises: a connect that fails is tried on another endpoint; half-close and backpressure are passed on; the connection
+//! counts as in flight at its endpoint until it ends.
+
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+
+use smallvec::SmallVec;
+use tokio::net::TcpStream;
+
+use crate::balance::Ask;
+use crate::http::buffer::Buffer;
+use crate::http::pool::Connection;
+use crate::http::relay;
+use crate::table::endpoint::InFlight;
+use crate::worker::context::{self, Context};
+use crate::worker::deadline::Deadline;
+
+const DEFAULT_CONNECT_SECONDS: f64 = 5.0;
+const DEFAULT_RETRIES: u32 = 3;
+
+pub async fn serve(context: Rc<Context>, mut client: TcpStream, socket: Rc<str>) {
+    let _counted = context::Client::new(&context);
+    let Some(listener) = context.listener(&socket) else { return };
+    let Some(backend) = &listener.backend else { return refuse(&client) };
+    let deadline = context.deadlines.register();
+    let timeouts = backend.spec.timeouts.clone();
+    let connect_seconds = timeouts.as_ref().map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds);
+    let retries = backend.spec.retry.as_ref().map_or(DEFAULT_RETRIES, |r| r.attempts);
+    let mut avoid: SmallVec<[u64; 4]> = SmallVec::new();
+    for _ in 0..=retries {
+        let ask = Ask {
+            now_nanos: context.now_nanos(),
+            avoid: &avoid,
+            hash: 0,
+            random: context.draw(),
+            panic_threshold: backend.spec.panic_threshold,
+        };
+        let Some((endpoint, in_flight)) = backend.shared.choose(&ask) else { break };
+        match connect(&deadline, connect_seconds, Connection::open(endpoint.clone())).await {
+            Ok(connection) => {
+                let idle_seconds = timeouts.as_ref().map_or(0.0, |t| t.idle_seconds);
+                return carry(&context, &mut client, connection, in_flight, &deadline, idle_seconds).await;
+            }
+            Err(_) => {
+                endpoint.connect_failures.add(1);
+                backend.shared.retries.add(1);
+                avoid.push(endpoint.id);
+            }
+        }
+    }
+    backend.shared.no_endpoint.add(1);
+    refuse(&client);
+}
+
+async fn carry(
+    context: &Rc<Context>,
+    client: &mut TcpStream,
+    mut connection: Connection,
+    _in_flight: InFlight,
+    deadline: &Deadline,
+    idle_seconds: f64,
+) {
+    let mut nothing = Buffer::default();
+    relay::both_ways(context, client, &mut nothing, &mut connection.stream, deadline, idle_seconds).await;
+}
+
+async fn connect(
+    deadline: &Deadline,
+    seconds: f64,
+    opening: impl Future<Output = io::Result<Connection>>,
+) -> io::Result<Connection> {
+    deadline.set(seconds);
+    let mut opening = std::pin::pin!(opening);
+    std::future::poll_fn(|task| match opening.as_mut().poll(task) {
+        Poll::Pending if deadline.passed(task) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+        polled => polled,
+    })
+    .await
+}
+
+/// Closes with a reset: the client sees at once that nothing is there.
+fn refuse(client: &TcpStream) {
+    let _ = socket2::SockRef::from(client).set_linger(Some(std::time::Duration::ZERO));
+}

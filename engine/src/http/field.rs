@@ -1,0 +1,117 @@
+//! Header fields that a proxy must know, and the strict forms of their values (RFC 9110, RFC 9112).
+
+/// What a field is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Host,
+    ContentLength,
+    TransferEncoding,
+    Connection,
+    Upgrade,
+    Expect,
+    ForwardedFor,
+    ForwardedProto,
+    ForwardedHost,
+    /// Belongs to one hop (Keep-Alive, Proxy-Connection, TE), or is never for a backend (Proxy: CVE-2016-5385).
+    Hop,
+    Other,
+}
+
+pub fn kind(name: &str) -> Kind {
+    let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+    match name.len() {
+        2 if is("te") => Kind::Hop,
+        4 if is("host") => Kind::Host,
+        5 if is("proxy") => Kind::Hop,
+        6 if is("expect") => Kind::Expect,
+        7 if is("upgrade") => Kind::Upgrade,
+        10 if is("connection") => Kind::Connection,
+        10 if is("keep-alive") => Kind::Hop,
+        14 if is("content-length") => Kind::ContentLength,
+        15 if is("x-forwarded-for") => Kind::ForwardedFor,
+        16 if is("x-forwarded-host") => Kind::ForwardedHost,
+        16 if is("proxy-connection") => Kind::Hop,
+        17 if is("transfer-encoding") => Kind::TransferEncoding,
+        17 if is("x-forwarded-proto") => Kind::ForwardedProto,
+        // CGI-like backends cannot tell `X_Forwarded_For` from `X-Forwarded-For`.
+        _ if name.contains('_') && kind(&name.replace('_', "-")) != Kind::Other => Kind::Hop,
+        _ => Kind::Other,
+    }
+}
+
+/// Digits only: no sign, no underscore, no list, no space.
+pub fn content_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// The comma-separated tokens of a value, trimmed.
+pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|t| !t.is_empty())
+}
+
+/// `host` or `host:port`, also `[v6]:port`: characters of RFC 3986 only, no user information.
+pub fn is_authority(value: &[u8]) -> bool {
+    let (host, port) = split_port(value);
+    let good_port = port.is_none_or(|p| p.len() <= 5 && p.iter().all(u8::is_ascii_digit));
+    let good_host = if host.first() == Some(&b'[') {
+        host.last() == Some(&b']')
+            && host[1..host.len() - 1].iter().all(|b| b.is_ascii_hexdigit() || *b == b':' || *b == b'.')
+    } else {
+        host.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(b))
+    };
+    good_port && good_host && !host.is_empty()
+}
+
+/// The host without its port, and the port's digits.
+pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let after = authority.iter().rposition(|b| *b == b']').map_or(0, |at| at + 1);
+    match authority[after..].iter().position(|b| *b == b':') {
+        Some(colon) => (&authority[..after + colon], Some(&authority[after + colon + 1..])),
+        None => (authority, None),
+    }
+}
+
+/// Every line ends in CRLF, and no CR or LF stands alone.
+pub fn strict_lines(head: &[u8]) -> bool {
+    let mut lines = 0;
+    for at in memchr::memchr_iter(b'\n', head) {
+        if at == 0 || head[at - 1] != b'\r' {
+            return false;
+        }
+        lines += 1;
+    }
+    lines == memchr::memchr_iter(b'\r', head).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_length_is_digits_only() {
+        assert_eq!(content_length(b"42"), Some(42));
+        for bad in [&b""[..], b"+1", b"-1", b"1_0", b" 1", b"1, 1", b"0x10", b"99999999999999999999"] {
+            assert_eq!(content_length(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn authorities() {
+        for good in ["a", "a.b:80", "[::1]:80", "127.0.0.1"] {
+            assert!(is_authority(good.as_bytes()), "{good}");
+        }
+        for bad in ["", ":80", "a b", "a@b", "a:8x", "[::1", "a/b", "[]x:1", "a:1:2"] {
+            assert!(!is_authority(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lone_line_ends_are_seen() {
+        assert!(strict_lines(b"GET / HTTP/1.1\r\nA: b\r\n\r\n"));
+        assert!(!strict_lines(b"GET / HTTP/1.1\nA: b\r\n\r\n"));
+        assert!(!strict_lines(b"GET / HTTP/1.1\r\nA: b\rc\r\n\r\n"));
+    }
+}

@@ -1,0 +1,251 @@
+//! A client connection's life: read a head, decide, exchange or answer, again.
+//!
+//! Promises: holds no buffer while it is idle; a head must be whole within the Listener's limit of time; what is refused is
+//! answered and the connection closed, so that nothing of it is ever read as a request; the worker's end closes connections
+//! after a response that says so.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use tokio::io::{AsyncWriteExt, ReadBuf};
+
+use super::Client;
+use super::answer::Answer;
+use super::buffer::Buffer;
+use super::exchange::{self, Outcome};
+use super::request::{Framing, Refused};
+use super::response::Asked;
+use super::understand::{self, Own, Step, Surroundings};
+use crate::table::Listener;
+use crate::worker::context::{self, Closing, Context};
+use crate::worker::deadline::Deadline;
+
+/// After an answer that leaves a request unread, the client may send this much more before it is cut off.
+const LINGER_BYTES: usize = 256 << 10;
+const LINGER_SECONDS: f64 = 1.0;
+
+pub struct Session<C> {
+    pub context: Rc<Context>,
+    pub io: C,
+    pub input: Buffer,
+    pub deadline: Deadline,
+    pub listener: Arc<Listener>,
+    socket: Rc<str>,
+    generation: u64,
+    address: String,
+    scheme: &'static str,
+    _counted: context::Client,
+}
+
+/// Serves a connection accepted on `socket` until it ends.
+pub async fn serve<C: Client>(context: Rc<Context>, io: C, socket: Rc<str>, peer: SocketAddr, scheme: &'static str) {
+    let Some(listener) = context.listener(&socket) else { return };
+    let mut session = Session {
+        io,
+        input: Buffer::default(),
+        deadline: context.deadlines.register(),
+        listener,
+        socket,
+        generation: context.generation(),
+        address: peer.ip().to_canonical().to_string(),
+        scheme,
+        _counted: context::Client::new(&context),
+        context,
+    };
+    session.run().await;
+    let input = std::mem::take(&mut session.input);
+    session.context.buffers.give(input);
+}
+
+impl<C: Client> Session<C> {
+    async fn run(&mut self) {
+        loop {
+            let mut output = self.context.buffers.take_output();
+            let go_on = match self.next(&mut output).await {
+                Ok(Step::Forward(bytes, plan)) => {
+                    self.input.consume(bytes);
+                    exchange::run(self, plan, output).await
+                }
+                Ok(Step::Answer(bytes, own)) => {
+                    self.input.consume(bytes);
+                    self.answer(own, output).await
+                }
+                Ok(Step::Refuse(refused)) => self.refuse(refused, output).await,
+                Ok(Step::More) | Err(_) => Outcome::Close,
+            };
+            if go_on == Outcome::Close {
+                return;
+            }
+        }
+    }
+
+    /// Reads until a head is understood.
+    async fn next(&mut self, output: &mut Vec<u8>) -> io::Result<Step> {
+        self.deadline.set(if self.input.is_empty() {
+            self.listener.http.idle_timeout_seconds
+        } else {
+            self.listener.http.request_header_timeout_seconds
+        });
+        let mut idle = self.input.is_empty();
+        loop {
+            if !self.input.is_empty() {
+                self.refresh();
+                let around = Surroundings { listener: &self.listener, address: &self.address, scheme: self.scheme };
+                match understand::understand(self.input.filled(), &around, output) {
+                    Step::More => output.clear(),
+                    step => return Ok(step),
+                }
+            }
+            match self.fill().await {
+                Ok(0) => return Ok(Step::More),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && !self.input.is_empty() => {
+                    return Ok(Step::Refuse(Refused { status: 408, reason: "the request's head took too long" }));
+                }
+                Err(error) => return Err(error),
+            }
+            if idle {
+                idle = false;
+                self.deadline.set(self.listener.http.request_header_timeout_seconds);
+            }
+        }
+    }
+
+    /// Works by the newest table.
+    fn refresh(&mut self) {
+        if self.generation != self.context.generation() {
+            self.generation = self.context.generation();
+            if let Some(listener) = self.context.listener(&self.socket) {
+                self.listener = listener;
+            }
+        }
+    }
+
+    /// Reads once into the input; the buffer is there only when there is something to hold.
+    async fn fill(&mut self) -> io::Result<usize> {
+        let Self { io, input, context, deadline, .. } = self;
+        std::future::poll_fn(|task| {
+            if !input.has_storage() {
+                *input = context.buffers.take();
+            }
+            if input.spare().is_empty() {
+                input.grow();
+            }
+            let mut space = ReadBuf::new(input.spare());
+            match Pin::new(&mut *io).poll_read(task, &mut space) {
+                Poll::Ready(Ok(())) => {
+                    let n = space.filled().len();
+                    input.added(n);
+                    Poll::Ready(Ok(n))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    let idle = input.is_empty();
+                    if idle {
+                        context.buffers.give(std::mem::take(input));
+                    }
+                    if deadline.passed(task) || (idle && context.closing.get() == Closing::Now) {
+                        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                    }
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// Gives our own answer; the connection lives on when the request's body is here already.
+    pub async fn answer(&mut self, own: Own, mut output: Vec<u8>) -> Outcome {
+        output.clear();
+        let skip = match own.framing {
+            Framing::Empty => Some(0),
+            Framing::Length(n) => usize::try_from(n).ok().filter(|n| *n <= self.input.filled().len()),
+            Framing::Chunked | Framing::UntilClose => None,
+        };
+        let close = own.asked.close || skip.is_none() || self.context.closing.get() != Closing::No;
+        let mut body = own.reason;
+        if own.content_type.is_none() {
+            body.push('\n');
+        }
+        Answer {
+            status: own.status,
+            body: &body,
+            content_type: own.content_type.as_deref().unwrap_or("text/plain; charset=utf-8"),
+            close,
+            head_method: own.asked.head_method,
+            keep_alive10: own.asked.http10 && !close,
+        }
+        .write(&mut output);
+        self.listener.counters.codes.count(own.status);
+        if let Some(entry) = &own.entry {
+            entry.route.counters.codes.count(own.status);
+        }
+        self.deadline.set(self.listener.http.idle_timeout_seconds);
+        let written = self.write(&output).await;
+        self.context.buffers.give_output(output);
+        if written.is_err() {
+            return Outcome::Close;
+        }
+        self.input.consume(skip.unwrap_or(0));
+        if close {
+            self.linger(skip.is_none()).await;
+            return Outcome::Close;
+        }
+        Outcome::KeepAlive
+    }
+
+    pub async fn refuse(&mut self, refused: Refused, output: Vec<u8>) -> Outcome {
+        self.listener.counters.bad_requests.add(1);
+        let asked = Asked { head_method: false, http10: false, close: true, upgrade: false };
+        let own = Own {
+            status: refused.status,
+            reason: refused.reason.to_owned(),
+            content_type: None,
+            asked,
+            framing: Framing::Chunked, // whatever follows is not read as a request
+            entry: None,
+        };
+        self.answer(own, output).await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Self { io, deadline, .. } = self;
+        let mut sent = 0;
+        std::future::poll_fn(|task| {
+            while sent < bytes.len() {
+                match Pin::new(&mut *io).poll_write(task, &bytes[sent..]) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(n)) => sent += n,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending if deadline.passed(task) => {
+                        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Pin::new(&mut *io).poll_flush(task)
+        })
+        .await
+    }
+
+    /// Closes our side; `unread`: goes on reading for a while, so that a reset does not destroy the answer.
+    pub async fn linger(&mut self, unread: bool) {
+        if self.io.shutdown().await.is_err() || !unread {
+            return;
+        }
+        self.deadline.set(LINGER_SECONDS);
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            let n = self.input.filled().len();
+            self.input.consume(n);
+            match self.fill().await {
+                Ok(n) if n > 0 => left = left.saturating_sub(n),
+                _ => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! From the bytes of a request's head to what is to be done with it; one synchronous step.
+
+use std::sync::Arc;
+
+use super::forward::{self, Origin};
+use super::request::{self, Framing, Refused};
+use super::response::Asked;
+use crate::control::objects;
+use crate::table::Listener;
+use crate::table::backend::Backend;
+use crate::table::router::Entry;
+
+/// A request that is forwarded.
+pub struct Plan {
+    pub asked: Asked,
+    pub framing: Framing,
+    pub idempotent: bool,
+    pub entry: Arc<Entry>,
+    pub backend: Arc<Backend>,
+    pub hash: u64,
+}
+
+impl Plan {
+    pub fn retry(&self) -> Option<&objects::Retry> {
+        self.entry.route.spec.retry.as_ref().or(self.backend.spec.retry.as_ref())
+    }
+
+    pub fn timeouts(&self) -> Option<&objects::Timeouts> {
+        self.entry.route.spec.timeouts.as_ref().or(self.backend.spec.timeouts.as_ref())
+    }
+}
+
+/// An answer of our own.
+pub struct Own {
+    pub status: u16,
+    pub reason: String,
+    pub content_type: Option<String>,
+    pub asked: Asked,
+    pub framing: Framing,
+    pub entry: Option<Arc<Entry>>,
+}
+
+pub enum Step {
+    /// The head is not whole yet.
+    More,
+    /// The head has that many bytes; what goes to the backend is in the output.
+    Forward(usize, Plan),
+    Answer(usize, Own),
+    Refuse(Refused),
+}
+
+pub struct Surroundings<'a> {
+    pub listener: &'a Listener,
+    pub address: &'a str,
+    pub scheme: &'static str,
+}
+
+pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>) -> Step {
+    let settings = &around.listener.http;
+    let mut storage = request::storage();
+    let head = match request::parse(input, &mut storage, settings) {
+        Ok(Some(head)) => head,
+        Ok(None) => return Step::More,
+        Err(refused) => return Step::Refuse(refused),
+    };
+    let asked =
+        Asked { head_method: head.method == "HEAD", http10: head.http10, close: head.close, upgrade: head.upgrade };
+    let own = |status, reason: &str, entry| {
+        let reason = reason.to_owned();
+        Step::Answer(head.bytes, Own { status, reason, content_type: None, asked, framing: head.framing, entry })
+    };
+    if head.method == "CONNECT" {
+        return own(405, "CONNECT is not carried", None);
+    }
+    if settings.max_body_bytes > 0 && matches!(head.framing, Framing::Length(n) if n > settings.max_body_bytes) {
+        return Step::Refuse(Refused { status: 413, reason: "the body is too large" });
+    }
+    let Some(entry) = around.listener.router.find(&head) else {
+        return own(404, "no Route fits this host and path", None);
+    };
+    if let Some(respond) = &entry.route.spec.respond {
+        return Step::Answer(
+            head.bytes,
+            Own {
+                status: respond.status,
+                reason: respond.body.clone(),
+                content_type: Some(respond.content_type.clone()),
+                asked,
+                framing: head.framing,
+                entry: Some(entry.clone()),
+            },
+        );
+    }
+    let Some(backend) = pick_backend(entry) else {
+        return own(503, "the Route has no Backend that may be used", Some(entry.clone()));
+    };
+    let origin = Origin { address: around.address, scheme: around.scheme, trusted_hops: settings.trusted_hops };
+    forward::write_head(input, &head, &origin, output);
+    let plan = Plan {
+        asked,
+        framing: head.framing,
+        idempotent: head.idempotent(),
+        entry: entry.clone(),
+        backend: backend.clone(),
+        hash: 0,
+    };
+    Step::Forward(head.bytes, plan)
+}
+
+/// The weighted Backends in turn: exact shares over `total_weight` requests, well spread within them.
+fn pick_backend(entry: &Entry) -> Option<&Arc<Backend>> {
+    if let [(backend, weight)] = &entry.backends[..] {
+        return backend.as_ref().filter(|_| *weight > 0);
+    }
+    let total = entry.total_weight;
+    if total == 0 {
+        return None;
+    }
+    let turn = entry.turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let mut at = ((u128::from(turn) * u128::from(entry.stride)) % u128::from(total)) as u64;
+    for (backend, weight) in &entry.backends {
+        match at.checked_sub(u64::from(*weight)) {
+            Some(rest) => at = rest,
+            None => return backend.as_ref(),
+        }
+    }
+    None
+}

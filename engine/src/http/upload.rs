@@ -1,0 +1,173 @@
+//! A request on its way to the backend: its head and body, kept for another try while they are small enough.
+//!
+//! Promises: reads from the client only what the backend has taken before (backpressure); `rewind` starts over as long
+//! as nothing was dropped. Refuses: a malformed chunked body, one over the limit, a client that ends too early.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context as Task, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::buffer::Buffer;
+use super::chunked::Chunked;
+use super::request::Framing;
+
+enum Body {
+    Done,
+    Length(u64),
+    Chunked(Chunked),
+}
+
+#[derive(Debug)]
+pub enum Failure {
+    Client,
+    Malformed,
+    TooLarge,
+    Backend(io::Error),
+}
+
+pub struct Upload {
+    pending: Vec<u8>,
+    sent: usize,
+    body: Body,
+    keep_bytes: usize,
+    dropped: bool,
+    max_body_bytes: u64,
+}
+
+/// How much of a body is moved at a time.
+const PIECE_BYTES: usize = 16 << 10;
+
+impl Upload {
+    pub fn new(head: Vec<u8>, framing: Framing, keep_bytes: usize, max_body_bytes: u64) -> Self {
+        let body = match framing {
+            Framing::Length(n) => Body::Length(n),
+            Framing::Chunked => Body::Chunked(Chunked::default()),
+            Framing::Empty | Framing::UntilClose => Body::Done,
+        };
+        let keep_bytes = keep_bytes + head.len();
+        Self { pending: head, sent: 0, body, keep_bytes, dropped: false, max_body_bytes }
+    }
+
+    pub fn done(&self) -> bool {
+        matches!(self.body, Body::Done) && self.sent == self.pending.len()
+    }
+
+    /// Nothing is left to be read of the client's request.
+    pub fn read_whole(&self) -> bool {
+        matches!(self.body, Body::Done)
+    }
+
+    pub fn can_rewind(&self) -> bool {
+        !self.dropped
+    }
+
+    pub fn rewind(&mut self) {
+        self.sent = 0;
+    }
+
+    pub fn into_storage(self) -> Vec<u8> {
+        self.pending
+    }
+
+    /// Moves the bytes of the body that are in `input` already behind the head, so that one write takes both.
+    pub fn take_in(&mut self, input: &mut Buffer) -> Result<(), Failure> {
+        while !input.is_empty() && !self.read_whole() {
+            let used = self.transfer(input)?;
+            if used == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn transfer(&mut self, input: &mut Buffer) -> Result<usize, Failure> {
+        let filled = input.filled();
+        let used = match &mut self.body {
+            Body::Done => 0,
+            Body::Length(left) => {
+                let n = usize::try_from(*left).unwrap_or(usize::MAX).min(filled.len()).min(PIECE_BYTES);
+                self.pending.extend_from_slice(&filled[..n]);
+                *left -= n as u64;
+                if *left == 0 {
+                    self.body = Body::Done;
+                }
+                n
+            }
+            Body::Chunked(decoder) => {
+                let used = decoder.transfer(filled, &mut self.pending, false).map_err(|_| Failure::Malformed)?;
+                if self.max_body_bytes > 0 && decoder.data_bytes() > self.max_body_bytes {
+                    return Err(Failure::TooLarge);
+                }
+                if decoder.done() {
+                    self.body = Body::Done;
+                }
+                used
+            }
+        };
+        input.consume(used);
+        Ok(used)
+    }
+
+    /// Ready when the whole request is written.
+    pub fn poll<C, B>(
+        &mut self,
+        task: &mut Task<'_>,
+        client: &mut C,
+        input: &mut Buffer,
+        backend: &mut B,
+    ) -> Poll<Result<(), Failure>>
+    where
+        C: AsyncRead + Unpin,
+        B: AsyncWrite + Unpin,
+    {
+        loop {
+            while self.sent < self.pending.len() {
+                match ready!(Pin::new(&mut *backend).poll_write(task, &self.pending[self.sent..])) {
+                    Ok(0) => return Poll::Ready(Err(Failure::Backend(io::ErrorKind::WriteZero.into()))),
+                    Ok(n) => self.sent += n,
+                    Err(error) => return Poll::Ready(Err(Failure::Backend(error))),
+                }
+            }
+            ready!(Pin::new(&mut *backend).poll_flush(task)).map_err(Failure::Backend)?;
+            if self.read_whole() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.pending.len() > self.keep_bytes {
+                self.dropped = true;
+            }
+            if self.dropped {
+                self.pending.clear();
+                self.sent = 0;
+            }
+            if self.transfer_or_read(task, client, input)?.is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn transfer_or_read<C: AsyncRead + Unpin>(
+        &mut self,
+        task: &mut Task<'_>,
+        client: &mut C,
+        input: &mut Buffer,
+    ) -> Result<Poll<()>, Failure> {
+        if !input.is_empty() && self.transfer(input)? > 0 {
+            return Ok(Poll::Ready(()));
+        }
+        if input.spare().is_empty() {
+            return Err(Failure::Malformed); // a chunk's line that fills a whole buffer
+        }
+        let mut space = ReadBuf::new(input.spare());
+        match Pin::new(client).poll_read(task, &mut space) {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Ok(())) if !space.filled().is_empty() => {
+                let n = space.filled().len();
+                input.added(n);
+                Ok(Poll::Ready(()))
+            }
+            Poll::Ready(_) => Err(Failure::Client),
+        }
+    }
+}
