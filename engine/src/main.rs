@@ -14,6 +14,9 @@ mod table;
 mod tcp;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: fairlead-engine COMMAND

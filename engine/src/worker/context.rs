@@ -1,0 +1,88 @@
+//! What everything on one thread shares: the table it works by, buffers, idle connections, deadlines, randomness.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::deadline::Deadlines;
+use crate::balance::random::Random;
+use crate::http::buffer::Buffers;
+use crate::http::pool::Pool;
+use crate::table::{Listener, Table};
+
+/// How far the worker's end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Closing {
+    No,
+    /// Responses say `Connection: close`; idle connections wait for their next request.
+    Gently,
+    /// Idle connections are closed.
+    Now,
+}
+
+pub struct Context {
+    table: RefCell<Arc<Table>>,
+    generation: Cell<u64>,
+    pub buffers: Buffers,
+    pub pool: Pool,
+    pub deadlines: Rc<Deadlines>,
+    pub random: RefCell<Random>,
+    started: Instant,
+    pub closing: Cell<Closing>,
+    /// Client connections of this thread.
+    pub clients: Cell<usize>,
+}
+
+impl Context {
+    pub fn new(seed: u64) -> Rc<Self> {
+        Rc::new(Self {
+            table: RefCell::default(),
+            generation: Cell::new(0),
+            buffers: Buffers::default(),
+            pool: Pool::default(),
+            deadlines: Deadlines::new(),
+            random: RefCell::new(Random::new(seed)),
+            started: Instant::now(),
+            closing: Cell::new(Closing::No),
+            clients: Cell::new(0),
+        })
+    }
+
+    pub fn now_nanos(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+
+    pub fn set_table(&self, table: Arc<Table>) {
+        *self.table.borrow_mut() = table;
+        self.generation.set(self.generation.get() + 1);
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    pub fn listener(&self, socket: &str) -> Option<Arc<Listener>> {
+        self.table.borrow().by_socket.get(socket).cloned()
+    }
+
+    pub fn draw(&self) -> u64 {
+        self.random.borrow_mut().draw()
+    }
+}
+
+/// Counts a client connection for as long as it lives.
+pub struct Client(Rc<Context>);
+
+impl Client {
+    pub fn new(context: &Rc<Context>) -> Self {
+        context.clients.set(context.clients.get() + 1);
+        Self(context.clone())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.clients.set(self.0.clients.get() - 1);
+    }
+}

@@ -1,0 +1,296 @@
+//! The control thread: follows the messages in order, acks what every thread works by, tells what was asked to be told.
+//!
+//! Promises: messages are applied in the order they came; acks name every object that was left out; a drain is told once,
+//! when no request and no connection is open to its address. Refuses: messages of an older epoch, with `error`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::net::UnixListener;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::thread::{Command, Threads};
+use crate::control::channel::Channel;
+use crate::control::wire::{self, Event, Nack, Request};
+use crate::health::Prober;
+use crate::stats;
+use crate::table::store::Store;
+
+pub struct Control {
+    threads: Threads,
+    store: Rc<RefCell<Store>>,
+    sockets: RefCell<BTreeMap<String, OwnedFd>>,
+    listening: RefCell<BTreeSet<String>>,
+    drains: RefCell<BTreeMap<String, wire::Drain>>,
+    prober: RefCell<Prober>,
+    events: RefCell<mpsc::UnboundedReceiver<Event>>,
+    idle: Arc<Notify>,
+    epoch: Cell<u64>,
+    seq: Cell<u64>,
+}
+
+enum Next {
+    Message(Option<Vec<u8>>),
+    Event(Event),
+    Idle,
+}
+
+impl Control {
+    pub fn new(threads: Threads) -> Rc<Self> {
+        let idle = Arc::new(Notify::new());
+        let (report, events) = mpsc::unbounded_channel();
+        Rc::new(Self {
+            threads,
+            store: Rc::new(RefCell::new(Store::new(idle.clone()))),
+            sockets: RefCell::default(),
+            listening: RefCell::default(),
+            drains: RefCell::default(),
+            prober: RefCell::new(Prober::new(report)),
+            events: RefCell::new(events),
+            idle,
+            epoch: Cell::new(0),
+            seq: Cell::new(0),
+        })
+    }
+
+    pub fn serve_statistics(&self, listener: UnixListener) {
+        tokio::task::spawn_local(stats::serve(listener, self.store.clone()));
+    }
+
+    /// Follows one controller until it goes (false) or has told us to end (true).
+    pub async fn serve(&self, mut channel: Channel) -> io::Result<bool> {
+        loop {
+            match self.next(&mut channel).await? {
+                Next::Message(None) => return Ok(false),
+                Next::Message(Some(body)) => {
+                    if self.follow(&body, &mut channel).await? {
+                        return Ok(true);
+                    }
+                }
+                Next::Event(event) => channel.send(&event).await?,
+                Next::Idle => {}
+            }
+            self.tell_drained(&channel).await?;
+        }
+    }
+
+    async fn next(&self, channel: &mut Channel) -> io::Result<Next> {
+        // Only one controller is served at a time; the receiver is free again when its `serve` is dropped.
+        let mut events = self.events.borrow_mut();
+        tokio::select! {
+            biased;
+            body = channel.receive() => Ok(Next::Message(body?)),
+            Some(event) = events.recv() => Ok(Next::Event(event)),
+            () = self.idle.notified() => Ok(Next::Idle),
+        }
+    }
+
+    /// Applies one message and answers it. True: the worker shall end.
+    async fn follow(&self, body: &[u8], channel: &mut Channel) -> io::Result<bool> {
+        let request: Request = match serde_json::from_slice(body) {
+            Ok(request) => request,
+            Err(error) => {
+                let message = format!("the message was not understood: {error}");
+                channel.send(&Event::Error { message, epoch: None, seq: None }).await?;
+                return Ok(false);
+            }
+        };
+        match request {
+            Request::Hello { .. } => channel.send(&self.welcome()).await?,
+            Request::Ping { id } => channel.send(&Event::Pong { id }).await?,
+            Request::Sockets { sockets } => {
+                let fds = channel.take_fds(sockets.len());
+                self.take_sockets(sockets, fds);
+            }
+            Request::Structure(message) => {
+                if self.in_order(channel, message.epoch, message.seq).await? {
+                    let nacks = self.apply_structure(&message).await;
+                    self.ack(channel, nacks).await?;
+                }
+            }
+            Request::Endpoints(message) => {
+                if self.in_order(channel, message.epoch, message.seq).await? {
+                    let nacks = self.store.borrow_mut().apply_endpoints(&message);
+                    self.settle().await;
+                    self.ack(channel, nacks).await?;
+                }
+            }
+            Request::Probes(message) => {
+                if self.in_order(channel, message.epoch, message.seq).await? {
+                    let nacks = self.prober.borrow_mut().apply(&message);
+                    self.ack(channel, nacks).await?;
+                }
+            }
+            Request::Drain(message) => {
+                if self.in_order(channel, message.epoch, message.seq).await? {
+                    let nacks = self.drain(message).await;
+                    self.ack(channel, nacks).await?;
+                }
+            }
+            Request::Undrain { epoch, seq, id } => {
+                if self.in_order(channel, epoch, seq).await? {
+                    self.drains.borrow_mut().remove(&id);
+                    self.store.borrow_mut().set_drain(&id, None);
+                    self.ack(channel, Vec::new()).await?;
+                }
+            }
+            Request::Shutdown { grace_seconds } => {
+                self.shut_down(grace_seconds).await;
+                return Ok(true);
+            }
+            Request::Upgrade { .. } => {
+                let message = "a worker is upgraded by its master".to_owned();
+                channel.send(&Event::Error { message, epoch: None, seq: None }).await?;
+            }
+        }
+        Ok(false)
+    }
+
+    fn welcome(&self) -> Event {
+        let pid = std::process::id() as i32;
+        Event::Welcome(wire::Welcome {
+            version: wire::VERSION,
+            engine_version: env!("CARGO_PKG_VERSION").to_owned(),
+            master_pid: pid,
+            worker_pid: pid,
+            epoch: self.epoch.get(),
+            seq: self.seq.get(),
+            hashes: wire::Hashes::default(),
+            sockets: self.sockets.borrow().keys().cloned().collect(),
+        })
+    }
+
+    async fn in_order(&self, channel: &Channel, epoch: u64, seq: u64) -> io::Result<bool> {
+        if epoch < self.epoch.get() {
+            let message = format!("epoch {epoch} is older than {}", self.epoch.get());
+            channel.send(&Event::Error { message, epoch: Some(epoch), seq: Some(seq) }).await?;
+            return Ok(false);
+        }
+        self.epoch.set(epoch);
+        self.seq.set(seq);
+        Ok(true)
+    }
+
+    async fn ack(&self, channel: &Channel, nacks: Vec<Nack>) -> io::Result<()> {
+        channel.send(&Event::Ack { epoch: self.epoch.get(), seq: self.seq.get(), nacks }).await
+    }
+
+    fn take_sockets(&self, names: Vec<wire::SocketName>, fds: Vec<OwnedFd>) {
+        for (name, fd) in names.into_iter().zip(fds) {
+            if name.id == "stats" {
+                let listener = std::os::unix::net::UnixListener::from(fd);
+                let taken = listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener));
+                match taken {
+                    Ok(listener) => self.serve_statistics(listener),
+                    Err(error) => tracing::error!(%error, "cannot serve statistics"),
+                }
+                continue;
+            }
+            // A socket that comes anew replaces the old one, which may be in use.
+            if self.listening.borrow_mut().remove(&name.id) {
+                self.tell_all(|| Command::Unlisten(name.id.clone()));
+            }
+            self.sockets.borrow_mut().insert(name.id, fd);
+        }
+    }
+
+    async fn apply_structure(&self, message: &wire::Structure) -> Vec<Nack> {
+        let mut nacks = self.store.borrow_mut().apply_structure(message);
+        let table = Arc::new(self.store.borrow().table());
+        self.wait_all(|done| Command::Table(table.clone(), done)).await;
+        let wanted: BTreeSet<String> = table.by_socket.keys().cloned().collect();
+        let ended: Vec<String> = self.listening.borrow().difference(&wanted).cloned().collect();
+        for id in ended {
+            self.listening.borrow_mut().remove(&id);
+            self.tell_all(|| Command::Unlisten(id.clone()));
+        }
+        for id in &wanted {
+            if let Err(message) = self.listen(id) {
+                let listener = &table.by_socket[id].spec.id;
+                nacks.push(Nack { object: format!("listener/{listener}"), path: "sockets".to_owned(), message });
+            }
+        }
+        if message.full {
+            self.sockets.borrow_mut().retain(|id, _| wanted.contains(id));
+        }
+        self.settle().await;
+        nacks
+    }
+
+    fn listen(&self, id: &str) -> Result<(), String> {
+        if self.listening.borrow().contains(id) {
+            return Ok(());
+        }
+        let sockets = self.sockets.borrow();
+        let fd = sockets.get(id).ok_or_else(|| format!("the socket {id:?} was not handed over"))?;
+        for thread in &self.threads {
+            let copy = fd.try_clone().map_err(|error| format!("the socket {id:?}: {error}"))?;
+            let listener = std::net::TcpListener::from(copy);
+            listener.set_nonblocking(true).map_err(|error| format!("the socket {id:?}: {error}"))?;
+            let _ = thread.send(Command::Listen(id.to_owned(), listener));
+        }
+        self.listening.borrow_mut().insert(id.to_owned());
+        Ok(())
+    }
+
+    async fn drain(&self, message: wire::Drain) -> Vec<Nack> {
+        let Ok(address) = message.address.parse::<IpAddr>() else {
+            return vec![Nack {
+                object: format!("drain/{}", message.id),
+                path: "address".to_owned(),
+                message: format!("{:?} is not an IP address", message.address),
+            }];
+        };
+        self.store.borrow_mut().set_drain(&message.id, Some((address, message.port)));
+        self.settle().await;
+        self.drains.borrow_mut().insert(message.id.clone(), message);
+        Vec::new()
+    }
+
+    /// Tells of the drains that have come to their end.
+    async fn tell_drained(&self, channel: &Channel) -> io::Result<()> {
+        let open = |drain: &wire::Drain| {
+            drain.address.parse().map_or(0, |address| self.store.borrow().open_to(address, drain.port))
+        };
+        let ended: Vec<_> = self.drains.borrow().values().filter(|d| open(d) == 0).cloned().collect();
+        for drain in ended {
+            self.drains.borrow_mut().remove(&drain.id);
+            let wire::Drain { id, address, port, .. } = drain;
+            channel.send(&Event::Drained { id, address, port, in_flight: 0 }).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&self) {
+        self.wait_all(Command::Settle).await;
+    }
+
+    pub async fn shut_down(&self, grace_seconds: f64) {
+        self.sockets.borrow_mut().clear();
+        self.wait_all(|done| Command::ShutDown(grace_seconds, done)).await;
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) {
+        for thread in &self.threads {
+            let _ = thread.send(command());
+        }
+    }
+
+    async fn wait_all(&self, command: impl Fn(oneshot::Sender<()>) -> Command) {
+        let mut waiting = Vec::with_capacity(self.threads.len());
+        for thread in &self.threads {
+            let (done, wait) = oneshot::channel();
+            if thread.send(command(done)).is_ok() {
+                waiting.push(wait);
+            }
+        }
+        for wait in waiting {
+            let _ = wait.await;
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! One core's event loop: accepts, serves, and follows the control thread's commands in order.
+//!
+//! Promises: a command's `done` is told after the thread works by it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, spawn_local};
+
+use super::context::{Closing, Context};
+use crate::control::objects::ListenerProtocol;
+use crate::http::{pool, serve};
+use crate::table::Table;
+use crate::tcp;
+
+pub enum Command {
+    Table(Arc<Table>, oneshot::Sender<()>),
+    Listen(String, StdListener),
+    Unlisten(String),
+    /// Idle connections to endpoints that are going are closed.
+    Settle(oneshot::Sender<()>),
+    ShutDown(f64, oneshot::Sender<()>),
+}
+
+pub type Threads = Vec<mpsc::UnboundedSender<Command>>;
+
+pub fn start(count: usize) -> io::Result<Threads> {
+    (0..count)
+        .map(|index| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let runtime = std::thread::Builder::new().name(format!("carry-{index}"));
+            runtime.spawn(move || run(index, receiver))?;
+            Ok(sender)
+        })
+        .collect()
+}
+
+fn run(index: usize, receiver: mpsc::UnboundedReceiver<Command>) {
+    let seed = std::process::id() as u64 ^ ((index as u64) << 32) ^ clock_seed();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .expect("a thread's event loop");
+    runtime.block_on(follow(Context::new(seed), receiver));
+}
+
+fn clock_seed() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_nanos() as u64)
+}
+
+async fn follow(context: Rc<Context>, mut receiver: mpsc::UnboundedReceiver<Command>) {
+    let mut accepting: HashMap<String, AbortHandle> = HashMap::new();
+    spawn_local(context.deadlines.clone().sweep());
+    spawn_local(sweep_pool(context.clone()));
+    while let Some(command) = receiver.recv().await {
+        match command {
+            Command::Table(table, done) => {
+                context.set_table(table);
+                let _ = done.send(());
+            }
+            Command::Listen(id, listener) => match TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    let task = spawn_local(accept(context.clone(), listener, id.as_str().into()));
+                    accepting.insert(id, task.abort_handle());
+                }
+                Err(error) => tracing::error!(socket = id, %error, "cannot listen"),
+            },
+            Command::Unlisten(id) => {
+                if let Some(task) = accepting.remove(&id) {
+                    task.abort();
+                }
+            }
+            Command::Settle(done) => {
+                context.pool.settle();
+                let _ = done.send(());
+            }
+            Command::ShutDown(grace_seconds, done) => {
+                accepting.drain().for_each(|(_, task)| task.abort());
+                end(&context, grace_seconds).await;
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+async fn sweep_pool(context: Rc<Context>) {
+    loop {
+        tokio::time::sleep(pool::SWEEP_INTERVAL).await;
+        context.pool.sweep();
+    }
+}
+
+/// Accepts for as long as the socket is ours. What cannot be accepted for want of descriptors is tried again later.
+async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>) {
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%socket, %error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let Some(found) = context.listener(&socket) else { continue };
+        found.counters.connections.add(1);
+        let _ = stream.set_nodelay(true);
+        match found.spec.protocol {
+            ListenerProtocol::Http => {
+                spawn_local(serve::serve(context.clone(), stream, socket.clone(), peer, "http"));
+            }
+            ListenerProtocol::Tcp => {
+                spawn_local(tcp::serve(context.clone(), stream, socket.clone()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Half of the time idle clients may still ask and are told to close, then they are closed; requests have all of it.
+async fn end(context: &Rc<Context>, grace_seconds: f64) {
+    context.closing.set(Closing::Gently);
+    let half = Duration::from_secs_f64((grace_seconds / 2.0).clamp(0.0, 3600.0));
+    let _ = tokio::time::timeout(half, nobody(context)).await;
+    context.closing.set(Closing::Now);
+    context.deadlines.wake_all();
+    let _ = tokio::time::timeout(half, nobody(context)).await;
+    context.pool.clear();
+}
+
+async fn nobody(context: &Rc<Context>) {
+    while context.clients.get() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
