@@ -1,0 +1,106 @@
+//! What is tried again, and what must not be.
+
+use std::io::Write;
+
+use serde_json::json;
+
+use super::harness::{Backend, Client, Engine, PATIENCE, closed_port};
+
+#[test]
+fn a_failed_connect_is_tried_on_another_endpoint_whatever_the_method() {
+    let mut engine = Engine::start(1);
+    let backend = Backend::named("alive");
+    let port = engine.simple(&[closed_port(), backend.port], json!({}));
+    let mut client = Client::connect(port);
+    for _ in 0..4 {
+        let response = client.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+        assert_eq!(response.text(), "alive");
+        assert_eq!(backend.next().body, b"hello");
+    }
+}
+
+#[test]
+fn nobody_to_connect_to_is_a_502() {
+    let mut engine = Engine::start(1);
+    let port = engine.simple(&[closed_port()], json!({}));
+    assert_eq!(Client::connect(port).get("/").status, 502);
+}
+
+#[test]
+fn an_idempotent_request_without_a_response_is_tried_again_and_another_is_not() {
+    let mut engine = Engine::start(1);
+    let dying = Backend::start(|_, _| false);
+    let backend = Backend::named("alive");
+    let port = engine.simple(&[dying.port, backend.port], json!({}));
+    let mut client = Client::connect(port);
+    let put = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    assert_eq!(client.ask(put).text(), "alive");
+    assert_eq!(dying.next().body, b"hello");
+    assert_eq!(backend.next().body, b"hello");
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    assert_eq!(client.ask(post).status, 502);
+    assert_eq!((dying.count(), backend.count()), (2, 1));
+}
+
+#[test]
+fn a_kept_connection_that_the_backend_closed_costs_nothing() {
+    let mut engine = Engine::start(1);
+    // Answers once per connection and closes without saying so.
+    let (closed, wait) = std::sync::mpsc::channel();
+    let backend = Backend::start(move |_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        stream.shutdown(std::net::Shutdown::Both).unwrap();
+        closed.send(()).is_err()
+    });
+    let port = engine.simple(&[backend.port], json!({}));
+    let mut client = Client::connect(port);
+    for _ in 0..50 {
+        // A GET may meet the close half way; a POST must not be sent twice, so here it comes after it.
+        assert_eq!(client.get("/").text(), "ok");
+        assert_eq!(client.get("/").text(), "ok");
+        (0..2).for_each(|_| wait.recv_timeout(PATIENCE).unwrap());
+        assert_eq!(client.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").text(), "ok");
+        wait.recv_timeout(PATIENCE).unwrap();
+    }
+}
+
+#[test]
+fn a_response_that_breaks_off_breaks_off_for_the_client() {
+    let mut engine = Engine::start(1);
+    let broken = Backend::start(|_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").unwrap();
+        false
+    });
+    let backend = Backend::named("alive");
+    let port = engine.simple(&[broken.port, backend.port], json!({}));
+    let mut client = Client::connect(port);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(client.rest().ends_with(b"half"));
+    assert_eq!(backend.count(), 0);
+}
+
+#[test]
+fn named_statuses_are_tried_again() {
+    let mut engine = Engine::start(1);
+    let failing = Backend::scripted(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy");
+    let backend = Backend::named("alive");
+    let retry = json!({"retry": {"attempts": 1, "on": ["connect", "gateway-error"]}});
+    let port = engine.simple(&[failing.port, backend.port], retry);
+    let mut client = Client::connect(port);
+    assert_eq!(client.get("/").text(), "alive");
+    assert_eq!(failing.count(), 1);
+    engine.endpoints("b", &[failing.port]);
+    assert_eq!(client.get("/").text(), "busy");
+    assert_eq!(failing.count(), 3);
+}
+
+#[test]
+fn an_endpoint_that_takes_too_long_is_a_504() {
+    let mut engine = Engine::start(1);
+    let backend = Backend::start(|_, stream| {
+        let _ = std::io::copy(stream, &mut std::io::sink());
+        false
+    });
+    let port = engine.simple(&[backend.port], json!({"timeouts": {"backend_request_seconds": 0.1}}));
+    assert_eq!(Client::connect(port).get("/").status, 504);
+}

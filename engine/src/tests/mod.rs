@@ -1,0 +1,10 @@
+//! Server, proxy and client in one process: the engine's threads carry real sockets between threads of the test.
+//!
+//! No sleeps: whoever waits, waits for a message, a byte or an end.
+
+mod harness;
+mod http_forward;
+mod http_malformed;
+mod http_retry;
+mod order;
+mod tcp_forward;
