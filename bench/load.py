@@ -197,14 +197,18 @@ class Running:
         assert self.process.popen.stdout is not None
         return await asyncio.to_thread(self.process.popen.stdout.readline)
 
-    async def output(self) -> bytes:
-        """Its last line, when it has ended."""
+    async def whole(self) -> bytes:
+        """All of its output, when it has ended; raises RuntimeError when it failed."""
         assert self.process.popen.stdout is not None
         text = await asyncio.to_thread(self.process.popen.stdout.read)
         await asyncio.to_thread(self.process.popen.wait)
         if self.process.popen.returncode != 0 or not text:
             raise RuntimeError(f"the generator failed:\n{self.process.tail()}")
-        return text.splitlines()[-1]
+        return text
+
+    async def output(self) -> bytes:
+        """Its last line, when it has ended."""
+        return (await self.whole()).splitlines()[-1]
 
     async def outcome(self) -> Outcome:
         """What a closed or open loop saw."""
