@@ -1,5 +1,7 @@
 //! Probes: httpGet, tcp and grpc, with thresholds and a fast start; they report transitions.
 
+pub mod decision;
+
 use std::collections::HashMap;
 
 use crate::control::{objects, wire};

@@ -1,0 +1,117 @@
+//! Where a child's output goes: to the container's log, or into bounded memory for the answer of an exec.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::logs::{Log, Stream};
+
+/// How much is still read of a pipe whose process is gone: somebody else may hold it and write for ever.
+const MOST_LEFTOVER_BYTES: usize = 2 << 20;
+const PIECE_BYTES: usize = 16 << 10;
+
+pub enum Sink {
+    Log(Box<Log>),
+    Capture(Capture),
+}
+
+/// At most `limit_bytes` of each stream; the rest is read and thrown away, so that the command does not hang.
+pub struct Capture {
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    pub truncated: bool,
+    limit_bytes: usize,
+}
+
+impl Capture {
+    pub fn new(limit_bytes: usize) -> Self {
+        Self { stdout: Vec::new(), stderr: Vec::new(), truncated: false, limit_bytes }
+    }
+}
+
+impl Sink {
+    pub fn append(&mut self, stream: Stream, bytes: &[u8]) {
+        match self {
+            Self::Log(log) => log.append(stream, bytes),
+            Self::Capture(capture) => {
+                let kept = if stream == Stream::Stdout { &mut capture.stdout } else { &mut capture.stderr };
+                let room = capture.limit_bytes - kept.len();
+                kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                capture.truncated |= bytes.len() > room;
+            }
+        }
+    }
+
+    pub fn finish(&mut self, stream: Stream) {
+        if let Self::Log(log) = self {
+            log.finish(stream);
+        }
+    }
+}
+
+/// The read ends of a child's standard output and error.
+#[derive(Default)]
+pub struct Pipes {
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
+}
+
+impl Pipes {
+    pub fn get(&self, stream: Stream) -> Option<&OwnedFd> {
+        if stream == Stream::Stdout { self.stdout.as_ref() } else { self.stderr.as_ref() }
+    }
+
+    fn close(&mut self, stream: Stream) {
+        *(if stream == Stream::Stdout { &mut self.stdout } else { &mut self.stderr }) = None;
+    }
+
+    /// Reads one piece. Closes the pipe at its end; `false` when there is nothing more now.
+    pub fn pump(&mut self, stream: Stream, sink: &mut Sink) -> bool {
+        let Some(pipe) = self.get(stream) else { return false };
+        let mut piece = [0u8; PIECE_BYTES];
+        match rustix::io::read(pipe.as_fd(), &mut piece) {
+            Ok(0) => {
+                sink.finish(stream);
+                self.close(stream);
+                false
+            }
+            Ok(length) => {
+                sink.append(stream, &piece[..length]);
+                true
+            }
+            Err(rustix::io::Errno::INTR) => true,
+            Err(rustix::io::Errno::AGAIN) => false,
+            Err(_) => {
+                sink.finish(stream);
+                self.close(stream);
+                false
+            }
+        }
+    }
+
+    /// The process is gone: takes what is left in the pipes and closes them.
+    pub fn drain(&mut self, sink: &mut Sink) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let mut pieces = MOST_LEFTOVER_BYTES / PIECE_BYTES;
+            while pieces > 0 && self.pump(stream, sink) {
+                pieces -= 1;
+            }
+            if self.get(stream).is_some() {
+                sink.finish(stream);
+                self.close(stream);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capture_keeps_its_limit_and_says_that_there_was_more() {
+        let mut sink = Sink::Capture(Capture::new(5));
+        sink.append(Stream::Stdout, b"abc");
+        sink.append(Stream::Stdout, b"defg");
+        let Sink::Capture(capture) = sink else { panic!("the sink changed") };
+        assert_eq!((capture.stdout.as_slice(), capture.truncated), (b"abcde".as_slice(), true));
+    }
+}

@@ -1,0 +1,97 @@
+//! The second stage: a fresh process of this binary that turns itself into the container's process.
+//!
+//! Unsafe code is forbidden here, so nothing can run between fork and exec; instead the shim starts
+//! `fairlead-engine init`, which reads its `Spec` from standard input (a socket), takes namespaces, mounts, cgroups,
+//! limits, identity and capabilities in that order, and then executes the command in its own place.
+//!
+//! Promises: the parent reads `pid N` (in the namespace of the /proc that the parent sees), then the end of the stream
+//! once the command runs, or `error TEXT` that names what failed. Refuses: going on after any step that failed.
+
+mod command;
+mod mirror;
+mod mounts;
+mod privileges;
+pub mod spec;
+
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use crate::control::frame;
+use spec::Spec;
+
+/// The exit code of a process that never became its command (as `docker run` has it).
+const NEVER_STARTED: u8 = 128;
+
+pub fn run() -> ExitCode {
+    let Ok(channel) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else {
+        return ExitCode::from(NEVER_STARTED);
+    };
+    let mut channel = UnixStream::from(channel);
+    let message = match become_command(&mut channel) {
+        Ok(never) => match never {},
+        Err(message) => message,
+    };
+    // Nobody is left to tell when this fails.
+    let _ = channel.write_all(format!("error {message}").as_bytes());
+    ExitCode::from(NEVER_STARTED)
+}
+
+fn become_command(channel: &mut UnixStream) -> Result<std::convert::Infallible, String> {
+    let (spec, streams) = receive(channel).map_err(|error| format!("cannot read what to start: {error}"))?;
+    announce(channel)?;
+    take_streams(&spec, streams).map_err(|error| format!("cannot take the standard streams: {error}"))?;
+    nix::unistd::setsid().map_err(|error| format!("cannot make a session: {error}"))?;
+    privileges::join_cgroups(&spec.cgroups)?;
+    if let Some(path) = &spec.enter {
+        mounts::enter(path)?;
+    }
+    if let Some(plan) = &spec.mounts {
+        mounts::apply(plan)?;
+    }
+    privileges::set_limits(&spec.rlimits)?;
+    privileges::become_user(&spec)?;
+    if spec.die_with_parent {
+        // After the change of user, which clears it.
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+            .map_err(|error| format!("cannot tie the process to its parent: {error}"))?;
+    }
+    command::execute(&spec)
+}
+
+fn receive(channel: &UnixStream) -> io::Result<(Spec, Vec<OwnedFd>)> {
+    let mut reader = frame::FrameReader::default();
+    loop {
+        if let Some(json) = reader.next_frame()? {
+            let spec: Spec = serde_json::from_slice(&json)?;
+            let streams = reader.take_fds(3);
+            return Ok((spec, streams));
+        }
+        if reader.read_from(channel)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+/// Tells the parent our pid as the parent's /proc has it, which a PID namespace hides from us otherwise.
+fn announce(channel: &mut UnixStream) -> Result<(), String> {
+    let pid = std::fs::read_link("/proc/self")
+        .ok()
+        .and_then(|path| path.to_str()?.parse::<u32>().ok())
+        .unwrap_or_else(std::process::id);
+    writeln!(channel, "pid {pid}").map_err(|error| format!("cannot tell the pid: {error}"))
+}
+
+fn take_streams(spec: &Spec, streams: Vec<OwnedFd>) -> io::Result<()> {
+    if spec.streams {
+        let [input, output, errors]: [OwnedFd; 3] =
+            streams.try_into().map_err(|_| io::Error::other("three descriptors are needed"))?;
+        rustix::stdio::dup2_stdin(input)?;
+        rustix::stdio::dup2_stdout(output)?;
+        rustix::stdio::dup2_stderr(errors)?;
+    } else {
+        rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    }
+    Ok(())
+}
