@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.routing import certificates, draft, hosts, policy, services, table
+from fairlead.routing import certificates, draft, hosts, ingress_shape, policy, services, table
 from fairlead.routing.ingress_nginx import process as nginx
 
 Object = dict[str, Any]
@@ -25,7 +25,7 @@ def process(work: draft.Draft) -> None:
     """Adds all Ingresses that are ours."""
     claims: dict[tuple[str, str, str], str] = {}
     classes = _Classes(work)
-    sorted_ones = [(classes.of(one), one) for one in sorted(work.snapshot.ingresses, key=draft.age)]
+    sorted_ones = [(classes.of(one), one) for one in sorted(_sound(work), key=draft.age)]
     secrets = certificates.Secrets(work)
     for order, (whose, ingress) in enumerate(sorted_ones):
         if whose == "ours":
@@ -36,6 +36,17 @@ def process(work: draft.Draft) -> None:
     if work.settings.ingress_nginx:
         nginx.process(work, [(order, one) for order, (whose, one) in enumerate(sorted_ones) if whose == "nginx"])
     _add_doors(work, secrets.used)
+
+
+def _sound(work: draft.Draft) -> list[Object]:
+    sound = []
+    for ingress in work.snapshot.ingresses:
+        place, mistake = ingress_shape.mistake(ingress)
+        if mistake:
+            work.problem(f"Ingress/{draft.key(ingress)}", place, "Invalid", mistake)
+        else:
+            sound.append(ingress)
+    return sound
 
 
 def _add_doors(work: draft.Draft, used: tuple[str, ...]) -> None:

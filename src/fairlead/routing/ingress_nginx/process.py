@@ -27,11 +27,8 @@ def process(work: draft.Draft, ingresses: Sequence[tuple[int, draft.Object]]) ->
 
 def _source(order: int, ingress: draft.Object) -> sites.Source:
     meta = ingress["metadata"]
-    annotations, spec = meta.get("annotations"), ingress.get("spec")
-    key = draft.key(ingress)
-    words = catalogue.parse(annotations if isinstance(annotations, dict) else {}, obj=f"Ingress/{key}")
-    spec = spec if isinstance(spec, dict) else {}
-    return sites.Source(meta.get("namespace", ""), meta["name"], order, spec, words)
+    words = catalogue.parse(meta.get("annotations") or {}, obj=f"Ingress/{draft.key(ingress)}")
+    return sites.Source(meta.get("namespace", ""), meta["name"], order, ingress.get("spec") or {}, words)
 
 
 def _config(work: draft.Draft) -> catalogue.Words:

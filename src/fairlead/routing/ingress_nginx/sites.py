@@ -192,9 +192,8 @@ def _host(rule: Object) -> str:
     return str(rule.get("host") or "").lower()
 
 
-def _list(parent: Any, name: str) -> list[Object]:
-    found = parent.get(name) if isinstance(parent, dict) else None
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+def _list(parent: Object | None, name: str) -> list[Object]:
+    return list((parent or {}).get(name) or ())
 
 
 def _locations(source: Source, problems: list[Problem]) -> list[tuple[Location, str]]:

@@ -1,0 +1,155 @@
+"""Who may come in: what guards is never silently open."""
+
+from typing import Any
+
+import pytest
+
+from fairlead.routing import table
+
+ROOT = ("/", "Prefix", "web")
+HASH = "$apr1$abcdefgh$0123456789012345678901"
+CA = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"
+
+
+def guarded(world: Any, **annotations: str) -> None:
+    world.ingress("a", "a.example", ROOT, annotations={k.replace("_", "-"): v for k, v in annotations.items()})
+
+
+def test_source_ranges(world: Any) -> None:
+    guarded(world, whitelist_source_range="10.0.0.0/8, 192.0.2.7", denylist_source_range="10.1.0.0/16")
+    clients = ("10.2.3.4", "192.0.2.7", "10.1.2.3", "8.8.8.8", "2001:db8::1")
+    assert [world.goes("http://a.example/", client=one) for one in clients] == ["web /"] * 2 + ["403"] * 3
+
+
+def test_the_annotation_overrides_the_configmap_and_blocks_add_up(world: Any) -> None:
+    world.config(whitelist_source_range="10.0.0.0/8", block_cidrs="11.1.0.0/16")
+    guarded(world, allowlist_source_range="11.0.0.0/8")
+    assert [world.goes("http://a.example/", client=one) for one in ("10.0.0.1", "11.0.0.1", "11.1.0.1")] == [
+        "403",
+        "web /",
+        "403",
+    ]
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        {"whitelist_source_range": "everyone"},
+        {"auth_type": "digest", "auth_secret": "users"},
+        {"auth_type": "basic"},
+        {"auth_type": "basic", "auth_secret": "missing"},
+        {"auth_type": "basic", "auth_secret": "elsewhere/users"},
+        {"auth_type": "basic", "auth_secret": "plain"},
+        {"auth_url": "file:///etc/passwd"},
+        {"auth_url": "http://auth.default.svc.cluster.local/check"},
+        {"auth_url": "http://localhost/check"},
+        {"auth_url": "http://169.254.169.254/latest"},
+        {"auth_tls_secret": "default/missing"},
+        {"auth_tls_secret": "default/users"},
+        {"configuration_snippet": "allow all;"},
+        {"server_snippet": "return 200;"},
+        {"auth_snippet": "x"},
+        {"enable_modsecurity": "true"},
+        {"limit_rps": "many"},
+        {"backend_protocol": "FCGI"},
+        {"backend_protocol": "HTTPS", "proxy_ssl_verify": "on"},
+    ],
+    ids=lambda found: " ".join(found),
+)
+def test_a_guard_that_is_wrong_or_refused_closes_the_path_and_says_why(world: Any, annotations: dict[str, str]) -> None:
+    world.secret("users", auth=f"me:{HASH}")
+    world.secret("users", namespace="elsewhere", auth=f"me:{HASH}")
+    world.secret("plain", auth="me:secret")
+    guarded(world, **annotations)
+    world.ingress("b", "a.example", ("/other", "Prefix", "other"))
+    assert world.goes("http://a.example/x") == "503"
+    assert world.goes("http://a.example/other") == "other /other"
+    assert world.problems()
+
+
+def test_basic_auth_from_a_file_or_a_map(world: Any) -> None:
+    world.secret("users", auth=f"me:{HASH}\n# none\nyou:{{SHA}}abc:comment\nbad:word\n")
+    world.secret("map", alice=HASH)
+    guarded(world, auth_type="basic", auth_secret="users", auth_realm="Staff only")
+    map_words = {"auth-type": "basic", "auth-secret": "default/map", "auth-secret-type": "auth-map"}
+    world.ingress("b", "b.example", ROOT, annotations=map_words)
+    access = world.route("http://a.example/").access
+    assert access == table.Access(basic=table.BasicAuth(realm="Staff only", users=(("me", HASH), ("you", "{SHA}abc"))))
+    assert world.route("http://b.example/").access.basic.users == (("alice", HASH),)
+    assert HASH not in repr(access)
+
+
+def test_satisfy_any(world: Any) -> None:
+    world.secret("users", auth=f"me:{HASH}")
+    guarded(world, auth_type="basic", auth_secret="users", whitelist_source_range="10.0.0.0/8", satisfy="any")
+    assert world.route("http://a.example/").access.any
+    assert world.ask("http://a.example/", client="8.8.8.8").asks == ("basic",)
+
+
+def test_external_authentication_at_the_same_host(world: Any) -> None:
+    guarded(
+        world,
+        auth_url="https://$host/oauth2/auth",
+        auth_signin="https://$host/oauth2/start",
+        auth_response_headers="X-Auth-Request-User, Authorization",
+    )
+    request = world.route("http://a.example/").access.request
+    assert (request.backend, request.uri, request.method) == ("", (("text", "/oauth2/auth"),), "GET")
+    assert request.response_headers == ("X-Auth-Request-User", "Authorization")
+    assert request.signin == (
+        ("text", "https://"), ("variable", "hostname"), ("text", "/oauth2/start"), ("text", "?rd="),
+        ("variable", "scheme"), ("text", "://"), ("variable", "host"), ("variable", "escaped-uri"),
+    )  # fmt: skip
+
+
+def test_external_authentication_by_a_service_or_a_name(world: Any) -> None:
+    world.service("auth", 9000, namespace="iam")
+    guarded(world, auth_url="http://auth.iam.svc.cluster.local:9000/check?x=1", auth_cache_key="$cookie_sid")
+    world.ingress("b", "b.example", ROOT, annotations={"auth-url": "https://login.example.org/check"})
+    first = world.route("http://a.example/").access.request
+    assert first.backend == "iam/auth:p9000/http"
+    assert (first.cache_key, first.cache_seconds) == ((("variable", "cookie:sid"),), 300.0)
+    second = world.route("http://b.example/").access.request
+    backend = world.translate().structure.backends[second.backend]
+    assert (backend.resolve, backend.protocol, second.host) == ("login.example.org:443", "https", "login.example.org")
+
+
+def test_global_authentication_can_be_switched_off(world: Any) -> None:
+    world.config(global_auth_url="https://login.example.org/check")
+    guarded(world)
+    world.ingress("b", "b.example", ROOT, annotations={"enable-global-auth": "false"})
+    world.ingress("c", "c.example", ("/.well-known/acme-challenge", "Prefix", "web"))
+    assert world.route("http://a.example/").access.request is not None
+    assert world.route("http://b.example/").access is None
+    assert world.route("http://c.example/.well-known/acme-challenge").access is None
+
+
+def test_client_certificates(world: Any) -> None:
+    world.secret("ca", ca_crt=CA)
+    guarded(
+        world, auth_tls_secret="default/ca", auth_tls_verify_client="optional", auth_tls_verify_depth="2",
+        auth_tls_match_cn="CN=client-.*", auth_tls_pass_certificate_to_upstream="true",
+        auth_tls_error_page="https://help.example/certificates",
+    )  # fmt: skip
+    assert world.route("http://a.example/").access.certificate == table.ClientCertificate(
+        ca_pem=CA, mode="optional", depth=2, match_cn="client-.*", forward=True,
+        error_page=(("text", "https://help.example/certificates"),),
+    )  # fmt: skip
+
+
+def test_limits_count_by_client_over_all_paths_of_an_ingress(world: Any) -> None:
+    words = {"limit-rps": "10", "limit-rpm": "60", "limit-connections": "3", "limit-whitelist": "10.0.0.0/8"}
+    world.ingress("a", "a.example", ROOT, ("/x", "Prefix", "web"), annotations=words)
+    limits = world.route("http://a.example/").limits
+    assert limits == world.route("http://a.example/x").limits
+    assert limits == (
+        table.RateLimit(connections=3, scope="default/a/connections", exempt=("10.0.0.0/8",), status=503),
+        table.RateLimit(
+            requests_per_second=1, burst=301, scope="default/a/limit-rpm", exempt=("10.0.0.0/8",), status=503
+        ),
+        table.RateLimit(
+            requests_per_second=10, burst=51, scope="default/a/limit-rps", exempt=("10.0.0.0/8",), status=503
+        ),
+    )
+    world.config(limit_req_status_code="429")
+    assert [one.status for one in world.route("http://a.example/").limits] == [503, 429, 429]

@@ -1,0 +1,151 @@
+"""What happens to a request on its way, and which endpoint takes it."""
+
+from typing import Any
+
+import pytest
+
+from fairlead.routing import table
+
+ROOT = ("/", "Prefix", "web")
+
+
+def route(world: Any, **annotations: str) -> table.Route:
+    world.ingress("a", "a.example", ROOT, annotations={k.replace("_", "-"): v for k, v in annotations.items()})
+    found: table.Route = world.route("http://a.example/")
+    return found
+
+
+def backend(world: Any, **annotations: str) -> table.Backend:
+    found = route(world, **annotations)
+    one: table.Backend = world.translate().structure.backends[found.backends[0].backend]
+    return one
+
+
+def test_the_defaults_that_ingress_nginx_has(world: Any) -> None:
+    found = route(world)
+    assert found.timeouts == table.Timeouts(connect_seconds=5, idle_seconds=60)
+    assert found.max_body_bytes == 1024**2
+    assert found.retry is not None
+    assert (found.retry.attempts, found.retry.on) == (3, ("connect", "reset", "timeout"))
+    assert found.backends[0].backend == "default/web:p80/http"
+
+
+def test_annotations_before_the_configmap_before_the_defaults(world: Any) -> None:
+    world.config(proxy_body_size="10m", proxy_read_timeout="120", proxy_connect_timeout="7")
+    words = "error http_503 non_idempotent"
+    found = route(world, proxy_body_size="0", proxy_read_timeout="3600", proxy_next_upstream=words,
+                  proxy_next_upstream_tries="0", proxy_next_upstream_timeout="9")  # fmt: skip
+    assert found.max_body_bytes == 0
+    assert found.timeouts == table.Timeouts(connect_seconds=7, idle_seconds=3600)
+    assert found.retry == table.Retry(
+        attempts=100, on=("connect", "reset", "503", "non-idempotent"), budget_percent=100, timeout_seconds=9
+    )
+
+
+def test_next_upstream_off(world: Any) -> None:
+    found = route(world, proxy_next_upstream="off")
+    assert found.retry == table.Retry(attempts=1, on=(), budget_percent=100)
+
+
+def test_cors(world: Any) -> None:
+    found = route(
+        world, enable_cors="true", cors_allow_origin="https://*.example.org:8443, http://b.example",
+        cors_allow_methods="GET, POST", cors_allow_credentials="false", cors_max_age="600",
+    )  # fmt: skip
+    assert found.cors is not None
+    assert found.cors.allow_origins == ("https://*.example.org:8443", "http://b.example")
+    assert (found.cors.allow_methods, found.cors.allow_credentials, found.cors.max_age_seconds) == (
+        ("GET", "POST"),
+        False,
+        600,
+    )
+    assert "Authorization" in found.cors.allow_headers
+
+
+@pytest.mark.parametrize(
+    ("annotations", "fields"),
+    [
+        ({"load_balance": "ewma"}, {"algorithm": "ewma"}),
+        ({"load_balance": "round_robin"}, {"algorithm": "round-robin"}),
+        ({"upstream_hash_by": "$request_uri"}, {"algorithm": "ring-hash", "hash_on": "uri"}),
+        ({"upstream_hash_by": "${http_x_user}-v1$host", "load_balance": "ewma"}, {"hash_on": "header:x-user+hostname"}),
+        ({"upstream_hash_by": "$cookie_a", "upstream_hash_by_subset": "true"}, {"hash_on": "cookie:a", "subset": 3}),
+        ({"backend_protocol": "GRPC"}, {"protocol": "h2c"}),
+        ({"backend_protocol": "HTTPS"}, {"protocol": "https", "tls": table.BackendTls(insecure=True)}),
+    ],
+    ids=lambda found: " ".join(found),
+)
+def test_balancing_is_of_the_ingress_alone(world: Any, annotations: dict[str, str], fields: dict[str, Any]) -> None:
+    found = backend(world, **annotations)
+    assert found.id == "default/web:p80/http@a"
+    assert {name: getattr(found, name) for name in fields} == fields
+    world.ingress("b", "b.example", ROOT)
+    assert world.route("http://b.example/").backends[0].backend == "default/web:p80/http"
+
+
+def test_sticky_sessions(world: Any) -> None:
+    found = backend(world, affinity="cookie", session_cookie_name="route", session_cookie_max_age="3600",
+                    session_cookie_samesite="Lax", affinity_mode="persistent", session_cookie_path="/app")  # fmt: skip
+    assert found.affinity == table.Affinity(
+        kind="cookie", cookie="route", max_age_seconds=3600, same_site="Lax", persistent=True, path="/app"
+    )
+
+
+def test_a_sticky_cookies_path_is_the_locations(world: Any) -> None:
+    world.ingress("a", "a.example", ROOT, ("/shop", "Prefix", "web"), annotations={"affinity": "cookie"})
+    backends = world.translate().structure.backends
+    paths = [
+        backends[world.route(f"http://a.example{one}").backends[0].backend].affinity.path for one in ("/", "/shop")
+    ]
+    assert paths == ["/", "/shop"]
+
+
+def test_verified_tls_to_the_backend(world: Any) -> None:
+    pem = "-----BEGIN CERTIFICATE-----"
+    world.secret("tls", ca_crt=pem, tls_crt=pem, tls_key="-----BEGIN PRIVATE KEY-----")
+    found = backend(world, backend_protocol="HTTPS", proxy_ssl_secret="default/tls", proxy_ssl_verify="on",
+                    proxy_ssl_name="inner.example")  # fmt: skip
+    assert found.tls == table.BackendTls(ca_pem=pem, server_name="inner.example", certificate="default/tls")
+    assert "default/tls" in world.translate().structure.certificates
+
+
+def test_headers(world: Any) -> None:
+    world.config(
+        global_allowed_response_headers="X-Frame-Options", add_headers="infra/added", proxy_set_headers="infra/sent",
+        hide_headers="Server",
+    )  # fmt: skip
+    world.config_map("added", namespace="infra", **{"X-Site": "one"})
+    world.config_map("sent", namespace="infra", **{"X-Edge": "fairlead"})
+    world.config_map("own", **{"X-Frame-Options": "DENY", "X-Evil": "1"})
+    found = route(world, custom_headers="default/own", rewrite_target="/x", x_forwarded_prefix="/app")
+    assert found.response_headers is not None
+    assert dict(found.response_headers.set) == {"X-Frame-Options": "DENY", "X-Site": "one"}
+    assert found.response_headers.remove == ("Server",)
+    assert found.request_headers is not None
+    assert dict(found.request_headers.set) == {"X-Edge": "fairlead", "X-Forwarded-Prefix": "/app"}
+    assert world.problems() == ["NotAllowed Ingress/default/a metadata.annotations[custom-headers]"]
+
+
+def test_upstream_host_with_fixed_variables(world: Any) -> None:
+    found = route(world, upstream_vhost="$service_name.$namespace.svc.cluster.local")
+    assert found.rewrite == table.Rewrite(host="web.default.svc.cluster.local")
+
+
+def test_error_pages_and_fallback_of_the_default_backend(world: Any) -> None:
+    world.service("errors", 8080)
+    found = route(world, default_backend="errors", custom_http_errors="404,503")
+    assert found.fallback == "default/errors:p8080/http"
+    assert found.errors is not None
+    assert (found.errors.statuses, found.errors.backend) == ((404, 503), "default/errors:p8080/http")
+    assert ("X-Service-Name", "web") in found.errors.headers
+
+
+def test_mirror(world: Any) -> None:
+    world.service("shadow", 80)
+    found = route(world, mirror_target="http://shadow.default.svc.cluster.local$request_uri", mirror_request_body="off")
+    assert found.mirrors == (
+        table.Mirror(
+            backend="default/shadow:p80/http", body=False, host="shadow.default.svc.cluster.local",
+            uri=(("variable", "uri"),),
+        ),
+    )  # fmt: skip
