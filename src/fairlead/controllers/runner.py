@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fairlead.api.kinds import Kind
@@ -18,7 +18,7 @@ from fairlead.client import errors, events, informer, protocol
 from fairlead.controllers import queueing, writes
 from fairlead.controllers.writes import Object
 
-Decide = Callable[[str], writes.Decision]
+Decide = Callable[[str], writes.Decision | Awaitable[writes.Decision]]
 STALE_SECONDS = 30.0  # a watch that has told nothing so long is looked at again
 
 
@@ -31,7 +31,10 @@ class _Unseen:
 
 
 class Runner:
-    """Runs one controller: `add` keys, `decide` turns a key into a Decision from the informers' caches."""
+    """Runs one controller: `add` keys, `decide` turns a key into a Decision from the informers' caches.
+
+    A `decide` that must ask the server first may be a coroutine function.
+    """
 
     def __init__(
         self,
@@ -70,6 +73,8 @@ class Runner:
         if not self._fresh(key):
             return STALE_SECONDS
         decision = self._decide(key)
+        if not isinstance(decision, writes.Decision):
+            decision = await decision
         for write in decision.writes:
             await self._apply(key, write)
         return decision.again_seconds

@@ -1,25 +1,34 @@
 """All controllers of a cluster behind one door: `start`, `synced`, `close`.
 
 `client_for(NAME)` gives a Client with the identity of ServiceAccount NAME in kube-system; the shared informers read as
-`kube-controller-manager`. Nothing here polls: an idle suite costs its watches.
+`kube-controller-manager`. Nothing here polls but the autoscaler: an idle suite costs its watches.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from fairlead.api import kinds
+from fairlead.api.kinds import Kind
 from fairlead.base import clock as clocks
 from fairlead.client import informer, informers, protocol
-from fairlead.controllers import context
+from fairlead.controllers import context, namespaces
+from fairlead.controllers.autoscaling import controller as autoscaling
+from fairlead.controllers.autoscaling import metrics
 from fairlead.controllers.deployment import controller as deployment
+from fairlead.controllers.endpoints import controller as endpoints
+from fairlead.controllers.garbage import controller as garbage
 from fairlead.controllers.replicaset import controller as replicaset
 
 INFORMERS = "kube-controller-manager"
 
 
 class ControllerSuite:
-    """Every controller, over shared informers (which others may use, too: `informers`)."""
+    """Every controller, over shared informers (which others may use, too: `informers`).
+
+    `root_ca_pem` is published to every namespace; `hpa_window_seconds` is over how long CPU is averaged.
+    """
 
     def __init__(
         self,
@@ -28,16 +37,33 @@ class ControllerSuite:
         clock: clocks.Clock,
         rng: random.Random,
         on_failure: informer.Failure,
+        metrics_source: metrics.MetricsSource | None = None,
+        known_kinds: Sequence[Kind] = kinds.KINDS,
+        root_ca_pem: str = "",
+        hpa_period_seconds: float = 1.0,
+        hpa_window_seconds: float = 5.0,
     ) -> None:
         self.informers = informers.Informers(client_for(INFORMERS), clock=clock, rng=rng, on_failure=on_failure)
-        self._context = context.Context(client_for, self.informers, clock, rng, on_failure)
-        self._controllers = [deployment.Deployments(self._context), replicaset.ReplicaSets(self._context)]
+        self._context = given = context.Context(client_for, self.informers, clock, rng, on_failure)
+        self.deployments = deployment.Deployments(given)
+        self.replica_sets = replicaset.ReplicaSets(given)
+        self.endpoints = endpoints.Endpoints(given)
+        self.garbage = garbage.Garbage(given, collected=garbage.collected_of(known_kinds))
+        self.namespaces = namespaces.Namespaces(given, emptied=known_kinds, root_ca_pem=root_ca_pem)
+        self.autoscalers = autoscaling.Autoscalers(
+            given,
+            source=metrics_source or metrics.NoMetrics(),
+            targets=[kind for kind in known_kinds if "scale" in kind.subresources],
+            period_seconds=hpa_period_seconds,
+            window_seconds=hpa_window_seconds,
+        )
 
     async def start(self) -> None:
         """Starts to list, watch and reconcile; returns at once."""
         for recorder in self._context.recorders:
             recorder.start()
         self.informers.start()
+        self.namespaces.start()
 
     async def synced(self) -> None:
         """Returns when every controller has seen all there is."""

@@ -1,8 +1,9 @@
-"""A faithful engine without traffic: speaks docs/protocol.md on a Unix socket, keeps the table and answers as the real one.
+"""A faithful engine without traffic: speaks docs/protocol.md on a Unix socket, keeps the table and answers as the
+real one.
 
-For tests of whoever controls an engine. What it has been told is in `objects`, `endpoints`, `probes`, `drains`, `sockets`; a
-test says what it refuses (`refuse`), when acks wait (`hold_acks`), that a drain or a probe is over, and can lose the
-connection or forget everything (`restart`).
+For tests of whoever controls an engine. What it has been told is in `objects`, `endpoints`, `probes`, `drains`,
+`sockets`; a test says what it refuses (`refuse`), when acks wait (`hold_acks`), that a drain or a probe is over, and
+can lose the connection or forget everything (`restart`).
 """
 
 from __future__ import annotations
@@ -147,7 +148,8 @@ class EnginePeer:
 
     def _welcome(self) -> None:
         hashes = {
-            section: {name: wire.hash_of(body) for name, body in found.items()} for section, found in self.objects.items()
+            section: {name: wire.hash_of(body) for name, body in found.items()}
+            for section, found in self.objects.items()
         }
         hashes["endpoints"] = {name: wire.hash_of(body) for name, body in self.endpoints.items()}
         told = {"type": "welcome", "version": 1, "engine_version": "peer", "master_pid": os.getpid(), "worker_pid": 1}

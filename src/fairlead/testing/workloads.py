@@ -30,6 +30,11 @@ class FakeCluster:
             self.server.client, clock=self.clock, rng=random.Random(1), on_failure=self._failed, **self._options
         )
 
+    def use(self, **options: Any) -> None:
+        """Changes what the controllers are given; before the cluster starts."""
+        self._options.update(options)
+        self.suite = self._suite()
+
     def _failed(self, name: str, error: BaseException) -> None:
         self.failures.append((name, error))
 

@@ -1,0 +1,1 @@
+"""HorizontalPodAutoscalers (autoscaling/v2): replicas that follow the load."""

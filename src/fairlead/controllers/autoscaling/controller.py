@@ -1,0 +1,184 @@
+"""Runs the HPAs: looks every second, scales through the `scale` subresource, keeps the history.
+
+A target is a Deployment or another workload whose kind is known here; anything else is refused in the condition
+AbleToScale. Two HPAs that select the same pods are refused both (AmbiguousSelector). The status is written when
+something that a person would notice changed, and otherwise at most every five seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fairlead.api import kinds, selectors
+from fairlead.api.kinds import Kind
+from fairlead.base import clock as clocks
+from fairlead.client import cache, informer
+from fairlead.controllers import conditions, context, writes
+from fairlead.controllers.autoscaling import behaviour, decide, metrics, observing
+from fairlead.controllers.writes import Object
+
+NAME = "horizontal-pod-autoscaler"
+STATUS_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _Memory:
+    uid: str
+    history: behaviour.History
+    status_at: float = 0.0
+    verdict: decide.Verdict | None = None
+
+
+class Autoscalers:
+    """The controller; keys are HPAs. `verdicts` is for `explain`."""
+
+    def __init__(
+        self,
+        given: context.Context,
+        *,
+        source: metrics.MetricsSource,
+        targets: Sequence[Kind],
+        period_seconds: float,
+        window_seconds: float,
+    ) -> None:
+        self._clock = given.clock
+        self._period = period_seconds
+        self._hpas = given.informers.of(kinds.HPA)
+        self._pods = given.informers.of(kinds.POD)
+        self._targets: dict[tuple[str, str], informer.Informer] = {
+            (kind.group, kind.kind): given.informers.of(kind) for kind in targets
+        }
+        self._observer = observing.Observer(source, window_seconds=window_seconds)
+        self._memory: dict[str, _Memory] = {}
+        self.runner = given.runner(NAME, self._decide, self._hpas, self._pods, *self._targets.values())
+        self._hpas.add_handler(self._hpa_changed)
+
+    def _hpa_changed(self, change: informer.Change) -> None:
+        if change.new is None:
+            self._memory.pop(change.key, None)
+        elif change.old is None or change.old["metadata"].get("generation") != change.new["metadata"].get("generation"):
+            self.runner.add(change.key)
+
+    def verdict(self, key: str) -> decide.Verdict | None:
+        """The last decision about that HPA."""
+        known = self._memory.get(key)
+        return known.verdict if known else None
+
+    def _decide(self, key: str) -> writes.Decision:
+        hpa = self._hpas.cache.get(key)
+        if hpa is None or "deletionTimestamp" in hpa["metadata"]:
+            return writes.NOTHING
+        memory = self._memory.setdefault(key, _Memory(hpa["metadata"]["uid"], behaviour.History()))
+        found = self._look(hpa)
+        return writes.Decision(tuple(self._act(hpa, memory, found)), self._period)
+
+    def _look(self, hpa: Object) -> _Target | _Unable:
+        reference, now = hpa["spec"]["scaleTargetRef"], self._clock.now()
+        group = reference.get("apiVersion", "").rpartition("/")[0]
+        known = self._targets.get((group, reference["kind"]))
+        target = known.cache.get(f"{hpa['metadata']['namespace']}/{reference['name']}") if known else None
+        if known is None or target is None:
+            return self._no_target(hpa, known, now)
+        selector = selectors.from_object(target["spec"].get("selector"))
+        if selector.nothing or selector.empty:
+            why = behaviour.Reason("InvalidSelector", "the HPA target's scale is missing a selector")
+            return _Unable(decide.unable(hpa, why, type_="ScalingActive", observed=None, now=now), why)
+        if others := self._rivals(hpa):
+            names = " ".join(sorted(others))
+            why = behaviour.Reason(
+                "AmbiguousSelector", f"pods by selector {selector} are controlled by multiple HPAs: [{names}]"
+            )
+            return _Unable(decide.unable(hpa, why, type_="ScalingActive", observed=None, now=now), why)
+        found = [
+            pod
+            for pod in self._pods.cache.list(hpa["metadata"]["namespace"])
+            if selector.matches(pod["metadata"].get("labels"))
+        ]
+        return _Target(known.kind, target, found)
+
+    def _no_target(self, hpa: Object, known: informer.Informer | None, now: float) -> _Unable:
+        reference = hpa["spec"]["scaleTargetRef"]
+        if known is None:
+            problem = f'no matches for kind "{reference["kind"]}" in group "{reference.get("apiVersion", "")}"'
+        else:
+            problem = f'{known.kind} "{reference["name"]}" not found'
+        text = f"the HPA controller was unable to get the target's current scale: {problem}"
+        why = behaviour.Reason("FailedGetScale", text)
+        return _Unable(decide.unable(hpa, why, type_="AbleToScale", observed=None, now=now), why)
+
+    def _rivals(self, hpa: Object) -> set[str]:
+        """The HPAs of the same target, when there is more than this one."""
+        reference = hpa["spec"]["scaleTargetRef"]
+        same = {
+            cache.key_of(other)
+            for other in self._hpas.cache.list(hpa["metadata"]["namespace"])
+            if (other["spec"]["scaleTargetRef"]["kind"], other["spec"]["scaleTargetRef"]["name"])
+            == (reference["kind"], reference["name"])
+        }
+        return same if len(same) > 1 else set()
+
+    def _act(self, hpa: Object, memory: _Memory, found: _Target | _Unable) -> list[writes.Write]:
+        now = self._clock.now()
+        if isinstance(found, _Unable):
+            memory.verdict = None
+            changes: list[writes.Write] = []
+            if _noticeable(hpa, found.status):
+                changes.append(writes.Note(hpa, "Warning", found.why.reason, found.why.message))
+                changes.append(_status(hpa, found.status))
+            return changes
+        observations = self._observer.observe(hpa, found.pods)
+        current = int(found.object["spec"].get("replicas", 1))
+        observed = int((found.object.get("status") or {}).get("replicas") or 0)
+        verdict = decide.decide(decide.Snapshot(hpa, current, observed, found.pods, observations, memory.history, now))
+        memory.history, memory.verdict = verdict.history, verdict
+        return self._written(hpa, memory, found, verdict, current)
+
+    def _written(
+        self, hpa: Object, memory: _Memory, target: _Target, verdict: decide.Verdict, current: int
+    ) -> list[writes.Write]:
+        changes: list[writes.Write] = []
+        now, status = self._clock.now(), verdict.status
+        if verdict.replicas != current:
+            text = f"New size: {verdict.replicas}; reason: {verdict.reason}"
+            failed = f"New size: {verdict.replicas}; reason: {verdict.reason}; error: {{error}}"
+            told = writes.Told(hpa, ("SuccessfulRescale", text), ("FailedRescale", failed))
+            metadata, patch = target.object["metadata"], {"spec": {"replicas": verdict.replicas}}
+            changes.append(writes.Patch(target.kind, metadata["namespace"], metadata["name"], patch, "scale", told))
+            status = {**status, "lastScaleTime": clocks.rfc3339(now)}
+        noticeable = _noticeable(hpa, status)
+        if verdict.warning is not None and noticeable:
+            changes.append(writes.Note(hpa, "Warning", *verdict.warning))
+        due = now - memory.status_at >= STATUS_SECONDS and not conditions.same_status(hpa.get("status"), status)
+        if noticeable or due:
+            memory.status_at = now
+            changes.append(_status(hpa, status))
+        return changes
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    kind: Kind
+    object: Object
+    pods: list[Object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unable:
+    status: Object
+    why: behaviour.Reason
+
+
+def _status(hpa: Object, status: Object) -> writes.Update:
+    return writes.Update(kinds.HPA, {**hpa, "status": status}, "status")
+
+
+def _noticeable(hpa: Object, status: Object) -> bool:
+    """More than the present value of a metric changed."""
+
+    def told(found: Object) -> Object:
+        reasons = [(entry["type"], entry["status"], entry["reason"]) for entry in found.get("conditions") or ()]
+        numbers = {name: found.get(name, 0) for name in ("currentReplicas", "desiredReplicas", "observedGeneration")}
+        return {"reasons": reasons, "measured": bool(found.get("currentMetrics")), **numbers}
+
+    return told(hpa.get("status") or {}) != told(status)

@@ -1,0 +1,116 @@
+"""Runs the garbage collector: a graph of owners and dependents from the informers of every kind that it is told of.
+
+Before anything is deleted because an owner is absent, the owner is asked for on the server: the watch of one kind may
+be ahead of another's. Owners of kinds that this controller does not know count as present: nothing is deleted by
+mistake.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Sequence
+
+from fairlead.api import kinds
+from fairlead.api.kinds import Kind
+from fairlead.client import errors, informer
+from fairlead.controllers import context, writes
+from fairlead.controllers.garbage import decide
+from fairlead.controllers.writes import Object
+
+NAME = "generic-garbage-collector"
+NOT_COLLECTED = (kinds.EVENT, kinds.LEASE, kinds.NODE, kinds.NAMESPACE)
+_BY_OWNER = "garbage/owner"
+_BY_UID = "garbage/uid"
+_REMEMBERED = 1024
+
+
+class Garbage:
+    """The controller; keys are uids."""
+
+    def __init__(self, given: context.Context, *, collected: Sequence[Kind]) -> None:
+        self._client = given.client_for(NAME)
+        self._informers: dict[Kind, informer.Informer] = {kind: given.informers.of(kind) for kind in collected}
+        self._kinds = {(kind.api_version, kind.kind): kind for kind in collected}
+        self._absent: collections.OrderedDict[str, None] = collections.OrderedDict()
+        self.runner = given.runner(NAME, self._decide, *self._informers.values())
+        for one in self._informers.values():
+            one.cache.add_index(_BY_OWNER, _owners)
+            one.cache.add_index(_BY_UID, _uid)
+            one.add_handler(self._changed)
+
+    def _changed(self, change: informer.Change) -> None:
+        metadata = change.object["metadata"]
+        if change.new is None:
+            self._remember_absent(metadata["uid"])
+            self.runner.add_all(dependent["metadata"]["uid"] for _, dependent in self._dependents(metadata["uid"]))
+            self.runner.add_all(_owners(change.object))  # one that waits may go now
+            return
+        if "deletionTimestamp" in metadata:
+            if metadata.get("finalizers"):
+                self.runner.add(metadata["uid"])
+                self.runner.add_all(dependent["metadata"]["uid"] for _, dependent in self._dependents(metadata["uid"]))
+        elif metadata.get("ownerReferences") and (change.old is None or _owned_anew(change.old, change.new)):
+            self.runner.add(metadata["uid"])
+        if change.old is not None:
+            self.runner.add_all(set(_owners(change.old)) - set(_owners(change.new)))
+
+    async def _decide(self, uid: str) -> writes.Decision:
+        found = self._find(uid)
+        if found is None:
+            return writes.NOTHING
+        kind, obj = found
+        owners = {}
+        for reference in obj["metadata"].get("ownerReferences") or ():
+            owners[reference["uid"]] = await self._state(reference, obj)
+        return decide.decide(decide.Snapshot(kind, obj, owners, self._dependents(uid)))
+
+    def _find(self, uid: str) -> tuple[Kind, Object] | None:
+        for kind, one in self._informers.items():
+            for obj in one.cache.indexed(_BY_UID, uid):
+                return kind, obj
+        return None
+
+    def _dependents(self, uid: str) -> list[tuple[Kind, Object]]:
+        return [(kind, obj) for kind, one in self._informers.items() for obj in one.cache.indexed(_BY_OWNER, uid)]
+
+    async def _state(self, reference: Object, dependent: Object) -> decide.OwnerState:
+        kind = self._kinds.get((reference["apiVersion"], reference["kind"]))
+        if kind is None:
+            return "present"
+        for known in self._informers[kind].cache.indexed(_BY_UID, reference["uid"]):
+            return "waiting" if decide.waiting(known) else "present"
+        if reference["uid"] in self._absent:
+            return "absent"
+        namespace = dependent["metadata"].get("namespace", "") if kind.namespaced else ""
+        try:
+            owner = await self._client.get(kind, reference["name"], namespace=namespace)
+        except errors.ApiError as error:
+            if not error.not_found:
+                raise
+            owner = None
+        if owner is None or owner["metadata"]["uid"] != reference["uid"]:
+            self._remember_absent(reference["uid"])
+            return "absent"
+        return "waiting" if decide.waiting(owner) else "present"
+
+    def _remember_absent(self, uid: str) -> None:
+        self._absent[uid] = None
+        if len(self._absent) > _REMEMBERED:
+            self._absent.popitem(last=False)
+
+
+def collected_of(known: Iterable[Kind]) -> list[Kind]:
+    """The kinds to collect among those known."""
+    return [kind for kind in known if kind not in NOT_COLLECTED]
+
+
+def _owners(obj: Object) -> Iterable[str]:
+    return [reference["uid"] for reference in obj["metadata"].get("ownerReferences") or ()]
+
+
+def _uid(obj: Object) -> Iterable[str]:
+    return (obj["metadata"]["uid"],)
+
+
+def _owned_anew(old: Object, new: Object) -> bool:
+    return set(_owners(old)) != set(_owners(new))
