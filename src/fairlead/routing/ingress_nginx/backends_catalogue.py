@@ -56,6 +56,7 @@ AFFINITY = (
         "session-cookie-conditional-samesite-none",
         "SameSite=None is sent to every browser; those that mistook it are gone",
         values.flag,
+        differs=True,
     ),
     honoured("session-cookie-secure", values.flag),
     honoured("session-cookie-max-age", values.integer(0, 10**9)),
@@ -65,7 +66,7 @@ AFFINITY = (
 )
 TIMES = (
     honoured("proxy-connect-timeout", _SECONDS),
-    honoured("proxy-read-timeout", _SECONDS, "one idle time counts for both directions: the longer of read and send"),
+    honoured("proxy-read-timeout", _SECONDS),
     honoured("proxy-send-timeout", _SECONDS, "one idle time counts for both directions: the longer of read and send"),
     honoured("proxy-next-upstream", next_upstream),
     honoured("proxy-next-upstream-timeout", values.integer(0, 86400)),
@@ -80,7 +81,7 @@ BODIES = (
     idle("proxy-busy-buffers-size", STREAMS, values.size),
     idle("proxy-max-temp-file-size", STREAMS, values.size),
     idle("proxy-request-buffering", STREAMS, values.on_off),
-    idle("proxy-http-version", "HTTP/1.1 is spoken to the endpoints", values.one_of("1.0", "1.1")),
+    idle("proxy-http-version", "HTTP/1.1 is spoken to the endpoints", values.one_of("1.1")),
     refused("proxy-cookie-domain", "cookies of the application are not rewritten", harmless=("off",)),
     refused("proxy-cookie-path", "cookies of the application are not rewritten", harmless=("off",)),
     refused("proxy-redirect-from", "Location headers are not rewritten", harmless=("off", "default")),
@@ -94,9 +95,9 @@ TLS = (
     honoured("proxy-ssl-verify", values.on_off),
     idle("proxy-ssl-verify-depth", "a chain is followed to a trusted authority, however long", values.integer(0, 100)),
     idle("proxy-ssl-server-name", "the server name is always sent", values.on_off),
-    idle("proxy-ssl-ciphers", _TLS),
-    idle("proxy-ssl-protocols", _TLS),
-    idle("ssl-ciphers", _TLS),
+    idle("proxy-ssl-ciphers", _TLS, differs=True),
+    idle("proxy-ssl-protocols", _TLS, differs=True),
+    idle("ssl-ciphers", _TLS, differs=True),
     idle("ssl-prefer-server-ciphers", _TLS),
 )
 ENTRIES: tuple[Entry, ...] = BALANCING + AFFINITY + TIMES + BODIES + TLS

@@ -92,7 +92,7 @@ def _entries() -> dict[str, Entry]:
         (_PROCESS, "tunes nginx itself"),
         (_LOGS, "the engine writes no access log"),
     ):
-        every.update({name: idle(name, note) for name in names})
+        every.update({name: idle(name, note, differs=names is not _PROCESS) for name in names})
     shared = {one.name: one for one in (*backends_catalogue.ENTRIES, *routes_catalogue.ENTRIES)}
     access = {one.name: one for one in access_catalogue.ENTRIES}
     every.update({name: (shared | access)[name] for name in _SHARED})

@@ -15,9 +15,9 @@ Treatment = Literal["honoured", "idle", "refused"]
 class Entry:
     """One name.
 
-    `honoured`: it works; `note`, where there is one, says what differs. `idle`: accepted, and `note` says why it has no
-    meaning here. `refused`: `note` is the reason; `harmless` are values that ask for nothing. A name that `guards`
-    decides who may come in: where it is refused or wrong, its paths answer 503 instead of being open.
+    `honoured`: it works. `idle`: accepted, and `note` says why it has no meaning here. `refused`: `note` is the reason;
+    `harmless` are values that ask for nothing. `differs`: clients may notice a difference, which `note` names. A name
+    that `guards` decides who may come in: where it is refused or wrong, its paths answer 503 instead of being open.
     """
 
     name: str
@@ -26,14 +26,15 @@ class Entry:
     parse: Callable[[str], Any] = values.text
     guards: bool = False
     harmless: tuple[str, ...] = ()
+    differs: bool = False
 
 
-def honoured(name: str, parse: Callable[[str], Any], note: str = "", *, guards: bool = False) -> Entry:
-    return Entry(name, "honoured", note, parse, guards)
+def honoured(name: str, parse: Callable[[str], Any], differs: str = "", *, guards: bool = False) -> Entry:
+    return Entry(name, "honoured", differs, parse, guards, differs=bool(differs))
 
 
-def idle(name: str, note: str, parse: Callable[[str], Any] = values.plain) -> Entry:
-    return Entry(name, "idle", note, parse)
+def idle(name: str, note: str, parse: Callable[[str], Any] = values.plain, *, differs: bool = False) -> Entry:
+    return Entry(name, "idle", note, parse, differs=differs)
 
 
 def refused(name: str, reason: str, *, guards: bool = False, harmless: tuple[str, ...] = ()) -> Entry:

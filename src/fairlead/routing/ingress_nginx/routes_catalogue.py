@@ -71,7 +71,7 @@ CANARY = (
     honoured("canary-weight-total", values.integer(1, 1_000_000)),
 )
 HEADERS = (
-    honoured("x-forwarded-prefix", values.absolute_path, "sent with rewrite-target only, as ingress-nginx does"),
+    honoured("x-forwarded-prefix", values.absolute_path),
     honoured("upstream-vhost", values.text),
     honoured("custom-headers", values.reference),
     idle("connection-proxy-header", "Connection is a header of one hop and is set for each"),
@@ -109,7 +109,7 @@ OTHERS = (
     refused("enable-opentelemetry", "no spans are made; trace headers pass through", harmless=("false",)),
     idle("opentelemetry-trust-incoming-span", "no spans are made; trace headers pass through"),
     idle("opentelemetry-operation-name", "no spans are made; trace headers pass through"),
-    idle("enable-access-log", "the engine writes no access log", values.flag),
+    idle("enable-access-log", "the engine writes no access log", values.flag, differs=True),
     idle("enable-rewrite-log", "the engine writes no rewrite log; `fairlead explain` tells", values.flag),
     idle("http2-push-preload", "browsers no longer take HTTP/2 pushes", values.flag),
     refused("fastcgi-index", "FastCGI is not carried; put an HTTP server before the application"),
