@@ -1,7 +1,6 @@
-"""A faithful engine without traffic: speaks docs/protocol.md on a Unix socket, keeps the table and answers as the
-real one.
+"""A faithful engine without traffic: speaks docs/protocol.md on a Unix socket, keeps the table, answers as a real one.
 
-For tests of whoever controls an engine. What it has been told is in `objects`, `endpoints`, `probes`, `drains`,
+For tests of whoever controls an engine. What it has been told is in `objects`, `endpoints`, `probes`, `drains` and
 `sockets`; a test says what it refuses (`refuse`), when acks wait (`hold_acks`), that a drain or a probe is over, and
 can lose the connection or forget everything (`restart`).
 """

@@ -1,0 +1,185 @@
+"""The kernel as a plane: one nftables table per cluster, written over netlink.
+
+Promises: a change is one transaction; connections that are established go on through it; what the kernel refuses is a
+Nack; `close(purge=True)` deletes the table and nothing else is ever touched. The unchanging part is loaded once by
+`nft -f -`, everything else by a long-lived writer. Needs CAP_NET_ADMIN and nft; refuses (PlaneUnavailable) without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable, Sequence
+
+from fairlead.base import clock as clocks
+from fairlead.base import log as logs
+from fairlead.base import tasks
+from fairlead.dataplane import conntrack, netlink, nft_encode, nft_rules, nft_skeleton, nft_state
+from fairlead.dataplane.plane import Ack, Nack
+from fairlead.routing import table
+
+log = logs.get(__name__)
+BATCH_BACKENDS = 400  # per transaction, so that a first load does not hold the kernel's lock for long
+_POLL_SECONDS = (0.02, 0.5)
+
+
+class PlaneUnavailable(Exception):
+    """The kernel cannot be this plane here; the message says what is missing."""
+
+
+class NftablesPlane:
+    """`start` it; then it is a Plane."""
+
+    name = "kernel"
+
+    def __init__(
+        self,
+        table_name: str,
+        *,
+        clock: clocks.Clock,
+        on_failure: Callable[[str, BaseException], None],
+        pods: Sequence[str] = (),
+        services: Sequence[str] = (),
+        nft: str = "nft",
+    ) -> None:
+        """`pods` and `services` are this cluster's networks. Raises ValueError for what is no name or network."""
+        self._table = nft_skeleton.check_name(table_name)
+        self._text = nft_skeleton.render(table_name, pods=pods, services=services)
+        self._nft = nft
+        self._clock = clock
+        self._nursery = tasks.Nursery("kernel plane", on_failure=on_failure)
+        self._state = nft_state.State(nft_state.Site(tuple(pods)))
+        self._link: netlink.Netlink | None = None
+        self._sequence = self._acked = 0
+        self._refused: tuple[Nack, ...] = ()
+        self._changed = asyncio.Event()
+        self._settled = asyncio.Condition()
+        self._lock = asyncio.Lock()  # the writer's socket has one user at a time
+        self.reloads = 0
+
+    async def start(self) -> None:
+        """Loads the unchanging part in place of what is left of an earlier life. Raises PlaneUnavailable."""
+        try:
+            self._link = netlink.Netlink()
+        except OSError as error:
+            raise PlaneUnavailable(f"no netfilter netlink here: {error.strerror}") from None
+        await self._load()
+        self._nursery.start(self._write(), name="writer")
+
+    async def apply(self, structure: table.Structure) -> int:
+        self._state.want_structure(structure)
+        return self._advance()
+
+    async def apply_endpoints(self, delta: Sequence[table.BackendEndpoints]) -> int:
+        self._state.want_endpoints(delta)
+        return self._advance()
+
+    async def acked(self, sequence: int) -> Ack:
+        async with self._settled:
+            await self._settled.wait_for(lambda: self._acked >= sequence)
+        return Ack(self._acked, self.nacks)
+
+    async def drained(self, address: str) -> int:
+        wait, longest = _POLL_SECONDS
+        while await self._with_link(conntrack.established, address):
+            await self._clock.sleep(wait)
+            wait = min(wait * 1.5, longest)
+        return 0
+
+    async def close(self, *, purge: bool = False) -> None:
+        """Lets go; the rules stay and work. With `purge` the table is deleted."""
+        await self._nursery.close()
+        if self._link is not None:
+            if purge:
+                delete_table(self._table)
+            self._link.close()
+            self._link = None
+
+    @property
+    def nacks(self) -> tuple[Nack, ...]:
+        """What of the table is not carried now."""
+        return (*self._refused, *self._state.nacks)
+
+    def _advance(self) -> int:
+        self._sequence += 1
+        self._changed.set()
+        return self._sequence
+
+    async def _write(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            sequence = self._sequence
+            self._refused = ()
+            while self._state.dirty:
+                await self._commit(self._state.take(limit=BATCH_BACKENDS))
+            async with self._settled:
+                self._acked = sequence
+                self._settled.notify_all()
+
+    async def _commit(self, change: nft_rules.Transaction) -> None:
+        try:
+            await self._with_link(self._send, change)
+        except netlink.NetlinkError as error:
+            log.warning("the kernel refused a change; the table is written anew", problem=str(error))
+            await self._rebuild(error)
+        if change.left:
+            await self._with_link(self._forget_clients, change)
+
+    async def _rebuild(self, why: netlink.NetlinkError) -> None:
+        """Writes the whole table anew; what is refused then is a Nack."""
+        self.reloads += 1
+        await self._load()
+        self._state.forget_kernel()
+        while self._state.dirty:
+            try:
+                await self._with_link(self._send, self._state.take(limit=BATCH_BACKENDS))
+            except netlink.NetlinkError as error:
+                self._refused += (Nack("plane/kernel", "", f"the kernel refused a change: {error} (first: {why})"),)
+
+    def _send(self, link: netlink.Netlink, change: nft_rules.Transaction) -> None:
+        link.commit(nft_encode.messages(self._table, change), family=nft_encode.NFPROTO_INET)
+
+    def _forget_clients(self, link: netlink.Netlink, change: nft_rules.Transaction) -> None:
+        """No client is sent to an endpoint that left because it went there before."""
+        left = {(spread.base, place): spread.family for spread, place in change.left if spread.affinity_seconds}
+        for family in set(left.values()):
+            clients = nft_encode.affinity_clients(link, self._table, family)
+            stale = [(base, client) for base, client, place, _ in clients if (base, place) in left]
+            gone = nft_rules.Transaction(deleted=[(f"affinity{family}", key) for key in stale])
+            link.commit(nft_encode.messages(self._table, gone), family=nft_encode.NFPROTO_INET)
+
+    async def _with_link(self, work: Callable[..., int | None], *arguments: object) -> int | None:
+        async with self._lock:
+            return await asyncio.to_thread(work, self._link, *arguments)
+
+    async def _load(self) -> None:
+        process = await asyncio.create_subprocess_exec(
+            self._nft, "-f", "-", stdin=-1, stdout=asyncio.subprocess.DEVNULL, stderr=-1
+        )
+        _, problem = await process.communicate(self._text.encode())
+        if process.returncode:
+            raise PlaneUnavailable(f"nft refused the table: {problem.decode(errors='replace').strip()}")
+        rules = []
+        for family in (4, 6):
+            remember, translated = nft_encode.remember_rules(family), nft_encode.translated_rules(family)
+            rules += nft_encode.append_rules(self._table, f"remember{family}", remember)
+            rules += nft_encode.append_rules(self._table, f"translated{family}", translated)
+        await self._with_link(lambda link: link.commit(rules, family=nft_encode.NFPROTO_INET))
+
+    def __repr__(self) -> str:
+        behind = f", {self._sequence - self._acked} behind" if self._sequence > self._acked else ""
+        what = f"{len(self._state)} backends at {self._acked}{behind}, {len(self.nacks)} nacks"
+        return f"<NftablesPlane {self._table}: {what}>"
+
+
+def delete_table(name: str) -> None:
+    """Deletes a cluster's table; one that is not there is nothing. Raises netlink.NetlinkError."""
+    link = netlink.Netlink()
+    try:
+        link.commit([nft_encode.delete_table(nft_skeleton.check_name(name))], family=nft_encode.NFPROTO_INET)
+    except netlink.NetlinkError as error:
+        if error.errno != errno.ENOENT:
+            raise
+    finally:
+        link.close()
