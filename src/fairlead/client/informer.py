@@ -3,8 +3,9 @@
 Promises: handlers are called synchronously, in the order of the changes, after the cache holds them; a handler added
 late is told of every object first; a watch that ends is resumed at the last version seen (bookmarks count); a version
 that is too old (410) leads to a new list, whose differences are told as changes; failures back off from 50 ms to 30 s
-and are visible in `problem`. A handler that raises is reported and harms nobody else. `metadata.managedFields` is left
-out of the cache: nobody decides by it, and it is half of an object.
+and are visible in `problem`; a kind that the server does not have counts as synced and empty. A handler that raises
+is reported and harms nobody else. `metadata.managedFields` is left out of the cache: nobody decides by it, and it is
+half of an object.
 """
 
 from __future__ import annotations
@@ -122,6 +123,8 @@ class Informer:
             except errors.ApiError as error:
                 failures = failures + 1 if not error.gone or failures else 0
                 self._relist = self._relist or error.gone
+                if error.not_found and not self.synced:
+                    self._listed.set()  # a kind that this server does not have: there is nothing of it
                 self._say(f"{self.kind}: {error}", first=failures == 1)
             except (OSError, EOFError, TimeoutError) as error:
                 failures += 1

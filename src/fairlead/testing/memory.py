@@ -37,6 +37,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.revision = 1
+        self.observers: list[Callable[[Entry], None]] = []
         self._objects: dict[Key, Object] = {}
         self._log: list[Entry] = []
         self._compacted = 0
@@ -54,8 +55,9 @@ class Memory:
         """Writes a new version and returns it with its resourceVersion."""
         self.revision += 1
         new = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.revision)}}
-        self._append(Entry(self.revision, key, self._objects.get(key), new, new))
+        entry = Entry(self.revision, key, self._objects.get(key), new, new)
         self._objects[key] = new
+        self._append(entry)
         return new
 
     def remove(self, key: Key) -> Object:
@@ -69,6 +71,8 @@ class Memory:
     def _append(self, entry: Entry) -> None:
         self._log.append(entry)
         self._wake()
+        for observer in self.observers:
+            observer(entry)
 
     def _wake(self) -> None:
         self._changed.set()

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from fairlead.api import kinds
-from fairlead.client import protocol
+from fairlead.client import exchange, inprocess, protocol
 from fairlead.controllers import suite
 from fairlead.testing import apiserver, clock, kubelet
 
@@ -22,13 +22,17 @@ class FakeCluster:
         self.client: protocol.Client = self.server.client()
         self.failures: list[tuple[str, BaseException]] = []
         self.kubelet = kubelet.FakeKubelet(self.client, clock=self.clock, on_failure=self._failed)
+        self.door: exchange.Exchange = self.server  # what the controllers ask
         self._options = options
         self.suite = self._suite()
 
     def _suite(self) -> suite.ControllerSuite:
         return suite.ControllerSuite(
-            self.server.client, clock=self.clock, rng=random.Random(1), on_failure=self._failed, **self._options
+            self._client_for, clock=self.clock, rng=random.Random(1), on_failure=self._failed, **self._options
         )
+
+    def _client_for(self, name: str) -> protocol.Client:
+        return inprocess.client(lambda request: self.door(request), inprocess.service_account(name))
 
     def use(self, **options: Any) -> None:
         """Changes what the controllers are given; before the cluster starts."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterable, Sequence
 
-from fairlead.api import kinds
 from fairlead.api.kinds import Kind
 from fairlead.client import errors, informer
 from fairlead.controllers import context, writes
@@ -18,7 +17,7 @@ from fairlead.controllers.garbage import decide
 from fairlead.controllers.writes import Object
 
 NAME = "generic-garbage-collector"
-NOT_COLLECTED = (kinds.EVENT, kinds.LEASE, kinds.NODE, kinds.NAMESPACE)
+NOT_COLLECTED = {"events", "leases", "nodes", "namespaces"}  # plurals: short-lived, or owned by nobody
 _BY_OWNER = "garbage/owner"
 _BY_UID = "garbage/uid"
 _REMEMBERED = 1024
@@ -100,8 +99,12 @@ class Garbage:
 
 
 def collected_of(known: Iterable[Kind]) -> list[Kind]:
-    """The kinds to collect among those known."""
-    return [kind for kind in known if kind not in NOT_COLLECTED]
+    """The kinds to collect among those known; of a resource in several versions, the first."""
+    found: dict[tuple[str, str], Kind] = {}
+    for kind in known:
+        if kind.plural not in NOT_COLLECTED:
+            found.setdefault((kind.group, kind.plural), kind)
+    return list(found.values())
 
 
 def _owners(obj: Object) -> Iterable[str]:
