@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -69,6 +69,8 @@ class Network(Protocol):
     """One network mode of a local cluster (DESIGN §5)."""
 
     mode: Literal["kernel", "rootless", "loopback"]
+    cidr: str  # the pods' range, known after start
+    gateway: str  # the node's address as pods reach it, known after start
 
     async def start(self) -> None:
         """Makes links, addresses, routes and sysctls. Raises NetworkUnavailable with the reason."""
@@ -85,9 +87,19 @@ class Network(Protocol):
     async def close(self) -> None:
         """Removes all that `start` and `attach` made."""
 
+    async def release(self) -> None:
+        """Lets go without removing anything: pods that stay keep their network."""
+
 
 class NetworkUnavailable(Exception):
     """This network mode cannot work here; the message says what is missing."""
+
+
+class ServiceSource(Protocol):
+    """The Services whose variables a new container gets."""
+
+    async def services(self, namespace: str) -> Sequence[dict[str, Any]]:
+        """The Services of that namespace, as objects."""
 
 
 Work = Callable[[], Awaitable[Any]]

@@ -1,0 +1,224 @@
+"""The node agent, our kubelet: runs the pods that the API gives this node, and says how they are.
+
+Promises: one task per pod, none waits for another; `start` adopts the pods that run already and ends those that nobody knows; `close`
+either drains and ends all pods, or lets go of them so that the next life adopts them. Refuses pods of other nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from fairlead.api import kinds
+from fairlead.base import log, tasks
+from fairlead.client import informer
+from fairlead.node import (
+    cri_logs,
+    ending,
+    images,
+    lifecycle,
+    node_object,
+    plans,
+    records,
+    runtime,
+    settings,
+    usage,
+    worker,
+)
+
+_log = log.get(__name__)
+Object = dict[str, Any]
+
+
+class NoSuchPod(Exception):
+    """This node does not run that pod (or container); the message is for the user."""
+
+
+class NodeAgent:
+    """Runs the pods of one node."""
+
+    def __init__(
+        self,
+        node: settings.NodeSettings,
+        doors: settings.Doors,
+        *,
+        on_failure: Callable[[str, BaseException], None],
+    ) -> None:
+        self._node = node
+        self._doors = doors
+        self._on_failure = on_failure
+        self._nursery = tasks.Nursery("node", on_failure=on_failure)
+        self._workers: dict[str, worker.PodWorker] = {}
+        self._runs: dict[str, asyncio.Task[Any]] = {}
+        self._cpu = float(os.cpu_count() or 1)
+        self._memory = node_object.memory_bytes()
+        if doors.services is None:
+            doors.services = plans.ListedServices(doors)
+        self._planner = plans.Planner(node, doors)
+        self._pods = doors.informers.of(kinds.POD, field_selector=f"spec.nodeName={node.name}")
+        self._node_object = node_object.NodeObject(node, doors)
+        self.usage = usage.PodUsage(self._roots, timer=doors.clock)
+
+    async def start(self) -> None:
+        """Returns when the node is registered, every pod known is being run and orphans have been ended."""
+        self._node.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._doors.informers.start()
+        await self._node_object.register()
+        await self._pods.wait_synced()
+        await self._doors.informers.of(kinds.SERVICE).wait_synced()
+        known = {obj["metadata"]["uid"] for obj in self._pods.cache.list()}
+        for uid in await self._doors.processes.found():
+            if uid not in known:
+                self._nursery.start(ending.end_orphan(self._doors.processes, uid), name=f"orphan/{uid}")
+        self._pods.add_handler(self._changed)
+        self._nursery.start(self._node_object.run(), name="heartbeat")
+        self._nursery.start(self.usage.run(), name="usage")
+
+    def _changed(self, change: informer.Change) -> None:
+        pod = change.object
+        uid = pod["metadata"]["uid"]
+        known = self._workers.get(uid)
+        if change.new is None:
+            if known is not None:
+                known.removed()
+            return
+        if known is not None:
+            known.update(pod)
+            return
+        self._run(pod)
+
+    def _run(self, pod: Object) -> None:
+        uid = pod["metadata"]["uid"]
+        owner = worker.PodWorker(
+            pod,
+            node=self._node,
+            doors=self._doors,
+            planner=self._planner,
+            place=lambda ip, own: self._place(uid, ip, own_network=own),
+            record=records.load(self._node.folder / uid),
+            on_failure=self._on_failure,
+        )
+        self._workers[uid] = owner
+        if not owner.record.started_at:
+            meta = pod["metadata"]
+            message = f"Successfully assigned {meta['namespace']}/{meta['name']} to {self._node.name}"
+            owner.tell("Scheduled", message)
+        run = self._nursery.start(owner.run(), name=f"pod/{pod['metadata']['name']}")
+        self._runs[uid] = run
+        run.add_done_callback(lambda _: self._forget(uid))
+
+    def _forget(self, uid: str) -> None:
+        self._workers.pop(uid, None)
+        self._runs.pop(uid, None)
+
+    def _place(self, uid: str, ip: str, *, own_network: bool) -> plans.Place:
+        return plans.Place(
+            ip,
+            self._node.host_ip or self._doors.network.gateway,
+            own_network,
+            self._node.folder / uid,
+            self._cpu,
+            self._memory,
+        )
+
+    def replace_images(self, found: images.ImageMap) -> None:
+        """Another image map: pods that wait for a command look again at once."""
+        self._doors.images = found
+        for owner in self._workers.values():
+            for known in owner.record.containers.values():
+                known.retry_at = 0.0
+            owner.wake()
+
+    def pod_ip(self, namespace: str, pod: str) -> str:
+        """The pod's address, "" before it has one. Raises NoSuchPod."""
+        return self._find(namespace, pod).record.ip
+
+    def ports(self, namespace: str, pod: str) -> dict[str, int]:
+        """containerPort to the port really listened on. Raises NoSuchPod."""
+        return dict(self._find(namespace, pod).record.ports)
+
+    def _find(self, namespace: str, pod: str) -> worker.PodWorker:
+        for owner in self._workers.values():
+            if owner.record.namespace == namespace and owner.record.name == pod:
+                return owner
+        raise NoSuchPod(f'pods "{pod}" not found on node {self._node.name}')
+
+    def _container(self, owner: worker.PodWorker, name: str) -> tuple[Object, records.ContainerRecord]:
+        entries = lifecycle.app_containers(owner.pod)
+        spec = lifecycle.find(owner.pod, name) if name else entries[0]
+        if spec is None:
+            raise NoSuchPod(f"container {name} is not valid for pod {owner.record.name}")
+        return spec, owner.record.container(spec["name"])
+
+    def logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str = "",
+        *,
+        follow: bool = False,
+        since_seconds: float | None = None,
+        since: float | None = None,
+        tail: int | None = None,
+        previous: bool = False,
+        timestamps: bool = False,
+        limit_bytes: int | None = None,
+    ) -> AsyncIterator[bytes]:
+        """The container's log as the user sees it. Raises NoSuchPod at once; the iterator ends with the container."""
+        owner = self._find(namespace, pod)
+        _, known = self._container(owner, container)
+        attempt = known.restarts - (1 if previous else 0)
+        if attempt < 0 or (not known.id and not known.ended and not known.last):
+            why = "previous terminated container" if previous else "container"
+            raise NoSuchPod(f'{why} "{known.name}" in pod "{pod}" is waiting to start or was never started')
+        if since_seconds is not None:
+            since = self._doors.clock.now() - since_seconds
+        wanted = cri_logs.Wanted(
+            follow=follow and not previous,
+            since=since,
+            tail=tail,
+            timestamps=timestamps,
+            limit_bytes=limit_bytes,
+        )
+        path = owner.folder / "logs" / known.name / f"{attempt}.log"
+        return cri_logs.read(path, wanted, goes_on=lambda: known.running and known.restarts == attempt)
+
+    async def exec(
+        self, namespace: str, pod: str, container: str, argv: Sequence[str], *, timeout_seconds: float = 0.0
+    ) -> runtime.ExecResult:
+        """Runs a command beside the container's processes, in its environment. Raises NoSuchPod."""
+        owner = self._find(namespace, pod)
+        spec, known = self._container(owner, container)
+        if owner.sandbox is None or not known.running or owner.place is None:
+            raise NoSuchPod(f"container {known.name} of pod {pod} does not run")
+        plan = await self._planner.plan(owner.pod, spec, owner.record, owner.place)
+        return await owner.sandbox.exec(
+            known.name, list(argv), env=plan.env, cwd=plan.cwd, timeout_seconds=timeout_seconds
+        )
+
+    def _roots(self) -> dict[tuple[str, str, str], int]:
+        """The processes whose trees are the containers."""
+        return {
+            (owner.record.namespace, owner.record.name, known.name): known.pid
+            for owner in self._workers.values()
+            for known in owner.record.containers.values()
+            if known.pid
+        }
+
+    async def close(self, *, stop_pods: bool) -> None:
+        """Ends all pods, drained and in parallel; or lets go of them. The network is not closed here."""
+        if stop_pods:
+            for owner in list(self._workers.values()):
+                owner.shut_down()
+            await asyncio.gather(*self._runs.values(), return_exceptions=True)
+        else:
+            for run in self._runs.values():
+                run.cancel()
+            owners = list(self._workers.values())
+            await asyncio.gather(*self._runs.values(), return_exceptions=True)
+            for owner in owners:
+                await owner.let_go()
+        await self._nursery.close()
+        await self._doors.processes.close()

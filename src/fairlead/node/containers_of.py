@@ -1,0 +1,390 @@
+"""The containers of one pod as they are started, watched and ended: the hands of `worker.PodWorker`.
+
+It listens to the sandbox; every answer goes into the pod's record and wakes the pod's task. Ending a container is
+preStop, the stop signal, the grace, SIGKILL, in that order; whoever asked first decides the grace, a shorter one hurries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any
+
+from fairlead.base import log
+from fairlead.node import hooks, lifecycle, probing, records, runtime, status
+
+if TYPE_CHECKING:
+    from fairlead.node import worker
+
+_log = log.get(__name__)
+Object = dict[str, Any]
+
+_START_ERROR = 128
+_LOST = 137
+_CONFIG_RETRY_SECONDS = 5.0
+_LONGEST_HOOK_SECONDS = 3600.0
+
+
+class Containers:
+    """All containers of one pod."""
+
+    def __init__(self, owner: worker.PodWorker) -> None:
+        self._owner = owner
+        self._watching: dict[str, probing.Watching] = {}
+        self._plans: dict[str, runtime.ContainerPlan] = {}
+        self._ended: dict[str, asyncio.Event] = {}
+        self._starting: dict[str, asyncio.Task[Any]] = {}
+        self._killing: dict[str, asyncio.Task[Any]] = {}
+        self._told_backoff: dict[str, int] = {}
+
+    # --- the sandbox's voice ---
+
+    def exited(self, exit: runtime.Exit) -> None:
+        """A container has ended."""
+        known = self._owner.record.containers.get(exit.container)
+        if known is None or (known.pid and exit.pid and known.pid != exit.pid):
+            return
+        if not known.running:
+            return
+        reason = "OOMKilled" if exit.oom else ("Completed" if exit.exit_code == 0 else "Error")
+        self._note_end(known, records.Ended(exit.exit_code, reason, known.started_at, exit.finished_at, known.id))
+
+    def lost(self, message: str) -> None:
+        """The sandbox has died with everything in it."""
+        for known in self._owner.record.containers.values():
+            if known.running:
+                now = self._owner.doors.clock.now()
+                self._note_end(known, records.Ended(_LOST, "Error", known.started_at, now, known.id, message))
+        self._owner.sandbox_lost(message)
+
+    def _note_end(self, known: records.ContainerRecord, ended: records.Ended) -> None:
+        known.pid, known.ended = 0, ended
+        known.ready = known.started = False
+        known.killing = ""
+        known.waiting_reason = known.waiting_message = ""
+        watching = self._watching.pop(known.name, None)
+        if watching is not None:
+            self._owner.beside(watching.close(), name=f"{known.name}/probes")
+        self._event_of(known.name).set()
+        self._owner.save()
+        self._owner.wake()
+
+    def _event_of(self, name: str) -> asyncio.Event:
+        if name not in self._ended:
+            self._ended[name] = asyncio.Event()
+        return self._ended[name]
+
+    # --- adoption ---
+
+    async def adopt(self, sandbox: runtime.Sandbox) -> None:
+        """Makes the record agree with what the sandbox runs, and probes what goes on."""
+        running = sandbox.running()
+        for known in self._owner.record.containers.values():
+            if known.running and (known.name not in running or running[known.name].pid != known.pid):
+                self._note_missed_end(known, sandbox)
+        for name, entry in running.items():
+            known = self._owner.record.container(name)
+            if not known.running:
+                known.pid, known.started_at, known.ended = entry.pid, entry.started_at, None
+                known.id = known.id or status.container_id(self._owner.uid, name, entry.pid, entry.started_at)
+            spec = lifecycle.find(self._owner.pod, name)
+            if spec is not None:
+                await self._rewatch(spec, known)
+
+    def _note_missed_end(self, known: records.ContainerRecord, sandbox: runtime.Sandbox) -> None:
+        for exit in sandbox.ended():
+            if exit.container == known.name and exit.pid == known.pid:
+                self.exited(exit)
+                return
+        why = "The container was gone when fairlead came back"
+        now = self._owner.doors.clock.now()
+        self._note_end(known, records.Ended(_LOST, "ContainerStatusUnknown", known.started_at, now, known.id, why))
+
+    async def _rewatch(self, spec: Object, known: records.ContainerRecord) -> None:
+        plan = await self._plan_again(spec)
+        if plan is not None:
+            self._plans[known.name] = plan
+            self._event_of(known.name).clear()
+            await self._watch(spec, known, plan, afresh=False)
+
+    async def _plan_again(self, spec: Object) -> runtime.ContainerPlan | None:
+        owner = self._owner
+        assert owner.place is not None
+        try:
+            return await owner.planner.plan(owner.pod, spec, owner.record, owner.place)
+        except runtime.StartFailed as error:
+            owner.tell("Unhealthy", f"probes of {spec['name']} cannot be taken up: {error.message}", warning=True)
+            return None
+
+    # --- starting ---
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._starting or self._killing)
+
+    def start(self, name: str) -> None:
+        """Starts that container beside the pod's task."""
+        known = self._owner.record.container(name)
+        spec = lifecycle.find(self._owner.pod, name)
+        assert spec is not None
+        known.starting = True
+        task = self._owner.beside(self._start(spec, known), name=f"{name}/start")
+        self._starting[name] = task
+        task.add_done_callback(lambda _: self._start_over(name))
+
+    def _start_over(self, name: str) -> None:
+        self._starting.pop(name, None)
+        self._owner.record.container(name).starting = False
+        self._owner.wake()
+
+    async def _start(self, spec: Object, known: records.ContainerRecord) -> None:
+        owner = self._owner
+        sandbox, place = owner.sandbox, owner.place
+        assert sandbox is not None
+        assert place is not None
+        before = known.ended
+        if before is not None:
+            known.last, known.ended = before, None
+            known.restarts += 1
+            lifecycle.count_backoff(known, owner.doors.clock.now())
+        known.attempts += 1
+        try:
+            plan = await owner.planner.plan(owner.pod, spec, owner.record, place)
+            owner.tell("Pulled", _pulled(plan))
+            started = await sandbox.start(plan)
+        except runtime.StartFailed as error:
+            self._not_started(known, before, error)
+            return
+        except runtime.SandboxLost:
+            known.ended = before
+            return
+        known.id, known.pid, known.started_at = started.id, started.pid, started.at
+        known.image_id = started.image_id or plan.image
+        known.waiting_reason = known.waiting_message = ""
+        known.retry_at = 0.0
+        self._plans[known.name] = plan
+        self._event_of(known.name).clear()
+        owner.tell("Created", f"Created container: {known.name}")
+        owner.tell("Started", f"Started container {known.name}")
+        owner.save()
+        await self._after_start(spec, known, plan)
+
+    def _not_started(
+        self, known: records.ContainerRecord, before: records.Ended | None, error: runtime.StartFailed
+    ) -> None:
+        owner, now = self._owner, self._owner.doors.clock.now()
+        owner.tell("Failed", f"Error: {error.message}", warning=True)
+        if error.reason == "StartError":
+            identity = status.container_id(owner.uid, known.name, known.attempts, now)
+            known.id = identity
+            ended = records.Ended(_START_ERROR, "StartError", now, now, identity, error.message)
+            self._note_end(known, ended)
+            return
+        if before is not None:
+            known.restarts -= 1
+        known.waiting_reason, known.waiting_message = error.reason, error.message
+        known.retry_at = now + _CONFIG_RETRY_SECONDS
+        owner.save()
+
+    async def _after_start(self, spec: Object, known: records.ContainerRecord, plan: runtime.ContainerPlan) -> None:
+        owner = self._owner
+        hook = (spec.get("lifecycle") or {}).get("postStart")
+        if hook:
+            assert owner.sandbox is not None
+            try:
+                await hooks.run(
+                    hook,
+                    spec,
+                    sandbox=owner.sandbox,
+                    where=self._where(plan),
+                    timer=owner.doors.clock,
+                    timeout_seconds=_LONGEST_HOOK_SECONDS,
+                )
+            except (hooks.HookFailed, runtime.SandboxLost) as error:
+                owner.tell("FailedPostStartHook", f"PostStartHook failed: {error}", warning=True)
+                self.kill(known.name, "FailedPostStartHook")
+                return
+        if known.running:
+            await self._watch(spec, known, plan, afresh=True)
+            owner.save()
+
+    # --- probes ---
+
+    def _where(self, plan: runtime.ContainerPlan) -> probing.Where:
+        record = self._owner.record
+        return probing.Where(self._owner.uid, record.ip, record.ports, plan.env, plan.cwd)
+
+    async def _watch(
+        self, spec: Object, known: records.ContainerRecord, plan: runtime.ContainerPlan, *, afresh: bool
+    ) -> None:
+        owner = self._owner
+        assert owner.sandbox is not None
+        name = known.name
+
+        def on_result(word: probing.Word, ok: bool, message: str) -> None:
+            self._probed(spec, known, word, ok=ok, message=message)
+
+        watching = probing.Watching(
+            spec, self._where(plan), prober=owner.doors.prober, sandbox=owner.sandbox, on_result=on_result
+        )
+        self._watching[name] = watching
+        if afresh:
+            known.started = probing.wanted(spec, "startup") is None
+            known.ready = known.started and probing.wanted(spec, "readiness") is None
+        try:
+            if not known.started:
+                await watching.start("startup")
+            else:
+                await self._watch_started(spec, watching)
+        except probing.ProbeProblem as error:
+            owner.tell("Unhealthy", str(error), warning=True)
+        except runtime.SandboxLost:
+            return
+
+    async def _watch_started(self, spec: Object, watching: probing.Watching) -> None:
+        for word in ("readiness", "liveness"):
+            if probing.wanted(spec, word) is not None:
+                await watching.start(word)
+
+    def _probed(
+        self, spec: Object, known: records.ContainerRecord, word: probing.Word, *, ok: bool, message: str
+    ) -> None:
+        owner = self._owner
+        if not known.running:
+            return
+        if not ok:
+            owner.tell("Unhealthy", f"{word.capitalize()} probe failed: {message}", warning=True)
+            if word == "readiness":
+                known.ready = False
+            elif not owner.deleted:
+                self.kill(known.name, f"Container {known.name} failed {word} probe, will be restarted")
+        elif word == "readiness":
+            known.ready = True
+        elif word == "startup" and not known.started:
+            known.started = True
+            known.ready = probing.wanted(spec, "readiness") is None
+            owner.beside(self._startup_over(spec, known.name), name=f"{known.name}/started")
+        owner.save()
+        owner.wake()
+
+    async def _startup_over(self, spec: Object, name: str) -> None:
+        watching = self._watching.get(name)
+        if watching is None:
+            return
+        try:
+            await watching.stop("startup")
+            await self._watch_started(spec, watching)
+        except probing.ProbeProblem as error:
+            self._owner.tell("Unhealthy", str(error), warning=True)
+        except runtime.SandboxLost:
+            return
+
+    # --- ending ---
+
+    def kill(self, name: str, why: str) -> None:
+        """Ends one container of a pod that goes on, beside the pod's task."""
+        known = self._owner.record.container(name)
+        if known.killing or not known.running:
+            return
+        known.killing = why
+        grace = float(self._owner.pod["spec"].get("terminationGracePeriodSeconds", 30))
+        task = self._owner.beside(self.end(name, why, grace_seconds=grace), name=f"{name}/end")
+        self._killing[name] = task
+        task.add_done_callback(lambda _: self._kill_over(name))
+
+    def _kill_over(self, name: str) -> None:
+        self._killing.pop(name, None)
+        self._owner.wake()
+
+    async def end(self, name: str, why: str, *, grace_seconds: float) -> None:
+        """preStop, SIGTERM, the grace, SIGKILL; returns when the container has ended."""
+        owner, known = self._owner, self._owner.record.container(name)
+        if not known.running or owner.sandbox is None:
+            return
+        owner.tell("Killing", why or f"Stopping container {name}")
+        deadline = owner.doors.clock.monotonic() + grace_seconds
+        try:
+            await self._pre_stop(name, grace_seconds)
+            if known.running:
+                await owner.sandbox.signal(name, _stop_signal(lifecycle.find(owner.pod, name)))
+                await self._ended_within(name, deadline - owner.doors.clock.monotonic())
+            if known.running:
+                await owner.sandbox.signal(name, signal.SIGKILL)
+                await self._event_of(name).wait()
+        except runtime.SandboxLost as error:
+            self.lost(str(error))
+
+    async def _pre_stop(self, name: str, grace_seconds: float) -> None:
+        owner, spec = self._owner, lifecycle.find(self._owner.pod, name)
+        hook = ((spec or {}).get("lifecycle") or {}).get("preStop")
+        plan = self._plans.get(name)
+        if not hook or spec is None or plan is None or grace_seconds <= 0 or owner.hurry.is_set():
+            return
+        assert owner.sandbox is not None
+        running = asyncio.ensure_future(
+            hooks.run(
+                hook,
+                spec,
+                sandbox=owner.sandbox,
+                where=self._where(plan),
+                timer=owner.doors.clock,
+                timeout_seconds=grace_seconds,
+            )
+        )
+        others = [asyncio.ensure_future(self._event_of(name).wait()), asyncio.ensure_future(owner.hurry.wait())]
+        try:
+            await asyncio.wait([running, *others], return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+        except hooks.HookFailed as error:
+            owner.tell("FailedPreStopHook", f"PreStopHook failed: {error}", warning=True)
+        finally:
+            for task in (running, *others):
+                task.cancel()
+            await asyncio.gather(running, *others, return_exceptions=True)
+
+    async def _ended_within(self, name: str, seconds: float) -> None:
+        """Waits for the end, at most so long, and not at all once somebody is in a hurry."""
+        if seconds <= 0:
+            return
+        waits = [
+            asyncio.ensure_future(self._event_of(name).wait()),
+            asyncio.ensure_future(self._owner.hurry.wait()),
+            asyncio.ensure_future(self._owner.doors.clock.sleep(seconds)),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def cancel_starts(self) -> None:
+        """No container starts any more."""
+        tasks = list(self._starting.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def tell_backoffs(self) -> None:
+        """One BackOff Event per wait."""
+        for known in self._owner.record.containers.values():
+            if known.waiting_reason == "CrashLoopBackOff" and self._told_backoff.get(known.name) != known.restarts:
+                self._told_backoff[known.name] = known.restarts
+                message = status.backoff_message(self._owner.pod, known)
+                self._owner.tell("BackOff", message[:1].upper() + message[1:], warning=True)
+
+    async def close(self) -> None:
+        """Stops probing; the containers go on."""
+        watching, self._watching = list(self._watching.values()), {}
+        for entry in watching:
+            await entry.close()
+
+
+def _stop_signal(spec: Object | None) -> int:
+    name = ((spec or {}).get("lifecycle") or {}).get("stopSignal") or "SIGTERM"
+    return int(getattr(signal, name, signal.SIGTERM))
+
+
+def _pulled(plan: runtime.ContainerPlan) -> str:
+    return f'Container image "{plan.image}" runs as the process {" ".join(plan.argv)[:200]!r} in {plan.cwd}'

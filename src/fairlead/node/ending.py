@@ -1,0 +1,159 @@
+"""How a pod ends (DESIGN §6.1): out of every plane and drained first, then preStop, SIGTERM, grace, SIGKILL, gone.
+
+The drain has its own deadline (`fairlead.dev/drain-seconds`, 30 s) before the grace begins. A forced deletion skips it and
+leaves one second, the kubelet's least. Sidecars end after the app containers, the last one first. The object is deleted
+at last, with its uid, so that never another pod of that name is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from fairlead.api import kinds
+from fairlead.base import log
+from fairlead.client import errors
+from fairlead.node import lifecycle, protocols, runtime
+
+if TYPE_CHECKING:
+    from fairlead.node import worker
+
+_log = log.get(__name__)
+Object = dict[str, Any]
+
+DRAIN_ANNOTATION = "fairlead.dev/drain-seconds"
+_LEAST_GRACE_SECONDS = 1.0
+_DELETE_RETRY_SECONDS = (0.2, 1.0, 5.0)
+
+
+async def end_pod(owner: worker.PodWorker) -> None:
+    """Takes the pod from running to gone."""
+    await owner.containers.cancel_starts()
+    running = [name for name, known in owner.record.containers.items() if known.running]
+    if running and not _forced(owner):
+        await _drain(owner)
+    await _end_containers(owner)
+    await _take_down(owner)
+    if owner.shutting_down and not owner.pod["metadata"].get("deletionTimestamp"):
+        return
+    owner.publisher.changed()
+    await owner.publisher.flushed()
+    await _delete(owner)
+
+
+def _forced(owner: worker.PodWorker) -> bool:
+    return owner.gone or owner.hurry.is_set() or owner.pod["metadata"].get("deletionGracePeriodSeconds") == 0
+
+
+def grace_seconds(owner: worker.PodWorker) -> float:
+    """How long a container has between SIGTERM and SIGKILL."""
+    if owner.gone:
+        return _LEAST_GRACE_SECONDS
+    asked = owner.pod["metadata"].get("deletionGracePeriodSeconds")
+    if asked is None:
+        asked = owner.pod["spec"].get("terminationGracePeriodSeconds", 30)
+    return max(float(asked), _LEAST_GRACE_SECONDS)
+
+
+def drain_seconds(owner: worker.PodWorker) -> float:
+    """The drain's deadline; an annotation that is no number makes an Event and counts as missing."""
+    written = (owner.pod["metadata"].get("annotations") or {}).get(DRAIN_ANNOTATION)
+    if written is None:
+        return owner.node.drain_seconds
+    try:
+        seconds = float(written)
+        if not 0 <= seconds <= 86400:
+            raise ValueError(written)
+    except ValueError:
+        message = f"metadata.annotations[{DRAIN_ANNOTATION}]: {written!r} is not a number of seconds from 0 to 86400"
+        owner.tell("InvalidAnnotation", message, warning=True)
+        return owner.node.drain_seconds
+    return seconds
+
+
+async def _drain(owner: worker.PodWorker) -> None:
+    deadline = drain_seconds(owner)
+    if not deadline or not owner.record.ip:
+        return
+    draining = asyncio.ensure_future(owner.doors.gate.drain(owner.record.ip, deadline_seconds=deadline))
+    hurried = asyncio.ensure_future(owner.hurry.wait())
+    try:
+        await asyncio.wait([draining, hurried], return_when=asyncio.FIRST_COMPLETED)
+        if draining.done():
+            _tell_drained(owner, draining.result())
+    finally:
+        for task in (draining, hurried):
+            task.cancel()
+        await asyncio.gather(draining, hurried, return_exceptions=True)
+
+
+def _tell_drained(owner: worker.PodWorker, outcome: protocols.DrainOutcome) -> None:
+    if outcome.silent:
+        owner.tell("DrainUnacknowledged", f"not acknowledged by: {', '.join(outcome.silent)}", warning=True)
+    if outcome.left:
+        message = f"{outcome.left} connections were still open after {outcome.seconds:.1f} s; they are cut with the pod"
+        owner.tell("DrainIncomplete", message, warning=True)
+
+
+async def _end_containers(owner: worker.PodWorker) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = owner.doors.clock.monotonic() + grace_seconds(owner)
+
+    async def end(names: list[str]) -> None:
+        left = max(0.0, deadline - owner.doors.clock.monotonic())
+        ending = [
+            loop.create_task(owner.containers.end(name, f"Stopping container {name}", grace_seconds=left))
+            for name in names
+        ]
+        await asyncio.gather(*ending)
+
+    late = [container["name"] for container in reversed(lifecycle.sidecars(owner.pod))]
+    first = [name for name, known in owner.record.containers.items() if known.running and name not in late]
+    await end(first)
+    for name in late:
+        await end([name])
+
+
+async def _take_down(owner: worker.PodWorker) -> None:
+    sandbox, owner.sandbox = owner.sandbox, None
+    if sandbox is not None:
+        await sandbox.stop()
+    else:
+        await owner.doors.processes.end(owner.uid)
+    owner.record.network_ready = False
+    if not owner.pod["spec"].get("hostNetwork"):
+        try:
+            await owner.doors.network.detach(owner.uid)
+        except OSError as error:
+            _log.warning("a pod's link was not removed", pod=owner.record.name, why=str(error))
+    if owner.record.ip:
+        owner.doors.gate.release(owner.record.ip)
+    await asyncio.to_thread(shutil.rmtree, owner.folder, ignore_errors=True)
+
+
+async def _delete(owner: worker.PodWorker) -> None:
+    meta = owner.pod["metadata"]
+    for delay in (*_DELETE_RETRY_SECONDS, None):
+        if owner.gone:
+            return
+        try:
+            await owner.doors.client.delete(
+                kinds.POD, meta["name"], namespace=meta["namespace"], grace_seconds=0, uid=owner.uid
+            )
+        except errors.ApiError as error:
+            if error.not_found or error.code == 409:
+                return
+            _log.warning("a pod's object was not deleted", pod=meta["name"], why=str(error))
+        except OSError as error:
+            _log.warning("a pod's object was not deleted", pod=meta["name"], why=str(error))
+        else:
+            return
+        if delay is not None:
+            await owner.doors.clock.sleep(delay)
+
+
+async def end_orphan(found: runtime.Runtime, uid: str) -> None:
+    """Ends a sandbox whose pod nobody knows any more."""
+    _log.info("ending a pod that is no more", uid=uid)
+    await found.end(uid)

@@ -1,0 +1,44 @@
+"""Which network mode a cluster gets: the best that works, and the reasons, in words for `fairlead status`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fairlead.node import protocols
+from fairlead.node.network import kernel, loopback
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A network that has started, and why it is this one."""
+
+    network: protocols.Network
+    reason: str
+
+
+async def choose(
+    cluster: str, *, forced: str = "", wanted_cidr: str = "", avoid: tuple[str, ...] = ()
+) -> Choice:
+    """Starts the best mode that works, or the forced one. Raises NetworkUnavailable with every reason."""
+    makers: dict[str, Callable[[], protocols.Network]] = {
+        "kernel": lambda: kernel.KernelNetwork(
+            cluster, wanted="" if wanted_cidr.startswith("127.") else wanted_cidr, avoid=avoid
+        ),
+        "loopback": lambda: loopback.LoopbackNetwork(
+            cluster, wanted=wanted_cidr if wanted_cidr.startswith("127.") else ""
+        ),
+    }
+    if forced and forced not in makers:
+        raise protocols.NetworkUnavailable(f"network mode {forced!r} is not here: choose {' or '.join(makers)}")
+    refused: list[str] = []
+    for mode in [forced] if forced else list(makers):
+        network = makers[mode]()
+        try:
+            await network.start()
+        except protocols.NetworkUnavailable as error:
+            refused.append(f"{mode}: {error}")
+            continue
+        why = "asked for with --network" if forced else ("the best mode that works here")
+        return Choice(network, f"{why}; {'; '.join(refused)}" if refused else why)
+    raise protocols.NetworkUnavailable("; ".join(refused))

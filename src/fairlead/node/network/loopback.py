@@ -1,0 +1,103 @@
+"""Network mode `loopback`: pods share the host's network, each with an address of 127/8 of its own. Needs nothing.
+
+A cluster takes one of the ranges 127.244.0.0/16 … 127.250.0.0/16 by an abstract Unix socket, so that clusters side by side
+do not meet. `map_ports` says which port a pod listens on: its containerPort where it is free on the pod's
+address and we may bind it, else a free one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterable
+from typing import Literal
+
+from fairlead.node import protocols
+
+RANGES = tuple(f"127.{number}.0.0/16" for number in range(244, 251))
+_LOWEST_UNPRIVILEGED = 1024
+
+
+class LoopbackNetwork:
+    """The pod addresses of one cluster on `lo`."""
+
+    mode: Literal["kernel", "rootless", "loopback"] = "loopback"
+
+    def __init__(self, cluster: str, *, wanted: str = "") -> None:
+        self._cluster = cluster
+        self._wanted = wanted
+        self._claim: socket.socket | None = None
+        self._addresses: dict[str, str] = {}
+        self._next = 2
+        self.cidr = ""
+        self.gateway = "127.0.0.1"
+
+    async def start(self) -> None:
+        """Takes a range. Raises NetworkUnavailable when all are taken."""
+        for candidate in ([self._wanted] if self._wanted else []) + list(RANGES):
+            claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                claim.bind(f"\0fairlead/{candidate}")
+            except OSError:
+                claim.close()
+                continue
+            self._claim, self.cidr = claim, candidate
+            return
+        raise protocols.NetworkUnavailable("every loopback range is taken by another cluster of fairlead")
+
+    def allocate(self, pod_uid: str, *, wanted: str = "") -> protocols.PodAddress:
+        network = ipaddress.ip_network(self.cidr)
+        known = self._addresses.get(pod_uid)
+        used = set(self._addresses.values())
+        if known is None and wanted and wanted not in used and ipaddress.ip_address(wanted) in network:
+            known = wanted
+        while known is None:
+            candidate = str(network.network_address + self._next)
+            self._next = self._next % (network.num_addresses - 2) + 1
+            known = candidate if candidate not in used else None
+        self._addresses[pod_uid] = known
+        return protocols.PodAddress(known, own_network=False)
+
+    async def attach(self, pod_uid: str, pid: int) -> None:
+        """Nothing to do."""
+
+    async def detach(self, pod_uid: str) -> None:
+        self._addresses.pop(pod_uid, None)
+
+    async def close(self) -> None:
+        await self.release()
+
+    async def release(self) -> None:
+        """Gives the range back."""
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
+
+
+def map_ports(ip: str, ports: Iterable[int], *, privileged: bool | None = None) -> dict[str, int]:
+    """Which port really to listen on for each containerPort: `{"8080": 43121}`."""
+    may_bind_low = os.geteuid() == 0 if privileged is None else privileged
+    found: dict[str, int] = {}
+    held: list[socket.socket] = []
+    try:
+        for port in ports:
+            wanted = port if port >= _LOWEST_UNPRIVILEGED or may_bind_low else 0
+            found[str(port)] = _free_port(ip, wanted, held)
+    finally:
+        for taken in held:
+            taken.close()
+    return found
+
+
+def _free_port(ip: str, wanted: int, held: list[socket.socket]) -> int:
+    for port in (wanted, 0):
+        probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.append(probe)
+        try:
+            probe.bind((ip, port))
+        except OSError:
+            continue
+        return int(probe.getsockname()[1])
+    raise protocols.NetworkUnavailable(f"no port is free on {ip}")

@@ -1,0 +1,301 @@
+"""Route netlink, as much of it as pods need: links, addresses, routes, neighbours (RFC 3549, linux/rtnetlink.h).
+
+Written by hand because importing a netlink library costs 0.2 s of a start that may take one. All of `transact` is one
+system call each way: a pod's whole side is sent at once. Blocking; callers on a loop use a thread. Raises OSError with
+the kernel's errno.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+_REQUEST, _ACK, _DUMP, _EXCLUSIVE, _CREATE, _REPLACE = 0x1, 0x4, 0x300, 0x200, 0x400, 0x100
+_NEW_LINK, _DEL_LINK, _GET_LINK = 16, 17, 18
+_NEW_ADDRESS, _DEL_ADDRESS = 20, 21
+_NEW_ROUTE, _DEL_ROUTE, _GET_ROUTE = 24, 25, 26
+_NEW_NEIGHBOUR = 28
+_DONE, _ERROR = 3, 2
+_NETWORK_NAMESPACE = 0x40000000
+
+PROTOCOL = 0xFA  # marks the routes that are ours
+_UNREACHABLE, _UNICAST, _LOCAL_SCOPE_LINK = 7, 1, 253
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One request: its type, extra flags and body."""
+
+    kind: int
+    flags: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One IPv4 route of the main table, as a dump tells it."""
+
+    destination: str
+    prefix: int
+    kind: int
+    protocol: int
+    device: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link, as a dump tells it."""
+
+    index: int
+    name: str
+    alias: str = ""
+    address: str = ""
+    mtu: int = 0
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    length = 4 + len(value)
+    return struct.pack("=HH", length, kind) + value + b"\0" * (-length % 4)
+
+
+def _text(kind: int, value: str) -> bytes:
+    return _attribute(kind, value.encode() + b"\0")
+
+
+def _number(kind: int, value: int) -> bytes:
+    return _attribute(kind, struct.pack("=I", value))
+
+
+def _mac(address: str) -> bytes:
+    return bytes.fromhex(address.replace(":", ""))
+
+
+def _link(index: int, flags: int, change: int, attributes: bytes = b"") -> bytes:
+    return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, flags, change) + attributes
+
+
+def new_veth(name: str, *, mac: str, peer: str, peer_mac: str, peer_pid: int, mtu: int) -> Message:
+    """A veth pair: our end here, the peer in the network namespace of `peer_pid`."""
+    other = _link(0, 0, 0, _text(3, peer) + _attribute(1, _mac(peer_mac)) + _number(4, mtu) + _number(19, peer_pid))
+    kind = _text(1, "veth") + _attribute(2, _attribute(1, other))
+    attributes = _text(3, name) + _attribute(1, _mac(mac)) + _number(4, mtu) + _attribute(18, kind)
+    return Message(_NEW_LINK, _CREATE | _EXCLUSIVE, _link(0, 0, 0, attributes))
+
+
+def set_alias(name: str, alias: str) -> Message:
+    """Says whose link it is (`ip link` shows it)."""
+    return Message(_NEW_LINK, 0, _link(0, 0, 0, _text(3, name) + _text(20, alias)))
+
+
+def without_ipv6(name: str) -> Message:
+    """No link-local address is made when it comes up (EAFNOSUPPORT where there is no IPv6 at all)."""
+    mode = _attribute(0x8000 | 26, _attribute(0x8000 | 10, _attribute(8, b"\1")))  # AF_SPEC, INET6, ADDR_GEN_MODE: none
+    return Message(_NEW_LINK, 0, _link(0, 0, 0, _text(3, name) + mode))
+
+
+def set_up(index: int) -> Message:
+    return Message(_NEW_LINK, 0, _link(index, 1, 1))
+
+
+def delete_link(name: str) -> Message:
+    return Message(_DEL_LINK, 0, _link(0, 0, 0, _text(3, name)))
+
+
+def _address_body(index: int, address: str, prefix: int, scope: int) -> bytes:
+    packed = socket.inet_aton(address)
+    head = struct.pack("=BBBBI", socket.AF_INET, prefix, 0x80, scope, index)
+    return head + _attribute(2, packed) + _attribute(1, packed)
+
+
+def add_address(index: int, address: str, *, prefix: int = 32, scope: int = 0) -> Message:
+    return Message(_NEW_ADDRESS, _CREATE | _REPLACE, _address_body(index, address, prefix, scope))
+
+
+def delete_address(index: int, address: str, *, prefix: int = 32, scope: int = 0) -> Message:
+    return Message(_DEL_ADDRESS, 0, _address_body(index, address, prefix, scope))
+
+
+def add_route(
+    destination: str, prefix: int, *, device: int, gateway: str = "", source: str = "", onlink: bool = False
+) -> Message:
+    """A unicast route through that device; `source` is the address that our own packets carry."""
+    scope = 0 if gateway else _LOCAL_SCOPE_LINK
+    head = struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, 254, PROTOCOL, scope, _UNICAST, 4 if onlink else 0)
+    attributes = _attribute(1, socket.inet_aton(destination)) if prefix else b""
+    attributes += _number(4, device)
+    if gateway:
+        attributes += _attribute(5, socket.inet_aton(gateway))
+    if source:
+        attributes += _attribute(7, socket.inet_aton(source))
+    return Message(_NEW_ROUTE, _CREATE | _REPLACE, head + attributes)
+
+
+def _unreachable_body(destination: str, prefix: int) -> bytes:
+    head = struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, 254, PROTOCOL, 0, _UNREACHABLE, 0)
+    return head + _attribute(1, socket.inet_aton(destination)) + _number(6, 4096)
+
+
+def add_unreachable(destination: str, prefix: int) -> Message:
+    """Takes that range: what has no route of its own in it is unreachable. EEXIST when it is taken."""
+    return Message(_NEW_ROUTE, _CREATE | _EXCLUSIVE, _unreachable_body(destination, prefix))
+
+
+def delete_unreachable(destination: str, prefix: int) -> Message:
+    return Message(_DEL_ROUTE, 0, _unreachable_body(destination, prefix))
+
+
+def add_neighbour(device: int, address: str, mac: str) -> Message:
+    """A permanent neighbour: nobody ever asks by ARP."""
+    head = struct.pack("=BxHiHBB", socket.AF_INET, 0, device, 0x80, 0, 0)
+    return Message(_NEW_NEIGHBOUR, _CREATE | _REPLACE, head + _attribute(1, socket.inet_aton(address)) + _attribute(2, _mac(mac)))
+
+
+class Netlink:
+    """One route netlink socket, of the network namespace in which it was opened."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._socket = opened
+        self._socket.settimeout(5)
+        self._sequence = 0
+
+    @classmethod
+    def here(cls) -> Netlink:
+        return cls(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0))
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def transact(self, messages: Sequence[Message], *, ignore: Sequence[int] = ()) -> None:
+        """Sends all, in order; raises the first error whose errno is not ignored after all were tried."""
+        first = self._sequence + 1
+        data = b"".join(self._frame(message, _REQUEST | _ACK) for message in messages)
+        self._socket.send(data)
+        failed: OSError | None = None
+        waiting = set(range(first, self._sequence + 1))
+        while waiting:
+            for kind, sequence, body in _messages(self._socket.recv(1 << 16)):
+                if kind != _ERROR or sequence not in waiting:
+                    continue
+                waiting.discard(sequence)
+                (code,) = struct.unpack_from("=i", body)
+                if code and -code not in ignore and failed is None:
+                    failed = OSError(-code, f"{os.strerror(-code)} (netlink message {sequence - first + 1} of {len(messages)})")
+        if failed is not None:
+            raise failed
+
+    def _frame(self, message: Message, flags: int) -> bytes:
+        self._sequence += 1
+        length = 16 + len(message.body)
+        head = struct.pack("=IHHII", length, message.kind, flags | message.flags, self._sequence, 0)
+        return head + message.body + b"\0" * (-length % 4)
+
+    def _dump(self, kind: int, body: bytes) -> Iterator[bytes]:
+        self._socket.send(self._frame(Message(kind, 0, body), _REQUEST | _DUMP))
+        wanted = self._sequence
+        while True:
+            for found, sequence, content in _messages(self._socket.recv(1 << 18)):
+                if sequence != wanted:
+                    continue
+                if found == _DONE:
+                    return
+                if found == _ERROR:
+                    (code,) = struct.unpack_from("=i", content)
+                    raise OSError(-code, os.strerror(-code))
+                yield content
+
+    def links(self) -> list[Link]:
+        """All links."""
+        found = []
+        for content in self._dump(_GET_LINK, _link(0, 0, 0)):
+            (index,) = struct.unpack_from("=i", content, 4)
+            attributes = dict(_attributes(content[16:]))
+            found.append(
+                Link(
+                    index,
+                    _string(attributes.get(3, b"")),
+                    _string(attributes.get(20, b"")),
+                    attributes.get(1, b"").hex(":"),
+                    struct.unpack("=I", attributes[4])[0] if 4 in attributes else 0,
+                )
+            )
+        return found
+
+    def index(self, name: str) -> int:
+        """The index of that link. Raises OSError (ENODEV)."""
+        for link in self.links():
+            if link.name == name:
+                return link.index
+        raise OSError(errno.ENODEV, f"no link {name}")
+
+    def routes(self) -> list[Route]:
+        """All IPv4 routes of the main table."""
+        found = []
+        for content in self._dump(_GET_ROUTE, struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
+            _, prefix, _, _, table, protocol, _, kind, _ = struct.unpack_from("=BBBBBBBBI", content)
+            attributes = dict(_attributes(content[12:]))
+            if table != 254:
+                continue
+            destination = socket.inet_ntoa(attributes[1]) if 1 in attributes else "0.0.0.0"
+            device = struct.unpack("=I", attributes[4])[0] if 4 in attributes else 0
+            found.append(Route(destination, prefix, kind, protocol, device))
+        return found
+
+
+def _string(value: bytes) -> str:
+    return value.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    at = 0
+    while at + 16 <= len(data):
+        length, kind, _, sequence, _ = struct.unpack_from("=IHHII", data, at)
+        yield kind, sequence, data[at + 16 : at + length]
+        at += (length + 3) & ~3
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, at)
+        if length < 4:
+            return
+        yield kind & 0x3FFF, data[at + 4 : at + length]
+        at += (length + 3) & ~3
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _enter(descriptor: int) -> None:
+    if _libc.setns(descriptor, _NETWORK_NAMESPACE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"setns: {os.strerror(number)}")
+
+
+def inside(pid: int) -> Netlink:
+    """A netlink socket in the network namespace of that process. Only the calling thread visits it, and comes back."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _enter(there)
+            try:
+                return Netlink.here()
+            finally:
+                _enter(home)
+        finally:
+            os.close(there)
+    finally:
+        os.close(home)

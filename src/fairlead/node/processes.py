@@ -1,0 +1,309 @@
+"""The process runtime: each pod is a `fairlead-engine shim` with real processes under it.
+
+Promises: pods outlive us; `open` adopts a shim that runs, same processes and logs; a start that cannot be is StartFailed with
+the reason. Refuses: images (argv must be known), and mounts where no mount namespace may be made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import shutil
+import signal as signals
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from fairlead.base import log
+from fairlead.node import runtime, shim, status
+
+_log = log.get(__name__)
+
+_REASONS = {
+    "NotFound": "StartError",
+    "PermissionDenied": "StartError",
+    "BadDirectory": "CreateContainerError",
+    "Invalid": "CreateContainerConfigError",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSettings:
+    """Where pods live, what starts a shim, and what of the machine a pod may not see or may have of its own."""
+
+    folder: Path
+    engine: tuple[str, ...]
+    namespaces: tuple[str, ...] = ()  # besides net, which the network decides
+    hide: tuple[str, ...] = ()
+    log_limit_bytes: int = 10 * 1024 * 1024
+    log_files: int = 5
+    start_seconds: float = 10.0
+    max_output_bytes: int = 1024 * 1024
+
+
+class ProcessRuntime:
+    """Runs pods as processes under shims in `settings.folder/UID`."""
+
+    name: Literal["process", "container"] = "process"
+
+    def __init__(self, settings: ProcessSettings) -> None:
+        self._settings = settings
+        self._children: set[asyncio.Task[int]] = set()
+
+    async def open(self, spec: runtime.SandboxSpec, listener: runtime.Listener) -> ProcessSandbox:
+        folder = self._settings.folder / spec.uid
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        adopted = True
+        try:
+            connection = await shim.connect(folder)
+        except OSError:
+            adopted = False
+            connection = await self._spawn(folder, spec)
+        sandbox = ProcessSandbox(self._settings, folder, connection, listener, adopted=adopted)
+        await sandbox.observe()
+        return sandbox
+
+    async def _spawn(self, folder: Path, spec: runtime.SandboxSpec) -> shim.ShimConnection:
+        for stale in [folder / "shim.sock", *folder.glob("*.exit.json")]:
+            stale.unlink(missing_ok=True)
+        namespaces = (("net",) if spec.own_network else ()) + self._settings.namespaces
+        (folder / "shim.json").write_bytes(
+            msgspec.json.encode(
+                {
+                    "pod": {"namespace": spec.namespace, "name": spec.name, "uid": spec.uid},
+                    "hostname": spec.hostname,
+                    "namespaces": list(namespaces),
+                    "hide": list(self._settings.hide),
+                }
+            )
+        )
+        with (folder / "shim.log").open("ab") as output:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._settings.engine,
+                    "shim",
+                    str(folder),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise runtime.StartFailed("FailedCreatePodSandBox", f"the shim cannot be started: {error}") from error
+        child = asyncio.get_running_loop().create_task(process.wait(), name=f"node/child/{spec.uid}")
+        self._children.add(child)
+        child.add_done_callback(self._children.discard)
+        try:
+            return await shim.connect_soon(folder, process, timeout_seconds=self._settings.start_seconds)
+        except (shim.ShimGone, TimeoutError) as error:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            raise runtime.StartFailed("FailedCreatePodSandBox", str(error) or "the shim did not answer") from error
+
+    async def found(self) -> Sequence[str]:
+        try:
+            return [entry.name for entry in self._settings.folder.iterdir() if entry.is_dir()]
+        except FileNotFoundError:
+            return []
+
+    async def end(self, uid: str) -> None:
+        folder = self._settings.folder / uid
+        with contextlib.suppress(OSError):
+            connection = await shim.connect(folder)
+            with contextlib.suppress(shim.ShimGone, shim.ShimRefused):
+                await connection.request("stop")
+            await connection.close()
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def close(self) -> None:
+        for child in list(self._children):
+            child.cancel()
+        await asyncio.gather(*self._children, return_exceptions=True)
+
+
+class ProcessSandbox:
+    """One pod's shim, connected."""
+
+    def __init__(
+        self,
+        settings: ProcessSettings,
+        folder: Path,
+        connection: shim.ShimConnection,
+        listener: runtime.Listener,
+        *,
+        adopted: bool,
+    ) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._connection = connection
+        self._listener = listener
+        self._adopted = adopted
+        self._running: dict[str, runtime.Running] = {}
+        self._ended: list[runtime.Exit] = []
+        self._probes: dict[str, Callable[[bool, str], None]] = {}
+        self._netns_pid = 0
+        self.shim_pid = 0
+        connection.on_event = self._on_event
+        connection.on_gone = lambda: listener.lost("the pod's shim has ended")
+
+    @property
+    def netns_pid(self) -> int:
+        return self._netns_pid
+
+    @property
+    def adopted(self) -> bool:
+        return self._adopted
+
+    def running(self) -> Mapping[str, runtime.Running]:
+        return self._running
+
+    def ended(self) -> Sequence[runtime.Exit]:
+        return self._ended
+
+    async def observe(self) -> None:
+        """Reads what the shim runs. Raises StartFailed when it does not answer."""
+        try:
+            state = await self._request("state")
+        except runtime.SandboxLost as error:
+            raise runtime.StartFailed("FailedCreatePodSandBox", str(error)) from error
+        self.shim_pid = state.get("shim_pid", 0)
+        self._netns_pid = state.get("netns_pid") or self.shim_pid
+        for name, entry in (state.get("containers") or {}).items():
+            if entry.get("finished_at"):
+                self._ended.append(_exit({"container": name, **entry}))
+            elif entry.get("pid"):
+                self._running[name] = runtime.Running(entry["pid"], entry.get("started_at", 0.0))
+
+    async def start(self, plan: runtime.ContainerPlan) -> runtime.Started:
+        if not plan.argv:
+            raise runtime.StartFailed("ErrImageNeverPull", f"nothing says which command {plan.image!r} is")
+        Path(plan.log).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            answer = await self._connection.request("start", **self._start_fields(plan))
+        except shim.ShimRefused as error:
+            raise runtime.StartFailed(_REASONS.get(error.reason, "StartError"), str(error)) from error
+        except shim.ShimGone as error:
+            raise runtime.SandboxLost(str(error)) from error
+        identity = status.container_id(self._folder.name, plan.name, plan.attempt, answer["pid"], answer["at"])
+        return runtime.Started(identity, answer["pid"], answer["at"])
+
+    def _start_fields(self, plan: runtime.ContainerPlan) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "container": plan.name,
+            "argv": list(plan.argv),
+            "env": dict(plan.env),
+            "cwd": plan.cwd,
+            "no_new_privs": plan.no_new_privs,
+            "log": plan.log,
+            "log_limit_bytes": self._settings.log_limit_bytes,
+            "log_files": self._settings.log_files,
+            "cgroups": list(plan.cgroups),
+            "rlimits": {name: list(limits) for name, limits in plan.rlimits.items()},
+        }
+        if plan.credentials.uid is not None:
+            who = plan.credentials
+            fields |= {"uid": who.uid, "gid": who.gid if who.gid is not None else who.uid, "groups": list(who.groups)}
+        if plan.capabilities is not None:
+            fields["capabilities"] = list(plan.capabilities)
+        if plan.mounts:
+            fields["mounts"] = [_mount(entry) for entry in plan.mounts]
+        if plan.read_only_root:
+            fields["read_only_root"] = True
+        return fields
+
+    async def signal(self, container: str, signal: int) -> None:
+        with contextlib.suppress(shim.ShimRefused):
+            await self._request("signal", container=container, signal=int(signal))
+
+    async def exec(
+        self, container: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, timeout_seconds: float
+    ) -> runtime.ExecResult:
+        try:
+            answer = await self._request(
+                "exec",
+                container=container,
+                argv=list(argv),
+                env=dict(env),
+                cwd=cwd,
+                timeout_seconds=timeout_seconds,
+                max_output_bytes=self._settings.max_output_bytes,
+            )
+        except shim.ShimRefused as error:
+            return runtime.ExecResult(126 if error.reason == "PermissionDenied" else 127, b"", f"{error}\n".encode())
+        return runtime.ExecResult(
+            answer.get("exit_code", -1),
+            base64.b64decode(answer.get("stdout", "")),
+            base64.b64decode(answer.get("stderr", "")),
+            bool(answer.get("timed_out")),
+        )
+
+    async def probe(self, spec: runtime.ExecProbe, on_result: Callable[[bool, str], None]) -> None:
+        self._probes[spec.id] = on_result
+        fields = {name: getattr(spec, name) for name in spec.__dataclass_fields__ if name != "id"}
+        fields["argv"], fields["env"] = list(spec.argv), dict(spec.env)
+        self._connection.tell("exec_probe", spec.id, **fields)
+
+    async def probe_stop(self, probe_id: str) -> None:
+        if self._probes.pop(probe_id, None) is not None:
+            self._connection.tell("probe_stop", probe_id)
+
+    async def stop(self, *, keep_files: bool = False) -> None:
+        self._connection.on_gone = lambda: None
+        with contextlib.suppress(shim.ShimRefused, shim.ShimGone):
+            await self._connection.request("stop")
+        await self._connection.close()
+        self._kill_shim()
+        if not keep_files:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    def _kill_shim(self) -> None:
+        """A shim that was told to stop and is still there (it did not answer) is ended."""
+        with contextlib.suppress(OSError):
+            if str(self._folder).encode() in Path(f"/proc/{self.shim_pid}/cmdline").read_bytes():
+                os.kill(self.shim_pid, signals.SIGKILL)
+
+    async def release(self) -> None:
+        await self._connection.close()
+
+    async def _request(self, kind: str, **fields: Any) -> shim.Message:
+        try:
+            return await self._connection.request(kind, **fields)
+        except shim.ShimGone as error:
+            raise runtime.SandboxLost(str(error)) from error
+
+    def _on_event(self, message: shim.Message) -> None:
+        if message["type"] == "exited":
+            self._listener.exited(_exit(message))
+            return
+        on_result = self._probes.get(str(message.get("id")))
+        if on_result is not None and message["type"] in ("probe", "error"):
+            on_result(bool(message.get("ok")), message.get("message", ""))
+
+
+def _exit(message: shim.Message) -> runtime.Exit:
+    number = message.get("signal") or 0
+    code = message.get("exit_code")
+    return runtime.Exit(
+        container=message["container"],
+        pid=message.get("pid", 0),
+        exit_code=code if code is not None and not number else 128 + number,
+        finished_at=message.get("finished_at", 0.0),
+        started_at=message.get("started_at", 0.0),
+        signal=number,
+        oom=bool(message.get("oom")),
+    )
+
+
+def _mount(entry: runtime.Mount) -> dict[str, Any]:
+    return {
+        "source": entry.source,
+        "target": entry.target,
+        "kind": entry.kind,
+        "read_only": entry.read_only,
+        "size_bytes": entry.size_bytes,
+    }

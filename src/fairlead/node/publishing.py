@@ -1,0 +1,105 @@
+"""Writes a pod's status to the API: only changes, the newest only, never in the pod's way.
+
+The `fairlead.dev/ports` annotation is written before the first address, so that nobody sees an address without its
+ports. A pod that is gone, or another of the same name, is never written to (the patch carries the uid).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+from fairlead.api import kinds
+from fairlead.base import log
+from fairlead.client import errors
+from fairlead.node import network_ports, status
+
+if TYPE_CHECKING:
+    from fairlead.node import worker
+
+_log = log.get(__name__)
+Object = dict[str, Any]
+_RETRY_SECONDS = 0.5
+
+
+class Publisher:
+    """The status writer of one pod."""
+
+    def __init__(self, owner: worker.PodWorker) -> None:
+        self._owner = owner
+        self._dirty = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._written: Object = {}
+        self._annotated = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._written = self._owner.pod.get("status") or {}
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"node/status/{self._owner.uid}")
+
+    def changed(self) -> None:
+        """The record may say something new."""
+        self._quiet.clear()
+        self._dirty.set()
+
+    async def flushed(self) -> None:
+        """Returns when the newest status is written, or given up because the pod is gone."""
+        await self._quiet.wait()
+
+    async def _run(self) -> None:
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            if not await self._write():
+                self._dirty.set()
+                await self._owner.doors.clock.sleep(_RETRY_SECONDS)
+            elif not self._dirty.is_set():
+                self._quiet.set()
+
+    async def _write(self) -> bool:
+        """True when there is nothing left to write."""
+        owner = self._owner
+        if owner.gone:
+            return True
+        around = status.Surroundings(owner.node.host_ip or owner.doors.network.gateway, owner.doors.processes.name)
+        wanted = status.render(owner.pod, owner.record, owner.doors.clock.now(), around)
+        if all(self._written.get(key) == value for key, value in wanted.items()):
+            return True
+        meta = owner.pod["metadata"]
+        try:
+            await self._annotate()
+            patch = {"metadata": {"uid": owner.uid}, "status": wanted}
+            answer = await owner.doors.client.patch(
+                kinds.POD, meta["name"], patch, namespace=meta["namespace"], subresource="status"
+            )
+        except errors.ApiError as error:
+            if error.not_found or error.conflict or error.code == 422:
+                _log.debug("status not written", pod=meta["name"], why=str(error))
+                return True
+            _log.warning("status not written", pod=meta["name"], why=str(error))
+            return False
+        except OSError as error:
+            _log.warning("status not written", pod=meta["name"], why=str(error))
+            return False
+        self._written = answer.get("status") or wanted
+        return True
+
+    async def _annotate(self) -> None:
+        owner = self._owner
+        moved = network_ports.moved(owner.record.ports)
+        if self._annotated or not owner.record.ip:
+            return
+        present = (owner.pod["metadata"].get("annotations") or {}).get(network_ports.ANNOTATION)
+        wanted = json.dumps(moved, sort_keys=True) if moved else None
+        if wanted != present:
+            meta = owner.pod["metadata"]
+            patch = {"metadata": {"uid": owner.uid, "annotations": {network_ports.ANNOTATION: wanted}}}
+            await owner.doors.client.patch(kinds.POD, meta["name"], patch, namespace=meta["namespace"])
+        self._annotated = True
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)

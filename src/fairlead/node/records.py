@@ -1,0 +1,93 @@
+"""What the node agent knows of a pod's containers; kept on disk beside the shim so that the next life knows it, too.
+
+`STATE/pods/UID/agent.json` is replaced by rename. It is no source of truth about what runs (the shim is), only about
+what no process remembers: restart counts, back-off, container ids, the last end, the pod's address.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import msgspec
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """One end of one container, as `state.terminated` tells it."""
+
+    exit_code: int
+    reason: str
+    started_at: float
+    finished_at: float
+    id: str = ""
+    message: str = ""
+
+
+class ContainerRecord(msgspec.Struct):
+    """A container through all of its restarts. It runs when `pid` is set; it has ended when `ended` is."""
+
+    name: str
+    id: str = ""
+    pid: int = 0
+    started_at: float = 0.0
+    image_id: str = ""
+    ended: Ended | None = None
+    last: Ended | None = None
+    restarts: int = 0
+    attempts: int = 0
+    started: bool = False
+    ready: bool = False
+    starting: bool = False
+    killing: str = ""
+    backoff_seconds: float = 0.0
+    backoff_at: float = 0.0
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    retry_at: float = 0.0
+
+    @property
+    def running(self) -> bool:
+        return self.pid != 0
+
+
+class PodRecord(msgspec.Struct):
+    """All of a pod that must outlive us. Times are seconds since 1970."""
+
+    uid: str
+    namespace: str = ""
+    name: str = ""
+    ip: str = ""
+    started_at: float = 0.0
+    ports: dict[str, int] = {}
+    initialized: bool = False
+    network_ready: bool = False
+    failure_reason: str = ""
+    failure_message: str = ""
+    containers: dict[str, ContainerRecord] = {}
+
+    def container(self, name: str) -> ContainerRecord:
+        """That container's record, made when it is new."""
+        if name not in self.containers:
+            self.containers[name] = ContainerRecord(name)
+        return self.containers[name]
+
+
+def load(folder: Path) -> PodRecord | None:
+    """The record in that pod's folder; None when there is none that can be read."""
+    try:
+        record = msgspec.json.decode((folder / "agent.json").read_bytes(), type=PodRecord)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    for container in record.containers.values():
+        container.starting = False
+        container.killing = ""
+    return record
+
+
+def save(folder: Path, record: PodRecord) -> None:
+    """Writes the record. A full disk must not hurt the pod: then the old record stays."""
+    temporary = folder / "agent.json.new"
+    with contextlib.suppress(OSError):
+        temporary.write_bytes(msgspec.json.encode(record))
+        os.replace(temporary, folder / "agent.json")

@@ -1,0 +1,45 @@
+"""What the node agent is given: who it is and the doors to the other rooms. `cluster` fills these in, tests likewise."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fairlead.base import clock
+from fairlead.client import events, informers, protocol
+from fairlead.node import images, protocols, runtime
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """Facts about the node. `folder` is STATE/pods; `environ` the variables that every process pod inherits."""
+
+    name: str
+    folder: Path
+    asked: runtime.Credentials = field(default_factory=runtime.Credentials)
+    environ: Mapping[str, str] = field(default_factory=dict)
+    host_ip: str = ""  # default: the network's gateway
+    hide: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    drain_seconds: float = 30.0
+    first_backoff_seconds: float = 10.0
+
+
+@dataclass(slots=True)
+class Doors:
+    """The other rooms, as the node agent uses them. `images` may be replaced while pods run."""
+
+    client: protocol.Client
+    informers: informers.Informers
+    recorder: events.Recorder
+    network: protocols.Network
+    processes: runtime.Runtime
+    prober: protocols.Prober
+    gate: protocols.DrainGate
+    clock: clock.Clock
+    rng: random.Random
+    images: images.ImageMap
+    containers: runtime.Runtime | None = None
+    services: protocols.ServiceSource | None = None

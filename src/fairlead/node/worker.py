@@ -1,0 +1,245 @@
+"""One pod from its arrival to its end: a task that decides, acts, waits for news, and decides again.
+
+The decisions are `lifecycle.decide`, the words `status.render`; this file only carries them out. Container starts and
+ends run beside each other; what they learn goes into the record and wakes the task. A pod that is being deleted leaves
+`run` through `ending`. Nothing raises to the outside but bugs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fairlead.base import log, tasks
+from fairlead.node import (
+    containers_of,
+    ending,
+    lifecycle,
+    network_ports,
+    plans,
+    protocols,
+    publishing,
+    records,
+    runtime,
+    settings,
+)
+
+_log = log.get(__name__)
+Object = dict[str, Any]
+
+_SANDBOX_RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+
+
+class PodWorker:
+    """Owns one pod. `update` and `removed` bring news from the API; `run` ends when the pod has."""
+
+    def __init__(
+        self,
+        pod: Object,
+        *,
+        node: settings.NodeSettings,
+        doors: settings.Doors,
+        planner: plans.Planner,
+        place: Callable[[str, bool], plans.Place],
+        record: records.PodRecord | None,
+        on_failure: Callable[[str, BaseException], None],
+    ) -> None:
+        self.pod = pod
+        self.uid: str = pod["metadata"]["uid"]
+        self.node = node
+        self.doors = doors
+        self.planner = planner
+        self.folder = node.folder / self.uid
+        self.record = record or records.PodRecord(
+            self.uid, pod["metadata"]["namespace"], pod["metadata"]["name"]
+        )
+        self._place = place
+        self.nursery = tasks.Nursery(f"pod/{pod['metadata']['name']}", on_failure=on_failure)
+        self.publisher = publishing.Publisher(self)
+        self.containers = containers_of.Containers(self)
+        self.sandbox: runtime.Sandbox | None = None
+        self.place: plans.Place | None = None
+        self.gone = False
+        self.shutting_down = False
+        self._sandbox_failures = 0
+        self._sandbox_retry_at = 0.0
+        self._wake = asyncio.Event()
+        self.hurry = asyncio.Event()
+
+    def update(self, pod: Object) -> None:
+        """The API has a newer version of the pod."""
+        before = self.pod["metadata"].get("deletionGracePeriodSeconds")
+        self.pod = pod
+        now = pod["metadata"].get("deletionGracePeriodSeconds")
+        if before is not None and now is not None and now < before:
+            self.hurry.set()
+        self.wake()
+
+    def removed(self) -> None:
+        """The API has no such pod any more."""
+        self.gone = True
+        self.hurry.set()
+        self.wake()
+
+    def shut_down(self) -> None:
+        """The node stops: end the containers as a deletion would, but leave the object."""
+        self.shutting_down = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Something is new: decide again."""
+        self._wake.set()
+
+    @property
+    def deleted(self) -> bool:
+        return self.gone or self.shutting_down or bool(self.pod["metadata"].get("deletionTimestamp"))
+
+    def tell(self, reason: str, message: str, *, warning: bool = False) -> None:
+        """An Event about the pod."""
+        self.doors.recorder.event(self.pod, "Warning" if warning else "Normal", reason, message)
+
+    def save(self) -> None:
+        """Keeps the record for our next life, and publishes what changed."""
+        if self.sandbox is not None:
+            records.save(self.folder, self.record)
+        self.publisher.changed()
+
+    async def run(self) -> None:
+        """Runs the pod until it is gone."""
+        self.publisher.start()
+        try:
+            while not self.deleted:
+                self._wake.clear()
+                wake_at = await self._step()
+                self.publisher.changed()
+                await self._wait(wake_at)
+            await ending.end_pod(self)
+        finally:
+            await self.containers.close()
+            await self.nursery.close()
+            await self.publisher.close()
+
+    async def _step(self) -> float | None:
+        now = self.doors.clock.now()
+        if not self.record.started_at:
+            self.record.started_at = now
+        decision = lifecycle.decide(self.pod, self.record, now)
+        if decision.finished:
+            await self._finish()
+            return decision.wake_at
+        if self.sandbox is None:
+            if self._sandbox_retry_at > now:
+                return self._sandbox_retry_at
+            if not await self._open():
+                return self._sandbox_retry_at
+            decision = lifecycle.decide(self.pod, self.record, self.doors.clock.now())
+        for name, why in decision.kill.items():
+            self.containers.kill(name, why)
+        for name in decision.start:
+            self.containers.start(name)
+        self.containers.tell_backoffs()
+        return decision.wake_at
+
+    async def _wait(self, wake_at: float | None) -> None:
+        if wake_at is None:
+            await self._wake.wait()
+            return
+        waits = [
+            asyncio.ensure_future(self._wake.wait()),
+            asyncio.ensure_future(self.doors.clock.sleep(max(0.0, wake_at - self.doors.clock.now()))),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _open(self) -> bool:
+        """Makes or adopts the sandbox; False (and an Event) when it cannot be had now."""
+        host_network = bool(self.pod["spec"].get("hostNetwork"))
+        try:
+            own_network, ip = self._address(host_network)
+            spec = runtime.SandboxSpec(
+                self.uid,
+                self.pod["metadata"]["namespace"],
+                self.pod["metadata"]["name"],
+                plans.hostname(self.pod),
+                own_network,
+            )
+            sandbox = await self.doors.processes.open(spec, self.containers)
+            self.sandbox = sandbox
+            if own_network:
+                await self.doors.network.attach(self.uid, sandbox.netns_pid)
+        except (runtime.StartFailed, runtime.SandboxLost, protocols.NetworkUnavailable, OSError) as error:
+            await self._not_opened(str(error))
+            return False
+        self._sandbox_failures = 0
+        self.place = self._place(ip, own_network)
+        changed = self.record.ip != ip
+        self.record.ip, self.record.network_ready = ip, True
+        if changed or not self.record.ports:
+            self.record.ports = network_ports.choose(self.pod, ip, own_network=own_network or host_network)
+        await self.containers.adopt(sandbox)
+        self.save()
+        return True
+
+    def _address(self, host_network: bool) -> tuple[bool, str]:
+        if host_network:
+            return False, self.node.host_ip or self.doors.network.gateway
+        address = self.doors.network.allocate(self.uid, wanted=self.record.ip)
+        return address.own_network, address.ip
+
+    async def _not_opened(self, why: str) -> None:
+        if self.sandbox is not None:
+            with contextlib.suppress(runtime.SandboxLost):
+                await self.sandbox.stop()
+            self.sandbox = None
+        delay = _SANDBOX_RETRY_SECONDS[min(self._sandbox_failures, len(_SANDBOX_RETRY_SECONDS) - 1)]
+        self._sandbox_failures += 1
+        self._sandbox_retry_at = self.doors.clock.now() + delay
+        self.tell("FailedCreatePodSandBox", f"Failed to create pod sandbox: {why}", warning=True)
+
+    def sandbox_lost(self, why: str) -> None:
+        """The sandbox died by itself: everything in it has ended, a new one is made."""
+        if self.sandbox is None or self.deleted:
+            return
+        self.sandbox = None
+        self.record.network_ready = False
+        self.tell("SandboxChanged", f"Pod sandbox changed, it will be re-created: {why}")
+        if not self.record.initialized or not lifecycle.apps_over(self.pod, self.record):
+            self.record.initialized = False
+            for container in lifecycle.init_containers(self.pod):
+                known = self.record.container(container["name"])
+                known.last, known.ended = known.ended or known.last, None
+        self.wake()
+
+    async def _finish(self) -> None:
+        """Every container has ended for good: the sandbox is not needed, the pod stays to be read."""
+        if self.sandbox is None or self.containers.busy:
+            return
+        sandbox, self.sandbox = self.sandbox, None
+        self.record.network_ready = False
+        await self._end_sandbox_keeping_logs(sandbox)
+        records.save(self.folder, self.record)
+        self.publisher.changed()
+
+    async def _end_sandbox_keeping_logs(self, sandbox: runtime.Sandbox) -> None:
+        await sandbox.stop(keep_files=True)
+        await self.doors.network.detach(self.uid)
+        self.doors.gate.release(self.record.ip)
+
+    def beside(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
+        """Runs something of this pod's beside its task."""
+        return self.nursery.start(coroutine, name=name)
+
+    async def let_go(self) -> None:
+        """We exit, the pod stays."""
+        await self.containers.close()
+        await self.nursery.close()
+        await self.publisher.close()
+        if self.sandbox is not None:
+            records.save(self.folder, self.record)
+            await self.sandbox.release()
