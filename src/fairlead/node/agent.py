@@ -1,7 +1,7 @@
 """The node agent, our kubelet: runs the pods that the API gives this node, and says how they are.
 
-Promises: one task per pod, none waits for another; `start` adopts the pods that run already and ends those that nobody knows; `close`
-either drains and ends all pods, or lets go of them so that the next life adopts them. Refuses pods of other nodes.
+Promises: one task per pod, none waits for another; `start` adopts the pods that run already and ends those that nobody
+knows; `close` either drains and ends all pods, or lets go of them so that the next life adopts them.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class NodeAgent:
             self._memory,
         )
 
-    def replace_images(self, found: images.ImageMap) -> None:
+    def replace_images(self, found: images.ImageSource) -> None:
         """Another image map: pods that wait for a command look again at once."""
         self._doors.images = found
         for owner in self._workers.values():

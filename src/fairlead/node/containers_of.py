@@ -1,7 +1,7 @@
 """The containers of one pod as they are started, watched and ended: the hands of `worker.PodWorker`.
 
 It listens to the sandbox; every answer goes into the pod's record and wakes the pod's task. Ending a container is
-preStop, the stop signal, the grace, SIGKILL, in that order; whoever asked first decides the grace, a shorter one hurries.
+preStop, the stop signal, the grace, SIGKILL, in that order; a shorter grace hurries.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Containers:
         self._starting: dict[str, asyncio.Task[Any]] = {}
         self._killing: dict[str, asyncio.Task[Any]] = {}
         self._told_backoff: dict[str, int] = {}
+        self._early: dict[str, runtime.Exit] = {}
 
     # --- the sandbox's voice ---
 
@@ -45,6 +46,8 @@ class Containers:
         if known is None or (known.pid and exit.pid and known.pid != exit.pid):
             return
         if not known.running:
+            if known.starting:  # the news may overtake the answer to our own start
+                self._early[exit.container] = exit
             return
         reason = "OOMKilled" if exit.oom else ("Completed" if exit.exit_code == 0 else "Error")
         self._note_end(known, records.Ended(exit.exit_code, reason, known.started_at, exit.finished_at, known.id))
@@ -111,7 +114,7 @@ class Containers:
         owner = self._owner
         assert owner.place is not None
         try:
-            return await owner.planner.plan(owner.pod, spec, owner.record, owner.place)
+            return await owner.planner.plan(owner.pod, spec, owner.record, owner.place, restarts=0)
         except runtime.StartFailed as error:
             owner.tell("Unhealthy", f"probes of {spec['name']} cannot be taken up: {error.message}", warning=True)
             return None
@@ -142,46 +145,49 @@ class Containers:
         sandbox, place = owner.sandbox, owner.place
         assert sandbox is not None
         assert place is not None
-        before = known.ended
-        if before is not None:
-            known.last, known.ended = before, None
-            known.restarts += 1
-            lifecycle.count_backoff(known, owner.doors.clock.now())
-        known.attempts += 1
+        restarts = known.restarts + (1 if known.ended is not None else 0)
         try:
-            plan = await owner.planner.plan(owner.pod, spec, owner.record, place)
+            plan = await owner.planner.plan(owner.pod, spec, owner.record, place, restarts=restarts)
             owner.tell("Pulled", _pulled(plan))
             started = await sandbox.start(plan)
         except runtime.StartFailed as error:
-            self._not_started(known, before, error)
+            self._not_started(known, error)
             return
         except runtime.SandboxLost:
-            known.ended = before
             return
+        self._note_attempt(known)
         known.id, known.pid, known.started_at = started.id, started.pid, started.at
         known.image_id = started.image_id or plan.image
         known.waiting_reason = known.waiting_message = ""
         known.retry_at = 0.0
         self._plans[known.name] = plan
         self._event_of(known.name).clear()
+        early = self._early.pop(known.name, None)
         owner.tell("Created", f"Created container: {known.name}")
         owner.tell("Started", f"Started container {known.name}")
         owner.save()
+        if early is not None and early.pid == known.pid:
+            self.exited(early)
+            return
         await self._after_start(spec, known, plan)
 
-    def _not_started(
-        self, known: records.ContainerRecord, before: records.Ended | None, error: runtime.StartFailed
-    ) -> None:
+    def _note_attempt(self, known: records.ContainerRecord) -> None:
+        known.attempts += 1
+        if known.ended is not None:
+            known.last, known.ended = known.ended, None
+            known.restarts += 1
+            lifecycle.count_backoff(known, self._owner.doors.clock.now())
+
+    def _not_started(self, known: records.ContainerRecord, error: runtime.StartFailed) -> None:
         owner, now = self._owner, self._owner.doors.clock.now()
         owner.tell("Failed", f"Error: {error.message}", warning=True)
         if error.reason == "StartError":
+            self._note_attempt(known)
             identity = status.container_id(owner.uid, known.name, known.attempts, now)
             known.id = identity
             ended = records.Ended(_START_ERROR, "StartError", now, now, identity, error.message)
             self._note_end(known, ended)
             return
-        if before is not None:
-            known.restarts -= 1
         known.waiting_reason, known.waiting_message = error.reason, error.message
         known.retry_at = now + _CONFIG_RETRY_SECONDS
         owner.save()

@@ -1,7 +1,7 @@
 """Reads container logs in Kubernetes' CRI format (`TIME stdout|stderr F|P line`), rotated files included.
 
-`LOG.1` is newer than `LOG.2`; the live file is `LOG`. A partial line (`P`) is joined with what follows. Following looks at
-the file ten times a second, notices rotation by its inode, and ends when the container has ended and all is read.
+`LOG.1` is newer than `LOG.2`; the live file is `LOG`. A partial line (`P`) is joined with what follows. Following looks
+at the file ten times a second, notices rotation by its inode, and ends when the container has ended and all is read.
 """
 
 from __future__ import annotations

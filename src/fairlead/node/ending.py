@@ -1,8 +1,8 @@
 """How a pod ends (DESIGN §6.1): out of every plane and drained first, then preStop, SIGTERM, grace, SIGKILL, gone.
 
-The drain has its own deadline (`fairlead.dev/drain-seconds`, 30 s) before the grace begins. A forced deletion skips it and
-leaves one second, the kubelet's least. Sidecars end after the app containers, the last one first. The object is deleted
-at last, with its uid, so that never another pod of that name is.
+The drain has its own deadline (`fairlead.dev/drain-seconds`, 30 s) before the grace begins. A forced deletion skips it
+and leaves one second, the kubelet's least. Sidecars end after the app containers, the last one first. At last
+the object is deleted, with its uid, so that never another pod of that name is.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def drain_seconds(owner: worker.PodWorker) -> float:
         return owner.node.drain_seconds
     try:
         seconds = float(written)
-        if not 0 <= seconds <= 86400:
-            raise ValueError(written)
     except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86400:
         message = f"metadata.annotations[{DRAIN_ANNOTATION}]: {written!r} is not a number of seconds from 0 to 86400"
         owner.tell("InvalidAnnotation", message, warning=True)
         return owner.node.drain_seconds

@@ -1,7 +1,7 @@
-"""A container's environment: literals, field and resource references, ConfigMaps, Secrets, Services (Kubernetes' rules).
+"""A container's environment as Kubernetes makes it: literals, fields, resources, ConfigMaps, Secrets, Services.
 
-Later entries see earlier ones through `$(VAR)`; `env` wins over `envFrom`, both over Service variables. What is missing is
-EnvProblem with the kubelet's message. Pure: the objects referred to are passed in.
+Later entries see earlier ones through `$(VAR)`; `env` wins over `envFrom`, both over Service variables. What is missing
+is EnvProblem with the kubelet's message. Pure: the objects referred to are passed in.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""postStart and preStop: exec in the container, an HTTP GET to it, or a sleep. A hook says what went wrong, or nothing."""
+"""postStart and preStop: exec in the container, an HTTP GET to it, or a sleep. A failed hook says what went wrong."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ async def run(
         raise HookFailed("tcpSocket is not a lifecycle hook any more (Kubernetes ignores it as well)")
 
 
-async def _get(
-    action: Object, container: Object, ip: str, ports: Mapping[str, int], timeout_seconds: float
-) -> None:
+async def _get(action: Object, container: Object, ip: str, ports: Mapping[str, int], timeout_seconds: float) -> None:
     try:
         port = probing.real_port(action.get("port") or 80, container, ports, "httpGet.port")
     except probing.ProbeProblem as error:

@@ -68,7 +68,7 @@ def resolve(
         raise IdentityProblem(f"runAsUser {uid} needs privilege that fairlead does not have here; run it as root")
     if context.get("runAsNonRoot") and (uid == 0 or (uid is None and os.geteuid() == 0)):
         raise IdentityProblem(
-            "container has runAsNonRoot and would run as root; set securityContext.runAsUser or start fairlead as a user"
+            "container has runAsNonRoot and would run as root; set runAsUser or start fairlead as a user"
         )
     groups = set(base.groups if uid == base.uid else ())
     groups |= set(pod_context.get("supplementalGroups") or ())

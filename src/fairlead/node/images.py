@@ -17,7 +17,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from fairlead.api import manifest, problem
 
@@ -32,6 +32,12 @@ class ImageCommand:
     folder: str
     env: Mapping[str, str] = field(default_factory=dict)
     owner: tuple[int, int] | None = None
+
+
+class ImageSource(Protocol):
+    """Who knows which command runs an image."""
+
+    def find(self, image: str) -> ImageCommand | None: ...
 
 
 class ImageMap:
@@ -128,9 +134,7 @@ class _Problems:
         self.all.append(problem.Problem(self._source, path, reason, message))
 
 
-def _entry(
-    name: str, entry: Any, folder: Path, owner: tuple[int, int] | None, found: _Problems
-) -> ImageCommand | None:
+def _entry(name: str, entry: Any, folder: Path, owner: tuple[int, int] | None, found: _Problems) -> ImageCommand | None:
     where = f'images["{name}"]'
     if isinstance(entry, str | list):
         entry = {"command": entry}
@@ -189,7 +193,7 @@ def ways_out(image: str) -> str:
     """What a user can do when nothing here can run that image."""
     name = image.rsplit("/", 1)[-1].split("@")[0].split(":")[0] or "app"
     return (
-        f"nothing here can run image {image!r}. Three ways out: map it to a command in {FILE_NAME} beside the manifests "
-        f'(images: {{"{name}:*": {{command: [...]}}}}) or with --image; give the container its own command; '
-        "or start Podman or Docker, which can run the image itself"
+        f"nothing here can run image {image!r}. Three ways out: map it to a command in {FILE_NAME} "
+        f'beside the manifests (images: {{"{name}:*": {{command: [...]}}}}) or with --image; '
+        "give the container its own command; or start Podman or Docker, which can run the image itself"
     )

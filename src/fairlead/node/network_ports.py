@@ -1,4 +1,4 @@
-"""Which ports a pod really listens on: its own where it has a network of its own, free ones where it shares the host's."""
+"""Which ports a pod really listens on: its own in its own network, free ones where it shares the host's."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """From a container's spec to one start of it: command, environment, identity, folder, or the reason why it cannot be.
 
-Every refusal is a StartFailed with the kubelet's word: CreateContainerConfigError for what the manifest names and nobody
-has, ErrImageNeverPull for an image that nothing here can run.
+Every refusal is a StartFailed with the kubelet's word: CreateContainerConfigError for what the manifest names and
+nobody has, ErrImageNeverPull for an image that nothing here can run.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Planner:
         self._doors = doors
 
     async def plan(
-        self, pod: Object, container: Object, record: records.PodRecord, place: Place
+        self, pod: Object, container: Object, record: records.PodRecord, place: Place, *, restarts: int = 0
     ) -> runtime.ContainerPlan:
         """One start of that container. Raises StartFailed."""
         image = container.get("image") or ""
@@ -65,7 +65,7 @@ class Planner:
             argv=_argv(container, mapped, values),
             env=values,
             cwd=_cwd(container, mapped, who),
-            log=str(place.folder / "logs" / container["name"] / f"{known.restarts}.log"),
+            log=str(place.folder / "logs" / container["name"] / f"{restarts}.log"),
             attempt=known.attempts,
             credentials=who,
             no_new_privs=not context.get("allowPrivilegeEscalation", False),

@@ -1,7 +1,7 @@
 """The process runtime: each pod is a `fairlead-engine shim` with real processes under it.
 
-Promises: pods outlive us; `open` adopts a shim that runs, same processes and logs; a start that cannot be is StartFailed with
-the reason. Refuses: images (argv must be known), and mounts where no mount namespace may be made.
+Promises: pods outlive us; `open` adopts a shim that runs, same processes and logs; a start that cannot be is
+StartFailed with the reason. Refuses: images (argv must be known), and mounts where no mount namespace may be made.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Literal
 import msgspec
 
 from fairlead.base import log
-from fairlead.node import runtime, shim, status
+from fairlead.node import children, runtime, shim, status
 
 _log = log.get(__name__)
 
@@ -53,7 +53,7 @@ class ProcessRuntime:
 
     def __init__(self, settings: ProcessSettings) -> None:
         self._settings = settings
-        self._children: set[asyncio.Task[int]] = set()
+        self._children: list[children.Child] = []
 
     async def open(self, spec: runtime.SandboxSpec, listener: runtime.Listener) -> ProcessSandbox:
         folder = self._settings.folder / spec.uid
@@ -69,7 +69,7 @@ class ProcessRuntime:
         return sandbox
 
     async def _spawn(self, folder: Path, spec: runtime.SandboxSpec) -> shim.ShimConnection:
-        for stale in [folder / "shim.sock", *folder.glob("*.exit.json")]:
+        for stale in _stale_files(folder):
             stale.unlink(missing_ok=True)
         namespaces = (("net",) if spec.own_network else ()) + self._settings.namespaces
         (folder / "shim.json").write_bytes(
@@ -84,25 +84,17 @@ class ProcessRuntime:
         )
         with (folder / "shim.log").open("ab") as output:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *self._settings.engine,
-                    "shim",
-                    str(folder),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
+                child = children.spawn(
+                    [*self._settings.engine, "shim", str(folder)], env=os.environ, output=output.fileno()
                 )
             except OSError as error:
                 raise runtime.StartFailed("FailedCreatePodSandBox", f"the shim cannot be started: {error}") from error
-        child = asyncio.get_running_loop().create_task(process.wait(), name=f"node/child/{spec.uid}")
-        self._children.add(child)
-        child.add_done_callback(self._children.discard)
+        self._children = [entry for entry in self._children if not entry.ended.is_set()] + [child]
         try:
-            return await shim.connect_soon(folder, process, timeout_seconds=self._settings.start_seconds)
+            return await shim.connect_soon(folder, child, timeout_seconds=self._settings.start_seconds)
         except (shim.ShimGone, TimeoutError) as error:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                os.kill(child.pid, signals.SIGKILL)
             raise runtime.StartFailed("FailedCreatePodSandBox", str(error) or "the shim did not answer") from error
 
     async def found(self) -> Sequence[str]:
@@ -121,9 +113,9 @@ class ProcessRuntime:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def close(self) -> None:
-        for child in list(self._children):
-            child.cancel()
-        await asyncio.gather(*self._children, return_exceptions=True)
+        for child in self._children:
+            child.forget()
+        self._children = []
 
 
 class ProcessSandbox:
@@ -283,6 +275,10 @@ class ProcessSandbox:
         on_result = self._probes.get(str(message.get("id")))
         if on_result is not None and message["type"] in ("probe", "error"):
             on_result(bool(message.get("ok")), message.get("message", ""))
+
+
+def _stale_files(folder: Path) -> list[Path]:
+    return [folder / "shim.sock", *folder.glob("*.exit.json")]
 
 
 def _exit(message: shim.Message) -> runtime.Exit:

@@ -7,7 +7,6 @@ what no process remembers: restart counts, back-off, container ids, the last end
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 
 import msgspec
@@ -90,4 +89,4 @@ def save(folder: Path, record: PodRecord) -> None:
     temporary = folder / "agent.json.new"
     with contextlib.suppress(OSError):
         temporary.write_bytes(msgspec.json.encode(record))
-        os.replace(temporary, folder / "agent.json")
+        temporary.replace(folder / "agent.json")

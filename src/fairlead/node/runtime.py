@@ -1,7 +1,7 @@
 """What runs containers, as the node agent sees it: one Sandbox per pod, containers in it by name.
 
-`processes.ProcessRuntime` (under a shim) and `containers.ContainerRuntime` (Podman or Docker) pass the same check suite,
-`tests/node/check_runtime.py`. A Sandbox outlives us: `open` adopts the one that runs, with its containers as they are.
+`processes.ProcessRuntime` (under a shim) and `containers.ContainerRuntime` (Podman or Docker) pass the same check
+suite, `tests/node/check_runtime.py`. A Sandbox outlives us: `open` adopts the one that runs, containers and all.
 What the user asked for and cannot be had is `StartFailed`, with a reason in the kubelet's words.
 """
 

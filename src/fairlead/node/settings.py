@@ -1,4 +1,4 @@
-"""What the node agent is given: who it is and the doors to the other rooms. `cluster` fills these in, tests likewise."""
+"""What the node agent is given: who it is and the doors to the other rooms. `cluster` fills these in."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ class Doors:
     gate: protocols.DrainGate
     clock: clock.Clock
     rng: random.Random
-    images: images.ImageMap
+    images: images.ImageSource
     containers: runtime.Runtime | None = None
     services: protocols.ServiceSource | None = None

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from fairlead.base import log
+from fairlead.node import children
 
 _log = log.get(__name__)
 
@@ -81,7 +82,7 @@ class ShimConnection:
             while True:
                 (length,) = struct.unpack(">I", await self._reader.readexactly(4))
                 if length > LONGEST_FRAME_BYTES:
-                    raise ShimGone(f"a frame of {length} bytes")
+                    return
                 self._dispatch(msgspec.json.decode(await self._reader.readexactly(length)))
         except (asyncio.IncompleteReadError, ConnectionError, msgspec.MsgspecError, ShimGone):
             pass
@@ -121,15 +122,15 @@ async def connect(folder: Path) -> ShimConnection:
         os.close(descriptor)
 
 
-async def connect_soon(folder: Path, process: asyncio.subprocess.Process, *, timeout_seconds: float) -> ShimConnection:
+async def connect_soon(folder: Path, process: children.Child, *, timeout_seconds: float) -> ShimConnection:
     """Connects to a shim that is being started. Raises ShimGone when it ends or does not listen in time."""
     delay = 0.001
     async with asyncio.timeout(timeout_seconds):
         while True:
             with contextlib.suppress(OSError):
                 return await connect(folder)
-            if process.returncode is not None:
-                raise ShimGone(f"the shim ended with exit code {process.returncode}: {_last_line(folder)}")
+            if process.ended.is_set():
+                raise ShimGone(f"the shim ended with exit code {process.status}: {_last_line(folder)}")
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, 0.02)
 

@@ -202,9 +202,7 @@ def _containers_ready(pod: Object, record: records.PodRecord, phase: str) -> tup
     return True, "", ""
 
 
-def _pod_ready(
-    pod: Object, record: records.PodRecord, phase: str, present: dict[str, Object]
-) -> tuple[bool, str, str]:
+def _pod_ready(pod: Object, record: records.PodRecord, phase: str, present: dict[str, Object]) -> tuple[bool, str, str]:
     answer = _containers_ready(pod, record, phase)
     if not answer[0]:
         return answer

@@ -52,9 +52,7 @@ class PodWorker:
         self.doors = doors
         self.planner = planner
         self.folder = node.folder / self.uid
-        self.record = record or records.PodRecord(
-            self.uid, pod["metadata"]["namespace"], pod["metadata"]["name"]
-        )
+        self.record = record or records.PodRecord(self.uid, pod["metadata"]["namespace"], pod["metadata"]["name"])
         self._place = place
         self.nursery = tasks.Nursery(f"pod/{pod['metadata']['name']}", on_failure=on_failure)
         self.publisher = publishing.Publisher(self)

@@ -17,9 +17,7 @@ class Choice:
     reason: str
 
 
-async def choose(
-    cluster: str, *, forced: str = "", wanted_cidr: str = "", avoid: tuple[str, ...] = ()
-) -> Choice:
+async def choose(cluster: str, *, forced: str = "", wanted_cidr: str = "", avoid: tuple[str, ...] = ()) -> Choice:
     """Starts the best mode that works, or the forced one. Raises NetworkUnavailable with every reason."""
     makers: dict[str, Callable[[], protocols.Network]] = {
         "kernel": lambda: kernel.KernelNetwork(

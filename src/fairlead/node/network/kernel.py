@@ -1,9 +1,9 @@
 """Network mode `kernel`: every pod has a network namespace and an address, the host's IP stack carries all of it.
 
 No bridge. A veth pair per pod, the pod's address a /32 route on the host's end, in the pod a default route through
-169.254.1.1, permanent neighbours on both sides. The range is taken with an `unreachable` route, so that clusters side by side
-choose different ones. Whose a link is stands in its alias. `close`, or `clean` after a crash, removes all of it; the
-last of our clusters restores `ip_forward`. Masquerading is the nftables plane's work: it is told `cidr`.
+169.254.1.1, permanent neighbours on both sides. The range is taken with an `unreachable` route, so that clusters side
+by side choose different ones. Whose a link is stands in its alias. `close`, or `clean` after a crash, removes all of
+it; the last of our clusters restores `ip_forward`. Masquerading is the nftables plane's work: it is told `cidr`.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class KernelNetwork:
                     netlink.add_address(index, ip),
                     netlink.set_up(index),
                     netlink.add_neighbour(index, GATEWAY, gateway_mac),
-                    netlink.add_route("0.0.0.0", 0, device=index, gateway=GATEWAY, onlink=True),
+                    netlink.add_route(netlink.ANYWHERE, 0, device=index, gateway=GATEWAY, onlink=True),
                 ]
             )
 
@@ -224,7 +224,7 @@ def _is_marker(entry: netlink.Route, network: ipaddress.IPv4Network | ipaddress.
 
 
 def _namespace_folder() -> Path:
-    return Path("/run/fairlead") / f"net-{os.stat('/proc/thread-self/ns/net').st_ino}"
+    return Path("/run/fairlead") / f"net-{Path('/proc/thread-self/ns/net').stat().st_ino}"
 
 
 @contextlib.contextmanager

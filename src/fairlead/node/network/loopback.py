@@ -1,7 +1,7 @@
 """Network mode `loopback`: pods share the host's network, each with an address of 127/8 of its own. Needs nothing.
 
-A cluster takes one of the ranges 127.244.0.0/16 … 127.250.0.0/16 by an abstract Unix socket, so that clusters side by side
-do not meet. `map_ports` says which port a pod listens on: its containerPort where it is free on the pod's
+A cluster takes one of the ranges 127.244.0.0/16 … 127.250.0.0/16 by an abstract Unix socket, so that clusters side by
+side do not meet. `map_ports` says which port a pod listens on: its containerPort where it is free on the pod's
 address and we may bind it, else a free one.
 """
 

@@ -23,6 +23,7 @@ _NEW_NEIGHBOUR = 28
 _DONE, _ERROR = 3, 2
 _NETWORK_NAMESPACE = 0x40000000
 
+ANYWHERE = "0.0.0.0"  # noqa: S104 - a destination
 PROTOCOL = 0xFA  # marks the routes that are ours
 _UNREACHABLE, _UNICAST, _LOCAL_SCOPE_LINK = 7, 1, 253
 
@@ -153,7 +154,9 @@ def delete_unreachable(destination: str, prefix: int) -> Message:
 def add_neighbour(device: int, address: str, mac: str) -> Message:
     """A permanent neighbour: nobody ever asks by ARP."""
     head = struct.pack("=BxHiHBB", socket.AF_INET, 0, device, 0x80, 0, 0)
-    return Message(_NEW_NEIGHBOUR, _CREATE | _REPLACE, head + _attribute(1, socket.inet_aton(address)) + _attribute(2, _mac(mac)))
+    return Message(
+        _NEW_NEIGHBOUR, _CREATE | _REPLACE, head + _attribute(1, socket.inet_aton(address)) + _attribute(2, _mac(mac))
+    )
 
 
 class Netlink:
@@ -191,7 +194,9 @@ class Netlink:
                 waiting.discard(sequence)
                 (code,) = struct.unpack_from("=i", body)
                 if code and -code not in ignore and failed is None:
-                    failed = OSError(-code, f"{os.strerror(-code)} (netlink message {sequence - first + 1} of {len(messages)})")
+                    failed = OSError(
+                        -code, f"{os.strerror(-code)} (netlink message {sequence - first + 1} of {len(messages)})"
+                    )
         if failed is not None:
             raise failed
 
@@ -247,7 +252,7 @@ class Netlink:
             attributes = dict(_attributes(content[12:]))
             if table != 254:
                 continue
-            destination = socket.inet_ntoa(attributes[1]) if 1 in attributes else "0.0.0.0"
+            destination = socket.inet_ntoa(attributes[1]) if 1 in attributes else ANYWHERE
             device = struct.unpack("=I", attributes[4])[0] if 4 in attributes else 0
             found.append(Route(destination, prefix, kind, protocol, device))
         return found

@@ -1,0 +1,319 @@
+"""The life of pods under a real shim, in loopback mode, with a gate and a prober that the test holds."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import house as houses
+from house import condition, container, ready, state
+
+from fairlead.api import kinds
+
+
+async def test_a_pod_runs_and_says_so(house):
+    await house.create("web", {"containers": [container(ports=[{"containerPort": 8080}])]})
+    pod = await house.until("web", ready)
+    status = pod["status"]
+    assert status["phase"] == "Running"
+    assert status["podIP"].startswith("127.244.")
+    assert status["podIPs"] == [{"ip": status["podIP"]}]
+    assert state(pod)["restartCount"] == 0
+    assert state(pod)["containerID"].startswith("process://")
+    assert "running" in state(pod)["state"]
+    assert {entry["type"] for entry in status["conditions"]} >= {
+        "PodScheduled", "Initialized", "ContainersReady", "Ready",
+    }  # fmt: skip
+    reasons = [reason for reason, _ in await house.events("web")]
+    assert reasons == ["Scheduled", "Pulled", "Created", "Started"]
+
+
+async def test_the_node_is_registered_with_a_lease(house):
+    node = await house.client.get(kinds.NODE, houses.NODE)
+    assert {entry["type"]: entry["status"] for entry in node["status"]["conditions"]}["Ready"] == "True"
+    assert int(node["status"]["capacity"]["cpu"]) >= 1
+
+
+async def test_logs_come_as_they_were_written(house):
+    await house.create("talk", {"containers": [container(sh="echo one; echo two; sleep 60")]})
+    await house.until("talk", ready)
+    lines = []
+    async with asyncio.timeout(10):
+        async for piece in house.agent.logs("default", "talk", follow=True):
+            lines.append(piece)
+            if b"".join(lines) == b"one\ntwo\n":
+                break
+    tail = [piece async for piece in house.agent.logs("default", "talk", tail=1)]
+    assert b"".join(tail) == b"two\n"
+
+
+async def test_exec_runs_beside_the_container_in_its_environment(house):
+    spec = container(env=[{"name": "COLOUR", "value": "blue"}])
+    await house.create("web", {"containers": [spec]})
+    await house.until("web", ready)
+    answer = await house.agent.exec("default", "web", "", ["/bin/sh", "-c", "echo $COLOUR; exit 3"], timeout_seconds=5)
+    assert (answer.exit_code, answer.stdout) == (3, b"blue\n")
+
+
+async def test_a_container_that_ends_is_started_again_then_backs_off(house):
+    await house.create("crash", {"containers": [container(sh="exit 7")]})
+    pod = await house.until(
+        "crash", lambda pod: state(pod).get("restartCount") == 1 and "waiting" in state(pod)["state"]
+    )
+    waiting = state(pod)["state"]["waiting"]
+    assert waiting["reason"] == "CrashLoopBackOff"
+    assert "back-off 10s restarting failed container=app" in waiting["message"]
+    assert "kubectl logs" in waiting["message"]
+    assert state(pod)["lastState"]["terminated"]["exitCode"] == 7
+    assert pod["status"]["phase"] == "Running"
+    assert condition(pod, "Ready") == "False"
+
+
+async def test_a_command_that_does_not_exist_is_told(house):
+    await house.create("typo", {"containers": [{"name": "app", "image": "x", "command": ["/no/such/thing"]}]})
+    pod = await house.until("typo", lambda pod: state(pod).get("lastState", {}).get("terminated"))
+    ended = state(pod)["lastState"]["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("StartError", 128)
+    assert "/no/such/thing" in ended["message"]
+    assert "Failed" in [reason for reason, _ in await house.events("typo")]
+
+
+async def test_an_image_that_nobody_can_run_waits_with_the_ways_out(house):
+    await house.create("nginx", {"containers": [{"name": "app", "image": "nginx:1.27"}]})
+    pod = await house.until("nginx", lambda pod: state(pod).get("state", {}).get("waiting", {}).get("message"))
+    waiting = state(pod)["state"]["waiting"]
+    assert waiting["reason"] == "ErrImageNeverPull"
+    assert "fairlead.yaml" in waiting["message"]
+    assert "Podman" in waiting["message"]
+    assert pod["status"]["phase"] == "Pending"
+
+
+async def test_a_job_like_pod_succeeds_and_stays_readable(house):
+    spec = {"restartPolicy": "Never", "containers": [container(sh="echo done")]}
+    await house.create("job", spec)
+    pod = await house.until("job", lambda pod: pod["status"].get("phase") == "Succeeded")
+    assert state(pod)["state"]["terminated"]["reason"] == "Completed"
+    assert b"".join([piece async for piece in house.agent.logs("default", "job")]) == b"done\n"
+    await house.client.delete(kinds.POD, "job", namespace="default")
+    await house.gone("job")
+
+
+async def test_init_containers_run_in_order_before_the_others(house):
+    folder = house.folder / "shared"
+    folder.mkdir(mode=0o777)
+    note = folder / "note"
+    spec = {
+        "initContainers": [
+            container("first", sh=f"echo first >> {note}"),
+            container("second", sh=f"echo second >> {note}"),
+        ],
+        "containers": [container(sh=f"cat {note}; sleep 60")],
+    }
+    await house.create("web", spec)
+    pod = await house.until("web", ready)
+    assert note.read_text() == "first\nsecond\n"
+    assert state(pod, "first")["state"]["terminated"]["exitCode"] == 0
+    assert condition(pod, "Initialized") == "True"
+
+
+async def test_a_failing_init_container_fails_a_pod_that_never_restarts(house):
+    spec = {"restartPolicy": "Never", "initContainers": [container("first", sh="exit 3")], "containers": [container()]}
+    await house.create("web", spec)
+    pod = await house.until("web", lambda pod: pod["status"].get("phase") == "Failed")
+    assert state(pod, "first")["state"]["terminated"]["exitCode"] == 3
+    assert state(pod)["state"]["waiting"]["reason"] == "PodInitializing"
+
+
+async def test_readiness_follows_the_prober(house):
+    probe = {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 2}
+    spec = container(ports=[{"name": "http", "containerPort": 8080}], readinessProbe=probe)
+    await house.create("web", {"containers": [spec]})
+    pod = await house.until("web", lambda pod: "running" in state(pod).get("state", {}))
+    assert condition(pod, "Ready") != "True"
+    identity = await house.prober.wait_for("readiness")
+    asked = house.prober.watched[identity][0]
+    assert (asked.kind, asked.path, asked.period_seconds, asked.address) == (
+        "http",
+        "/healthz",
+        2.0,
+        pod["status"]["podIP"],
+    )
+    await house.prober.answer("readiness", True)
+    await house.until("web", ready)
+    await house.prober.answer("readiness", False, "HTTP 503")
+    pod = await house.until("web", lambda pod: condition(pod, "Ready") == "False")
+    assert ("Unhealthy", "Readiness probe failed: HTTP 503") in await house.events("web")
+
+
+async def test_a_failed_liveness_probe_restarts_the_container(house):
+    probe = {"tcpSocket": {"port": 8080}}
+    await house.create("web", {"containers": [container(livenessProbe=probe)]})
+    pod = await house.until("web", ready)
+    await house.prober.answer("liveness", False, "connection refused")
+    after = await house.until("web", lambda pod: state(pod).get("restartCount") == 1 and ready(pod))
+    assert state(after)["containerID"] != state(pod)["containerID"]
+    assert "Killing" in [reason for reason, _ in await house.events("web")]
+
+
+async def test_startup_holds_back_the_other_probes(house):
+    probe = {"tcpSocket": {"port": 8080}}
+    await house.create("web", {"containers": [container(startupProbe=probe, readinessProbe=probe)]})
+    await house.prober.wait_for("startup")
+    assert not any(name.endswith("readiness") for name in house.prober.watched)
+    await house.prober.answer("startup", True)
+    await house.prober.wait_for("readiness")
+    await house.prober.answer("readiness", True)
+    await house.until("web", ready)
+    assert not any(name.endswith("startup") for name in house.prober.watched)
+
+
+async def test_exec_probes_are_made_in_the_pod(house):
+    flag = house.folder / "flag"
+    probe = {"exec": {"command": ["/bin/test", "-e", str(flag)]}, "periodSeconds": 1, "failureThreshold": 1}
+    await house.create("web", {"containers": [container(readinessProbe=probe)]})
+    await house.until("web", lambda pod: "running" in state(pod).get("state", {}))
+    flag.touch()
+    await house.until("web", ready)
+    flag.unlink()
+    await house.until("web", lambda pod: condition(pod, "Ready") == "False")
+
+
+async def test_a_pod_is_drained_before_it_is_told_to_stop(house):
+    note = house.folder / "note"
+    line = f"trap 'echo stopped > {note}; exit 0' TERM; while :; do sleep 60 & wait $!; done"
+    annotations = {"fairlead.dev/drain-seconds": "12"}
+    await house.create("web", {"containers": [container(sh=line)]}, annotations=annotations)
+    pod = await house.until("web", ready)
+    house.gate.open.clear()
+    await house.client.delete(kinds.POD, "web", namespace="default")
+    await house.gate.asked.wait()
+    assert house.gate.drains == [(pod["status"]["podIP"], 12.0)]
+    assert not note.exists()
+    assert "running" in state(await house.get("web"))["state"]
+    house.gate.open.set()
+    await house.gone("web")
+    assert note.read_text() == "stopped\n"
+    assert house.gate.released == [pod["status"]["podIP"]]
+    assert not (house.folder / "pods" / pod["metadata"]["uid"]).exists()
+
+
+async def test_a_forced_deletion_skips_the_drain(house):
+    await house.create("web", {"containers": [container(sh="trap '' TERM; sleep 60 & wait $!")]})
+    pod = await house.until("web", ready)
+    house.gate.open.clear()
+    await house.client.delete(kinds.POD, "web", namespace="default", grace_seconds=0)
+    await house.gone("web")
+    folder = house.folder / "pods" / pod["metadata"]["uid"]
+    async with asyncio.timeout(10):
+        while folder.exists():
+            await asyncio.sleep(0.02)
+    assert house.gate.drains == []
+
+
+async def test_a_container_that_ignores_sigterm_is_killed_after_its_grace(house):
+    spec = {"terminationGracePeriodSeconds": 1, "containers": [container(sh="trap '' TERM; while :; do sleep 1; done")]}
+    await house.create("web", spec)
+    await house.until("web", ready)
+    await house.client.delete(kinds.POD, "web", namespace="default")
+    await house.gone("web", seconds=10)
+
+
+async def test_pre_stop_runs_before_sigterm_and_post_start_after_the_start(house):
+    note = house.folder / "note"
+    hooks = {
+        "postStart": {"exec": {"command": ["/bin/sh", "-c", f"echo post >> {note}"]}},
+        "preStop": {"exec": {"command": ["/bin/sh", "-c", f"echo pre >> {note}"]}},
+    }
+    line = f"trap 'echo term >> {note}; exit 0' TERM; while :; do sleep 60 & wait $!; done"
+    await house.create("web", {"containers": [container(sh=line, lifecycle=hooks)]})
+    await house.until("web", ready)
+    await house.client.delete(kinds.POD, "web", namespace="default")
+    await house.gone("web")
+    assert note.read_text() == "post\npre\nterm\n"
+
+
+async def test_pods_survive_us_and_are_adopted(house):
+    await house.create(
+        "web", {"containers": [container(sh="echo up; trap 'exit 0' TERM; while :; do sleep 60 & wait $!; done")]}
+    )
+    before = await house.until("web", ready)
+    pid = house.agent._find("default", "web").record.containers["app"].pid
+    await house.stop(stop_pods=False)
+    assert Path(f"/proc/{pid}").exists()
+    await house.start()
+    house.agent.pod_ip("default", "web")
+    async with asyncio.timeout(10):
+        while not house.agent._find("default", "web").record.network_ready:
+            await asyncio.sleep(0.01)
+    found = house.agent._find("default", "web").record
+    assert found.containers["app"].pid == pid
+    assert found.ip == before["status"]["podIP"]
+    assert found.containers["app"].restarts == 0
+    assert (await house.get("web"))["status"] == before["status"]
+    assert b"".join([piece async for piece in house.agent.logs("default", "web")]) == b"up\n"
+
+
+async def test_what_ended_while_we_were_away_is_restarted(house):
+    await house.create("web", {"containers": [container()]})
+    await house.until("web", ready)
+    pid = house.agent._find("default", "web").record.containers["app"].pid
+    await house.stop(stop_pods=False)
+    os.kill(pid, 9)
+    await house.start()
+    pod = await house.until("web", lambda pod: state(pod).get("restartCount") == 1 and ready(pod))
+    assert state(pod)["lastState"]["terminated"]["exitCode"] == 137
+
+
+async def test_orphans_are_ended_at_the_start(house):
+    pod = await house.create("web", {"containers": [container()]})
+    await house.until("web", ready)
+    pid = house.agent._find("default", "web").record.containers["app"].pid
+    await house.stop(stop_pods=False)
+    await house.client.delete(kinds.POD, "web", namespace="default", grace_seconds=0)
+    await house.start()
+    async with asyncio.timeout(10):
+        while (house.folder / "pods" / pod["metadata"]["uid"]).exists():
+            await asyncio.sleep(0.02)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_a_shim_that_dies_is_replaced(house):
+    await house.create("web", {"containers": [container()]})
+    await house.until("web", ready)
+    owner = house.agent._find("default", "web")
+    os.kill(owner.sandbox.shim_pid, 9)
+    pod = await house.until("web", lambda pod: state(pod).get("restartCount") == 1 and ready(pod))
+    assert state(pod)["lastState"]["terminated"]["exitCode"] == 137
+    assert "SandboxChanged" in [reason for reason, _ in await house.events("web")]
+
+
+async def test_usage_counts_child_processes(house):
+    line = "(while :; do :; done) & wait"
+    await house.create("busy", {"terminationGracePeriodSeconds": 0, "containers": [container(sh=line)]})
+    await house.until("busy", ready)
+    async with asyncio.timeout(20):
+        while not (found := house.agent.usage.usage("default", "busy")) or found["app"].cpu_cores < 0.2:
+            await asyncio.sleep(0.1)
+    assert found["app"].memory_bytes > 100_000
+
+
+async def test_ports_that_are_taken_are_moved_and_told(house):
+    line = "echo port=$PORT host=$HOST arg=$0; sleep 60"
+    import socket
+
+    taken = socket.socket()
+    taken.bind(("127.244.0.2", 18080))
+    try:
+        spec = container(ports=[{"containerPort": 18080}])
+        spec["command"] = ["/bin/sh", "-c", line, "$(PORT)"]
+        await house.create("web", {"containers": [spec]})
+        pod = await house.until("web", ready)
+    finally:
+        taken.close()
+    assert pod["status"]["podIP"] == "127.244.0.2"
+    moved = house.agent.ports("default", "web")["18080"]
+    assert moved != 18080
+    assert pod["metadata"]["annotations"]["fairlead.dev/ports"] == f'{{"18080": {moved}}}'
+    async with asyncio.timeout(5):
+        async for piece in house.agent.logs("default", "web", follow=True):
+            assert piece == f"port={moved} host=127.244.0.2 arg={moved}\n".encode()
+            break
