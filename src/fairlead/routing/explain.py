@@ -54,9 +54,11 @@ def request(
         backend(translation, groups, one.backend, weight=one.weight, out=out or {}) for one in best.backends
     )
     others = tuple(f"{_title(route)}: {_against(best, route)}" for route in ranked[1:])
+    if best.redirect is not None:
+        return Explanation(f"redirects with {best.redirect.status}", _title(best), others)
     if best.respond is not None:
         return Explanation(f"answers {best.respond.status}", _title(best), others)
-    usable = any(one.candidates for one in explained)
+    usable = any(one.candidates or translation.structure.backends[one.backend].resolve for one in explained)
     return Explanation("forwarded" if usable else "503: no endpoint", _title(best), others, explained)
 
 
@@ -86,9 +88,11 @@ def backend(
 ) -> BackendExplained:
     """One Backend. `out` says for addresses why a plane does not use them now."""
     known = translation.structure.backends[name]
-    source = next(one for every in translation.sources.values() for one in every if one.backend == name)
+    source = next((one for every in translation.sources.values() for one in every if one.backend == name), None)
     here = endpoints.Here(translation.settings.node, translation.settings.zone)
-    choice = endpoints.choose(source, groups.get(source.service, ()), here=here)
+    choice = endpoints.Choice()  # a name outside the cluster: what it resolves to is the engine's to know
+    if source is not None:
+        choice = endpoints.choose(source, groups.get(source.service, ()), here=here)
     usable = endpoints.serving(choice.endpoints)
     idle = [_left(e, "terminating; used only when no endpoint is ready") for e in choice.endpoints if e not in usable]
     ousted = [_left(e, out[e.address]) for e in usable if e.address in out]

@@ -2,16 +2,21 @@
 
 Exact comes before Prefix, the longest path first, prefixes by path element, an exact host before a one-label wildcard
 before none, `defaultBackend` last. Where two Ingresses claim the same host and path, the oldest has it and the other is
-told. One bad path never hurts another. Annotations of other controllers are named in a Problem: silence would be a lie.
+told. One bad path never hurts another. `fairlead.dev/*` annotations are a policy of this Ingress alone, on top of its
+Services'; canary Ingresses share the requests of an equal path by weight, header or cookie. Annotations of other
+controllers are named in a Problem: silence would be a lie.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from fairlead.routing import certificates, draft, hosts, ingress_shape, policy, services, table
+from fairlead.routing import certificates, draft, hosts, ingress_shape, policy, references, table
+from fairlead.routing.ingress_nginx import canaries
+from fairlead.routing.ingress_nginx import catalogue as nginx_catalogue
 from fairlead.routing.ingress_nginx import process as nginx
 
 Object = dict[str, Any]
@@ -23,16 +28,18 @@ _FOREIGN = ("nginx.ingress.kubernetes.io/", "haproxy.org/", "traefik.ingress.kub
 
 def process(work: draft.Draft) -> None:
     """Adds all Ingresses that are ours."""
-    claims: dict[tuple[str, str, str], str] = {}
+    edge = _Edge(work)
     classes = _Classes(work)
     sorted_ones = [(classes.of(one), one) for one in sorted(_sound(work), key=draft.age)]
     secrets = certificates.Secrets(work)
     for order, (whose, ingress) in enumerate(sorted_ones):
         if whose == "ours":
-            _Translator(work, ingress, order, claims).add()
+            _Translator(edge, ingress, order).add()
         if whose:
             secrets.add(ingress)
             _publish(work, ingress)
+    for canary in edge.canaries:
+        canary.add_canary()
     if work.settings.ingress_nginx:
         nginx.process(work, [(order, one) for order, (whose, one) in enumerate(sorted_ones) if whose == "nginx"])
     _add_doors(work, secrets.used)
@@ -128,24 +135,42 @@ def _controller(one: Object) -> str:
     return str((one.get("spec") or {}).get("controller") or "")
 
 
+class _Edge:
+    """What the Ingresses of our class share: who has which host and path, and the Backends."""
+
+    def __init__(self, work: draft.Draft) -> None:
+        self.work = work
+        self.references = references.References(work)
+        self.claims: dict[tuple[str, str, str], str] = {}  # host, type and path -> the Route's id
+        self.joined: set[str] = set()  # Routes that have their canary
+        self.canaries: list[_Translator] = []
+
+
 class _Translator:
     """One Ingress."""
 
-    def __init__(self, work: draft.Draft, ingress: Object, order: int, claims: dict[tuple[str, str, str], str]) -> None:
-        self.work = work
+    def __init__(self, edge: _Edge, ingress: Object, order: int) -> None:
+        self.edge, self.work = edge, edge.work
         self.spec: Object = ingress.get("spec") or {}
         self.annotations: dict[str, str] = ingress["metadata"].get("annotations") or {}
         self.key = draft.key(ingress)
         self.namespace = ingress["metadata"].get("namespace", "")
         self.object = f"Ingress/{self.key}"
         self.order = order
-        self.claims = claims
-        self.tls_hosts = bool(self.spec.get("tls"))
+        self.tls = bool(self.spec.get("tls")) or self.work.settings.default_certificate is not None
+        self.canary = policy.canary(self.annotations, obj=self.object)
 
     def add(self) -> None:
         self._name_what_is_not_honoured()
+        if self.canary.asked:
+            self.edge.canaries.append(self)
+            return
         if self.spec.get("defaultBackend"):
             self._add_route("default", "", None, self.spec["defaultBackend"], "spec.defaultBackend")
+        for number, host, match, backend, place in self._paths():
+            self._add_route(number, host, match, backend, place)
+
+    def _paths(self) -> Iterator[tuple[str, str, table.PathMatch, Object, str]]:
         for index, rule in enumerate(self.spec.get("rules") or ()):
             where = f"spec.rules[{index}]"
             host = str(rule.get("host") or "").lower()
@@ -156,13 +181,35 @@ class _Translator:
                 place = f"{where}.http.paths[{number}]"
                 match = self._path(path, place)
                 if match is not None:
-                    self._add_route(f"{index}/{number}", host, match, path.get("backend") or {}, place + ".backend")
+                    yield f"{index}/{number}", host, match, path.get("backend") or {}, place + ".backend"
+
+    def add_canary(self) -> None:
+        """Joins each path to the equal one of a main Ingress, which then shares its requests."""
+        for _, host, path, backend, place in self._paths():
+            main = self.work.routes.get(self.edge.claims.get((host, path.type, path.value), ""))
+            if main is None or main.id in self.edge.joined:
+                what = "has a canary already" if main else "belongs to no Ingress that is no canary"
+                self.work.problem(self.object, place, "NoMainIngress", f"{host or 'every host'}{path.value} {what}")
+                continue
+            target = self._backend(backend, place)
+            if not target or not main.backends:
+                continue
+            self.edge.joined.add(main.id)
+            words = self.canary.words
+            for suffix, match, shares in canaries.splits(
+                main.match, words, main=main.backends[0].backend, canary=target
+            ):
+                order = main.order + canaries.place(suffix)
+                self.work.routes[main.id + suffix] = msgspec.structs.replace(
+                    main, id=main.id + suffix, match=match, backends=shares, order=order
+                )
 
     def _name_what_is_not_honoured(self) -> None:
-        ours = "policies of a backend are annotations of its Service"
-        problems = policy.unknown(self.annotations, obj=self.object, prefix=policy.PREFIX, known=frozenset(), hint=ours)
+        problems = [*policy.parse(self.annotations, obj=self.object)[1], *self.canary.problems]
         for prefix in _FOREIGN:
             hint = "annotations of other controllers are not translated"
+            if prefix == nginx_catalogue.PREFIX:
+                hint += "; class nginx with --ingress-nginx has them"
             problems += policy.unknown(self.annotations, obj=self.object, prefix=prefix, known=frozenset(), hint=hint)
         self.work.problems.extend(problems)
 
@@ -177,21 +224,20 @@ class _Translator:
 
     def _add_route(self, rule: str, host: str, path: table.PathMatch | None, backend: Object, place: str) -> None:
         claim = (host, path.type, path.value) if path else ("", "default", "")
-        owner = self.claims.setdefault(claim, f"{self.object} {rule}")
-        if owner != f"{self.object} {rule}":
+        route = f"{self.object}/{rule}"
+        owner = self.edge.claims.setdefault(claim, route)
+        if owner != route:
             what = f"{host or 'every host'}{path.value}" if path else "the default backend"
-            self.work.problem(
-                self.object, place, "Conflict", f"{what} already belongs to {owner.split()[0]}, which is older"
-            )
+            older = self.work.routes[owner].info.object
+            self.work.problem(self.object, place, "Conflict", f"{what} already belongs to {older}, which is older")
             return
         target = self._backend(backend, place)
-        route = f"{self.object}/{rule}"
         self.work.routes[route] = table.Route(
             id=route,
-            listeners=(EDGE_HTTP, EDGE_HTTPS) if self.tls_hosts else (EDGE_HTTP,),
+            listeners=(EDGE_HTTP, EDGE_HTTPS) if self.tls else (EDGE_HTTP,),
             hosts=(host,) if host else (),
             match=table.Match(path=path) if path else table.Match(),
-            order=self.order,
+            order=self.order * canaries.STRIDE,
             backends=(table.WeightedBackend(backend=target),) if target else (),
             respond=None if target else table.Respond(status=503, body=f"{self.object} {place}: no such backend\n"),
             info=table.Info(object=self.object, rule=place.removesuffix(".backend")),
@@ -199,35 +245,17 @@ class _Translator:
 
     def _backend(self, backend: Object, place: str) -> str:
         """The Backend's id; "" and a Problem when the reference leads nowhere."""
-        if "service" not in backend:
-            self.work.problem(
-                self.object,
-                place,
-                "UnsupportedBackend",
-                "only a service can be a backend; resource backends are not carried",
-            )
+        try:
+            base = self.edge.references.ingress(backend, self.namespace)
+            return self.edge.references.variant(base, self.key.rpartition("/")[2], self._policy(backend))
+        except references.NoBackend as error:
+            self.work.problem(self.object, place + error.below, error.reason, str(error))
             return ""
-        name, wanted = backend["service"].get("name", ""), backend["service"].get("port") or {}
-        service = self.work.services.get(f"{self.namespace}/{name}")
-        if service is None:
-            self.work.problem(
-                self.object, place, "BackendNotFound", f"there is no Service {self.namespace}/{name}; requests get 503"
-            )
-            return ""
-        spec = service.get("spec") or {}
-        if spec.get("type") == "ExternalName":
-            self.work.problem(
-                self.object, place, "UnsupportedBackend",
-                f"Service {self.namespace}/{name} is an ExternalName, which is not carried; requests get 503",
-            )  # fmt: skip
-            return ""
-        for port in spec.get("ports") or ():
-            named = wanted.get("name") and wanted["name"] == port.get("name")
-            if named or (not wanted.get("name") and wanted.get("number") == port["port"]):
-                return services.http_backend(self.work, service, port)
-        have = ", ".join(services.port_id(port) for port in spec.get("ports") or ()) or "none"
-        self.work.problem(
-            self.object, f"{place}.service.port", "PortNotFound",
-            f"Service {self.namespace}/{name} has no port {wanted.get('name') or wanted.get('number')} (it has {have})",
-        )  # fmt: skip
-        return ""
+
+    def _policy(self, backend: Object) -> Object:
+        """The Backend's fields by the Ingress's annotations on top of its Service's; none where it has none."""
+        if not any(name.startswith(policy.PREFIX) for name in self.annotations) or self.canary.only:
+            return {}
+        service = self.work.services[f"{self.namespace}/{backend['service']['name']}"]
+        under = service["metadata"].get("annotations") or {}
+        return policy.parse({**under, **self.annotations}, obj=self.object)[0]

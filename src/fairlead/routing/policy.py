@@ -6,10 +6,12 @@ An annotation that we do not know, or a value that is not one of its words, is a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from fairlead.api.problem import Problem
 from fairlead.routing import table
+from fairlead.routing.ingress_nginx import catalogue, values
 
 PREFIX = "fairlead.dev/"
 ALGORITHMS = (
@@ -17,6 +19,8 @@ ALGORITHMS = (
     "hash", "maglev", "ring-hash",
 )  # fmt: skip
 _HASHED = ("hash", "maglev", "ring-hash")
+_CANARY = ("canary", "canary-weight", "canary-header", "canary-cookie")
+_ELSEWHERE = frozenset({"drain-seconds", *_CANARY})
 
 
 def parse(annotations: Mapping[str, str], *, obj: str) -> tuple[dict[str, Any], list[Problem]]:
@@ -24,7 +28,7 @@ def parse(annotations: Mapping[str, str], *, obj: str) -> tuple[dict[str, Any], 
     fields: dict[str, Any] = {}
     problems = []
     for name, value in sorted(annotations.items()):
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name.removeprefix(PREFIX) in _ELSEWHERE:
             continue
         try:
             _FIELDS.get(name.removeprefix(PREFIX), _unknown)(fields, str(value))
@@ -39,6 +43,50 @@ def parse(annotations: Mapping[str, str], *, obj: str) -> tuple[dict[str, Any], 
     return fields, problems
 
 
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """An Ingress's canary annotations. `only`: it has no policy beside them."""
+
+    asked: bool = False
+    words: catalogue.Words = field(default_factory=catalogue.Words)
+    problems: tuple[Problem, ...] = ()
+    only: bool = False
+
+
+def canary(annotations: Mapping[str, str], *, obj: str) -> Canary:
+    """`canary: "true"` with `canary-weight` (percent), `canary-header` (NAME or NAME=VALUE) or `canary-cookie`."""
+    own = {name.removeprefix(PREFIX): str(value) for name, value in annotations.items() if name.startswith(PREFIX)}
+    asked = own.get("canary") == "true"
+    found: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name in _CANARY:
+        if name in own:
+            try:
+                _canary_word(found, name, own[name], asked=asked)
+            except ValueError as error:
+                problems.append(Problem(obj, f"metadata.annotations[{PREFIX}{name}]", "InvalidAnnotation", str(error)))
+    if asked and not found and not problems:
+        needed = "a canary needs canary-weight, canary-header or canary-cookie"
+        problems.append(Problem(obj, f"metadata.annotations[{PREFIX}canary]", "InvalidAnnotation", needed))
+    return Canary(asked, catalogue.Words(found), tuple(problems), all(name in _ELSEWHERE for name in own))
+
+
+def _canary_word(found: dict[str, Any], name: str, value: str, *, asked: bool) -> None:
+    if name == "canary":
+        values.flag(value)
+    elif not asked:
+        raise ValueError(f'has no effect without {PREFIX}canary: "true"')
+    elif name == "canary-weight":
+        found[name] = values.integer(0, 100)(value)
+    elif name == "canary-cookie":
+        found["canary-by-cookie"] = values.token(value)
+    else:
+        header, equals, wanted = value.partition("=")
+        found["canary-by-header"] = values.token(header)
+        if equals:
+            found["canary-by-header-value"] = values.text(wanted)
+
+
 def unknown(
     annotations: Mapping[str, str], *, obj: str, prefix: str, known: frozenset[str], hint: str
 ) -> list[Problem]:
@@ -51,7 +99,7 @@ def unknown(
 
 
 def _unknown(fields: dict[str, Any], value: str) -> None:
-    raise ValueError(f"no such annotation; a Service may carry {', '.join(PREFIX + name for name in sorted(_FIELDS))}")
+    raise ValueError(f"no such annotation; there are {', '.join(PREFIX + name for name in sorted(_FIELDS))}")
 
 
 def _algorithm(fields: dict[str, Any], value: str) -> None:

@@ -146,7 +146,7 @@ def test_ports_by_name_and_what_leads_nowhere(world: Any) -> None:
     assert [world.goes(f"http://a.example/{one}") for one in ("no-port", "nobody", "resource")] == ["503"] * 3
     place = "Ingress/default/a spec.rules[0].http.paths"
     assert world.problems() == [
-        f"PortNotFound {place}[1].backend", f"BackendNotFound {place}[2].backend",
+        f"PortNotFound {place}[1].backend.service.port", f"BackendNotFound {place}[2].backend",
         f"UnsupportedBackend {place}[3].backend",
     ]  # fmt: skip
 

@@ -1,31 +1,16 @@
-"""Backends of nginx-class Ingresses: a Service port's L7 view, or a variant of it with the Ingress's own policy.
-
-A variant shares the Service's endpoints and has an id of its own (`NAMESPACE/SERVICE:PORT/http@INGRESS`), so that one
-Ingress's words never change another's traffic. A name outside the cluster is a Backend that the engine resolves.
-"""
+"""The policy of an nginx-class Ingress on its Backends: balancing, sessions, protocol and TLS. A variant carries it."""
 
 from __future__ import annotations
 
-import dataclasses
-import ipaddress
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
-from fairlead.routing import draft, services, table
+from fairlead.routing import draft, references, table
 from fairlead.routing.ingress_nginx import objects, sites, url
 
 Object = dict[str, Any]
 Get = Callable[..., Any]
-
-
-class NoBackend(ValueError):
-    """A reference that leads nowhere: `reason` and a sentence."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+NoBackend = references.NoBackend
 
 
 class Backends:
@@ -34,61 +19,26 @@ class Backends:
     def __init__(self, work: draft.Draft, secrets: objects.Lookup) -> None:
         self._work = work
         self._secrets = secrets
-        self._variants: dict[tuple[str, bytes], str] = {}
+        self._references = references.References(work)
 
     def reference(self, reference: Object, source: sites.Source, get: Get, *, path: str) -> str:
         """The id for an Ingress's own reference, with the Ingress's policy. Raises NoBackend."""
-        target = reference.get("service")
-        if not isinstance(target, dict):
-            raise NoBackend("UnsupportedBackend", "only a service can be a backend; resource backends are not carried")
-        wanted = target.get("port") or {}
-        base = self.service((source.namespace, str(target.get("name"))), wanted.get("name") or wanted.get("number"))
-        return self._variant(base, source, self._policy(source, get, path=path))
+        base = self._references.ingress(reference, source.namespace)
+        return self._references.variant(base, source.name, self._policy(source, get, path=path))
 
-    def service(self, key: tuple[str, str], wanted: object, *, tls: bool = False) -> str:
-        """The id of a Service's port, by name or number; None is its first. Raises NoBackend."""
-        service = self._work.services.get("/".join(key))
-        if service is None:
-            raise NoBackend("BackendNotFound", f"there is no Service {'/'.join(key)}; requests get 503")
-        spec = service.get("spec") or {}
-        ports = spec.get("ports") or ()
-        if spec.get("type") == "ExternalName":
-            number = next((port["port"] for port in ports if port.get("name") == wanted), wanted)
-            return self.external(str(spec.get("externalName") or ""), number, tls=tls)
-        for port in ports:
-            if wanted is None or wanted in (port.get("name"), port["port"]):
-                return services.http_backend(self._work, service, port)
-        have = ", ".join(services.port_id(port) for port in ports) or "none"
-        raise NoBackend("PortNotFound", f"Service {'/'.join(key)} has no port {wanted} (it has {have})")
-
-    def external(self, host: str, port: object, *, tls: bool = False) -> str:
-        """The id of a name outside the cluster. Raises NoBackend for this machine's own names."""
-        number = port if isinstance(port, int) else 443 if tls else 80
-        name = host.lower().rstrip(".")
-        if not name or name == "localhost" or name.endswith(".localhost") or _is_own(name):
-            raise NoBackend("ForbiddenName", f"{host!r} would reach this machine itself")
-        identity = f"@external/{name}:{number}{'/tls' if tls else ''}"
-        self._work.backends.setdefault(
-            identity,
-            table.Backend(
-                id=identity,
-                protocol="https" if tls else "http",
-                resolve=f"{name}:{number}",
-                tls=table.BackendTls(server_name=name, insecure=True) if tls else None,
-                info=table.Info(object=f"Name/{name}"),
-            ),
-        )
-        return identity
+    def service(self, key: tuple[str, str], wanted: object) -> str:
+        """The id of a Service's port, without a policy of its own. Raises NoBackend."""
+        return self._references.service(key, wanted)
 
     def url(self, target: url.Url) -> str:
         """The id for a URL's host. Raises NoBackend."""
         tls = target.scheme == "https"
         if target.service is None:
-            return self.external(target.host, target.port, tls=tls)
-        base = self.service(target.service, target.port)
+            return self._references.external(target.host, target.port, tls=tls)
+        base = self._references.service(target.service, target.port)
         if not tls:
             return base
-        return self._add(base, f"{base}@tls", {"protocol": "https", "tls": table.BackendTls(insecure=True)})
+        return self._references.variant(base, "tls", {"protocol": "https", "tls": table.BackendTls(insecure=True)})
 
     def _policy(self, source: sites.Source, get: Get, *, path: str) -> dict[str, Any]:
         fields: dict[str, Any] = {}
@@ -125,24 +75,6 @@ class Backends:
             insecure=not verify,
         )
 
-    def _variant(self, base: str, source: sites.Source, fields: dict[str, Any]) -> str:
-        known = self._work.backends[base]
-        fields = {name: value for name, value in fields.items() if getattr(known, name) != value}
-        if not fields:
-            return base
-        key = (f"{base}@{source.name}", msgspec.json.encode(fields))
-        number = sum(1 for one, _ in self._variants if one == key[0])
-        name = self._variants.setdefault(key, f"{key[0]}/{number}" if number else key[0])
-        return self._add(base, name, fields)
-
-    def _add(self, base: str, name: str, fields: dict[str, Any]) -> str:
-        if name not in self._work.backends:
-            known = self._work.backends[base]
-            self._work.backends[name] = msgspec.structs.replace(known, id=name, virtual=(), **fields)
-            if base in self._work.sources:
-                self._work.sources[name] = dataclasses.replace(self._work.sources[base], backend=name)
-        return name
-
 
 def affinity(get: Get, *, path: str) -> table.Affinity:
     """affinity: cookie, with its session-cookie-* words."""
@@ -160,11 +92,3 @@ def affinity(get: Get, *, path: str) -> table.Affinity:
         change_on_failure=get("session-cookie-change-on-failure", False),
         sticky_split=get("affinity-canary-behavior", "sticky") == "sticky",
     )
-
-
-def _is_own(name: str) -> bool:
-    try:
-        address = ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast

@@ -20,8 +20,8 @@ _OWN = ("load-balance", "upstream-hash-by", "upstream-hash-by-subset", "upstream
 
 
 def place(suffix: str) -> int:
-    """Where a Route of that suffix stands among those of its location."""
-    return next((index for index, one in enumerate(_SUFFIXES) if suffix.startswith(one + "/") or suffix == one), 5)
+    """Where a Route of that suffix stands among those of its location: before the main one, which is at 0."""
+    return next((index - 4 for index, one in enumerate(_SUFFIXES) if suffix.startswith(one + "/") or suffix == one), 0)
 
 
 def main_getter(canary: sites.Location | None, main: Callable[..., Any]) -> Callable[..., Any]:

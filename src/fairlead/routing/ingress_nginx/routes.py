@@ -179,7 +179,7 @@ class _Location:
             return self._routes.backends.reference(location.backend, location.source, get, path=location.path)
         except backends.NoBackend as error:
             where = location.place if location.default else f"{location.place}.backend"
-            self._work.problem(location.source.object, where, error.reason, str(error))
+            self._work.problem(location.source.object, where + error.below, error.reason, str(error))
         except ValueError as error:
             self._work.problem(location.source.object, "metadata.annotations", "Closed", f"{error}; it answers 503")
         return ""
