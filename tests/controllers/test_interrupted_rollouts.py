@@ -1,6 +1,4 @@
 """A rollout whose controllers die after any one of their writes finishes, with never too few or too many pods."""
-pods.
-"""
 
 from typing import Any
 
