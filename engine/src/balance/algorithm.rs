@@ -4,17 +4,72 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     RoundRobin,
+    /// Smooth: weights are spread, not clustered.
+    WeightedRoundRobin,
+    /// By weight.
+    Random,
+    /// Fewest (requests in flight + 1) / weight; round robin among equals. IPVS: `sed`.
     LeastRequest,
+    /// Fewest requests in flight, whatever the weight. IPVS: `lc`.
+    LeastConnection,
+    /// Fewest requests in flight / weight. IPVS: `wlc`.
+    WeightedLeastConnection,
+    /// An idle endpoint, else as `LeastRequest`. IPVS: `nq`.
+    NeverQueue,
+    /// The better of two at random. IPVS: `twos`.
+    PowerOfTwo,
+    /// Peak-EWMA of the latency times requests in flight.
+    Ewma,
+    Prequal,
+    /// Rendezvous hashing of the client's address (`IpHash`; IPVS: `sh`) or of what `hash_on` says (`Hash`; IPVS: `dh`).
+    IpHash,
+    Hash,
+    Maglev,
+    RingHash,
+    /// The heaviest endpoint that may be used. IPVS: `fo`.
+    Failover,
+    /// The heaviest endpoint with fewer requests in flight than its weight. IPVS: `ovf`.
+    Overflow,
+    /// One endpoint per destination while it is not overloaded, and with replication. IPVS: `lblc`, `lblcr`.
+    Locality,
+    LocalityReplicated,
 }
 
 impl Algorithm {
-    /// "" is the default: `LeastRequest` at L7, `RoundRobin` at L4. `None`: not carried.
+    /// "" is the default: `LeastRequest` at L7, `RoundRobin` at L4. `None`: no such algorithm.
     pub fn parse(word: &str, layer7: bool) -> Option<Self> {
         Some(match word {
             "" if layer7 => Self::LeastRequest,
             "" | "round-robin" | "rr" => Self::RoundRobin,
-            "least-request" | "least-connections" | "lc" => Self::LeastRequest,
+            "weighted-round-robin" | "wrr" => Self::WeightedRoundRobin,
+            "random" => Self::Random,
+            "least-request" | "least-connections" | "sed" => Self::LeastRequest,
+            "lc" => Self::LeastConnection,
+            "wlc" => Self::WeightedLeastConnection,
+            "nq" => Self::NeverQueue,
+            "power-of-two" | "twos" => Self::PowerOfTwo,
+            "ewma" => Self::Ewma,
+            "prequal" => Self::Prequal,
+            "ip-hash" | "sh" => Self::IpHash,
+            "hash" | "dh" => Self::Hash,
+            "maglev" | "mh" => Self::Maglev,
+            "ring-hash" => Self::RingHash,
+            "fo" => Self::Failover,
+            "ovf" => Self::Overflow,
+            "lblc" => Self::Locality,
+            "lblcr" => Self::LocalityReplicated,
             _ => return None,
         })
+    }
+
+    /// Does it look at `Ask::hash`?
+    pub fn hashes(self) -> bool {
+        use Algorithm::*;
+        matches!(self, IpHash | Hash | Maglev | RingHash | Locality | LocalityReplicated)
+    }
+
+    /// Does it look at latencies?
+    pub fn measures(self) -> bool {
+        matches!(self, Self::Ewma | Self::Prequal)
     }
 }

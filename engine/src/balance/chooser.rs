@@ -1,164 +1,144 @@
 //! One Backend's state of choosing: cursors and what else an algorithm remembers.
 //!
 //! Promises: with equal endpoints and requests that do not overlap, `LeastRequest` is exact round robin; a choice with
-//! `avoid` falls back to an avoided endpoint only when there is no other. The caller holds the Backend's lock while it
-//! chooses and counts the chosen endpoint in before it lets go, so that threads never choose alike by accident.
+//! `avoid` falls back to an avoided endpoint only when there is no other; an endpoint that starts slowly takes part in as
+//! many choices as it is warm; a key or cookie that already has its endpoint keeps it while it may be used. The caller
+//! holds the Backend's lock while it chooses and counts the chosen endpoint in before it lets go, so that threads never
+//! choose alike by accident.
 
+use super::affinity::Clients;
+use super::cursor::Cursor;
+use super::hashing::{self, Maglev, Ring};
+use super::local::Locality;
+use super::random::mix;
+use super::sampled::{self, Sampler};
 use super::{Algorithm, Ask, Candidate, flags};
 
 pub struct Chooser {
     algorithm: Algorithm,
-    cursor: usize,
+    cursor: Cursor,
+    sampler: Sampler,
+    maglev: Maglev,
+    ring: Ring,
+    locality: Locality,
+    clients: Clients,
 }
 
 impl Chooser {
     pub fn new(algorithm: Algorithm) -> Self {
-        Self { algorithm, cursor: 0 }
+        Self {
+            algorithm,
+            cursor: Cursor::default(),
+            sampler: Sampler::default(),
+            maglev: Maglev::default(),
+            ring: Ring::default(),
+            locality: Locality::default(),
+            clients: Clients::default(),
+        }
     }
 
-    /// Told when the set of endpoints has changed.
+    /// Told when the set of endpoints or their weights have changed.
     pub fn settle<C: Candidate>(&mut self, set: &[C]) {
-        if self.cursor >= set.len() {
-            self.cursor = 0;
+        self.cursor.settle(set);
+        match self.algorithm {
+            Algorithm::Maglev => self.maglev = Maglev::build(set),
+            Algorithm::RingHash => self.ring = Ring::build(set),
+            _ => {}
         }
     }
 
     /// The index of the endpoint that gets the request.
     pub fn choose<C: Candidate>(&mut self, set: &[C], ask: &Ask<'_>) -> Option<usize> {
-        for forgiven in flags::STEPS {
-            let usable = |c: &C| c.flags() & !forgiven == 0 && !ask.avoid.contains(&c.id());
-            if let Some(index) = self.choose_among(set, ask, usable) {
+        if let Some(kept) = self.kept(set, ask) {
+            return Some(kept);
+        }
+        let found = self.choose_freely(set, ask)?;
+        if let Some((client, timeout_nanos)) = ask.client {
+            self.clients.remember(client, set[found].id(), ask.now_nanos, timeout_nanos);
+        }
+        Some(found)
+    }
+
+    /// The endpoint that a cookie or the client's address is bound to, while it is in good health.
+    fn kept<C: Candidate>(&mut self, set: &[C], ask: &Ask<'_>) -> Option<usize> {
+        let good = |c: &C| c.flags() == 0 && !ask.avoid.contains(&c.id());
+        if let Some(identity) = ask.identity {
+            return set.iter().position(|c| c.identity() == identity && good(c));
+        }
+        let (client, timeout_nanos) = ask.client?;
+        let id = self.clients.find(client, ask.now_nanos, timeout_nanos)?;
+        set.iter().position(|c| c.id() == id && good(c))
+    }
+
+    fn choose_freely<C: Candidate>(&mut self, set: &[C], ask: &Ask<'_>) -> Option<usize> {
+        for forgiven in self.steps(set, ask) {
+            let usable = |i: usize| set[i].flags() & !forgiven == 0 && !ask.avoid.contains(&set[i].id());
+            let warm = |i: usize| usable(i) && is_in(&set[i], ask);
+            if let Some(index) = self.choose_among(set, ask, warm).or_else(|| self.choose_among(set, ask, usable)) {
                 return Some(index);
             }
         }
         if ask.avoid.is_empty() {
             return None;
         }
-        self.choose(set, &Ask { avoid: &[], ..*ask })
+        self.choose_freely(set, &Ask { avoid: &[], ..*ask })
     }
 
-    fn choose_among<C: Candidate>(&mut self, set: &[C], _ask: &Ask<'_>, usable: impl Fn(&C) -> bool) -> Option<usize> {
+    /// Which flags are forgiven, step by step; under the panic threshold health is not looked at.
+    fn steps<C: Candidate>(&self, set: &[C], ask: &Ask<'_>) -> &'static [u32] {
+        if ask.panic_threshold <= 0.0 {
+            return &flags::STEPS;
+        }
+        let ready = |c: &&C| c.flags() & (flags::DRAINING | flags::HELD | flags::GONE) == 0;
+        let all = set.iter().filter(ready).count();
+        let good = set.iter().filter(ready).filter(|c| c.flags() & (flags::EJECTED | flags::UNHEALTHY) == 0).count();
+        if (good as f64) < ask.panic_threshold * all as f64 { &flags::PANIC_STEPS } else { &flags::STEPS }
+    }
+
+    fn choose_among<C: Candidate>(
+        &mut self,
+        set: &[C],
+        ask: &Ask<'_>,
+        usable: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let len = set.len();
+        let weight = |i: usize| u64::from(set[i].weight().max(1));
+        let busy = |i: usize| u64::from(set[i].in_flight());
         match self.algorithm {
-            Algorithm::RoundRobin => self.next(set, usable),
-            Algorithm::LeastRequest => self.least(set, usable),
+            Algorithm::RoundRobin => self.cursor.next(len, usable),
+            Algorithm::WeightedRoundRobin => self.cursor.weighted(set, usable),
+            Algorithm::LeastRequest => self.cursor.least(len, usable, |i| (busy(i) + 1, weight(i))),
+            Algorithm::LeastConnection => self.cursor.least(len, usable, |i| (busy(i), 1)),
+            Algorithm::WeightedLeastConnection => self.cursor.least(len, usable, |i| (busy(i), weight(i))),
+            Algorithm::NeverQueue => self
+                .cursor
+                .next(len, |i| usable(i) && busy(i) == 0)
+                .or_else(|| self.cursor.least(len, usable, |i| (busy(i) + 1, weight(i)))),
+            Algorithm::Failover => self.cursor.least(len, usable, |i| (u64::from(u32::MAX) - weight(i), 1)),
+            Algorithm::Overflow => {
+                let free = |i: usize| usable(i) && busy(i) < weight(i);
+                let heaviest = |i: usize| (u64::from(u32::MAX) - weight(i), 1);
+                self.cursor.least(len, free, heaviest).or_else(|| self.cursor.least(len, &usable, heaviest))
+            }
+            Algorithm::Random => sampled::random(set, ask, usable),
+            Algorithm::PowerOfTwo => sampled::power_of_two(set, ask, usable),
+            Algorithm::Ewma => self.sampler.ewma(set, ask, &mut self.cursor, usable),
+            Algorithm::Prequal => self.sampler.prequal(set, ask, &mut self.cursor, usable),
+            Algorithm::IpHash | Algorithm::Hash => hashing::rendezvous(set, ask.hash, usable),
+            Algorithm::Maglev => self.maglev.find(ask.hash, usable),
+            Algorithm::RingHash => self.ring.find(ask.hash, usable),
+            Algorithm::Locality => self.locality.choose(set, ask.hash, ask.now_nanos, false, usable),
+            Algorithm::LocalityReplicated => self.locality.choose(set, ask.hash, ask.now_nanos, true, usable),
         }
     }
+}
 
-    fn next<C: Candidate>(&mut self, set: &[C], usable: impl Fn(&C) -> bool) -> Option<usize> {
-        let start = self.cursor.min(set.len());
-        let found = (start..set.len()).chain(0..start).find(|&i| usable(&set[i]))?;
-        self.cursor = if found + 1 >= set.len() { 0 } else { found + 1 };
-        Some(found)
-    }
-
-    /// The smallest (requests in flight + 1) / weight, the first of equals from the cursor on.
-    fn least<C: Candidate>(&mut self, set: &[C], usable: impl Fn(&C) -> bool) -> Option<usize> {
-        let start = self.cursor.min(set.len());
-        let mut best: Option<(usize, u64, u64)> = None;
-        for i in (start..set.len()).chain(0..start) {
-            let candidate = &set[i];
-            if !usable(candidate) {
-                continue;
-            }
-            let load = u64::from(candidate.in_flight()) + 1;
-            let weight = u64::from(candidate.weight().max(1));
-            if best.is_none_or(|(_, l, w)| load * w < l * weight) {
-                best = Some((i, load, weight));
-            }
-        }
-        let (found, ..) = best?;
-        self.cursor = if found + 1 >= set.len() { 0 } else { found + 1 };
-        Some(found)
-    }
+/// Slow start: does the endpoint take part in this choice?
+fn is_in<C: Candidate>(candidate: &C, ask: &Ask<'_>) -> bool {
+    let warmth = candidate.warmth(ask.now_nanos);
+    warmth >= 1.0 || ((mix(ask.random ^ candidate.id()) >> 11) as f64) < warmth * (1u64 << 53) as f64
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::cell::Cell;
-
-    struct Fake {
-        id: u64,
-        weight: u32,
-        flags: Cell<u32>,
-        in_flight: Cell<u32>,
-    }
-
-    impl Candidate for Fake {
-        fn id(&self) -> u64 {
-            self.id
-        }
-        fn weight(&self) -> u32 {
-            self.weight
-        }
-        fn flags(&self) -> u32 {
-            self.flags.get()
-        }
-        fn in_flight(&self) -> u32 {
-            self.in_flight.get()
-        }
-        fn identity(&self) -> u64 {
-            self.id
-        }
-        fn latency_nanos(&self, _: u64) -> u64 {
-            0
-        }
-        fn warmth(&self, _: u64) -> f64 {
-            1.0
-        }
-    }
-
-    fn fakes(weights: &[u32]) -> Vec<Fake> {
-        (0..)
-            .zip(weights)
-            .map(|(id, &weight)| Fake { id, weight, flags: Cell::new(0), in_flight: Cell::new(0) })
-            .collect()
-    }
-
-    fn ask(avoid: &[u64]) -> Ask<'_> {
-        Ask { now_nanos: 0, avoid, hash: 0, random: 0, panic_threshold: 0.0 }
-    }
-
-    #[test]
-    fn least_request_without_overlap_is_exact_round_robin() {
-        let set = fakes(&[1, 1, 1]);
-        let mut chooser = Chooser::new(Algorithm::LeastRequest);
-        let chosen: Vec<_> = (0..6).map(|_| chooser.choose(&set, &ask(&[])).unwrap()).collect();
-        assert_eq!(chosen, [0, 1, 2, 0, 1, 2]);
-    }
-
-    #[test]
-    fn least_request_takes_the_idle_endpoint_and_honours_weights() {
-        let set = fakes(&[1, 4]);
-        set[0].in_flight.set(1);
-        set[1].in_flight.set(3);
-        let mut chooser = Chooser::new(Algorithm::LeastRequest);
-        assert_eq!(chooser.choose(&set, &ask(&[])), Some(1)); // 2/1 against 4/4
-        set[1].in_flight.set(8);
-        assert_eq!(chooser.choose(&set, &ask(&[])), Some(0)); // 2/1 against 9/4
-    }
-
-    #[test]
-    fn draining_endpoints_are_the_last_resort_before_sick_ones() {
-        let set = fakes(&[1, 1, 1]);
-        set[0].flags.set(flags::DRAINING);
-        set[1].flags.set(flags::EJECTED);
-        let mut chooser = Chooser::new(Algorithm::RoundRobin);
-        assert_eq!(chooser.choose(&set, &ask(&[])), Some(2));
-        set[2].flags.set(flags::GONE);
-        assert_eq!(chooser.choose(&set, &ask(&[])), Some(0));
-        assert_eq!(chooser.choose(&set, &ask(&[0])), Some(1));
-        set[0].flags.set(flags::FULL);
-        set[1].flags.set(flags::FULL);
-        assert_eq!(chooser.choose(&set, &ask(&[])), None);
-    }
-
-    #[test]
-    fn an_avoided_endpoint_is_taken_only_when_there_is_no_other() {
-        let set = fakes(&[1, 1]);
-        let mut chooser = Chooser::new(Algorithm::RoundRobin);
-        assert_eq!(chooser.choose(&set, &ask(&[0])), Some(1));
-        assert_eq!(chooser.choose(&set, &ask(&[0])), Some(1));
-        assert!(chooser.choose(&set, &ask(&[0, 1])).is_some());
-    }
-}
+#[path = "chooser_tests.rs"]
+mod tests;

@@ -4,9 +4,15 @@
 //! runs this very code. A choice looks only at what `Candidate` tells. Refuses: nothing; `None` means that no candidate
 //! may be used at all.
 
+mod affinity;
 pub mod algorithm;
 pub mod chooser;
+mod cursor;
+mod hashing;
+pub mod latency;
+mod local;
 pub mod random;
+mod sampled;
 
 pub use algorithm::Algorithm;
 pub use chooser::Chooser;
@@ -26,6 +32,8 @@ pub mod flags {
 
     /// Which flags are forgiven, step by step. Healthy draining endpoints come before sick ready ones.
     pub const STEPS: [u32; 4] = [0, DRAINING | HELD, EJECTED | UNHEALTHY, DRAINING | HELD | EJECTED | UNHEALTHY];
+    /// When too few are healthy: health is not looked at.
+    pub const PANIC_STEPS: [u32; 2] = [EJECTED | UNHEALTHY, DRAINING | HELD | EJECTED | UNHEALTHY];
 }
 
 /// What a choice needs to know of an endpoint.
@@ -39,6 +47,8 @@ pub trait Candidate {
     fn identity(&self) -> u64;
     /// Peak-EWMA of the latency, in nanoseconds; 0 when nothing was measured.
     fn latency_nanos(&self, now_nanos: u64) -> u64;
+    /// What a request takes at its present number in flight, in nanoseconds; 0 when nothing was measured.
+    fn latency_now(&self, now_nanos: u64) -> u64;
     /// Share of its weight that a starting endpoint already has, 0.0 to 1.0.
     fn warmth(&self, now_nanos: u64) -> f64;
 }
@@ -52,6 +62,10 @@ pub struct Ask<'a> {
     pub hash: u64,
     /// Uniform in 0..=u64::MAX, drawn by the caller once per choice.
     pub random: u64,
+    /// The endpoint that the request's cookie names.
+    pub identity: Option<u64>,
+    /// The client's address and the timeout of its affinity, where the Backend has one.
+    pub client: Option<(std::net::IpAddr, u64)>,
     /// Share (0.0 to 1.0) of healthy endpoints under which health is ignored.
     pub panic_threshold: f64,
 }

@@ -1,0 +1,174 @@
+//! Algorithms that draw lots: random, the better of two, peak-EWMA and Prequal.
+//!
+//! Prequal follows Wydrowski et al., "Load is not what you should balance" (NSDI 2024): probes of random endpoints are
+//! kept in a pool, reused a few times and removed when old or worst; among them an endpoint whose requests in flight are
+//! above a quantile of what was seen is hot, the cold one with the lowest latency is taken, and the one with the fewest
+//! in flight when all are hot. One balancer sees all requests here, so a probe reads the counts at once. Ours: latencies
+//! within a band count as equal and go in turn, and every `EXPLORE`th choice goes in turn, so that none is starved.
+
+use super::cursor::Cursor;
+use super::random::Random;
+use super::{Ask, Candidate};
+
+/// Every so many choices one is made in turn.
+const EXPLORE: u64 = 16;
+/// Latencies under this are noise.
+const NOISE_NANOS: u64 = 500_000;
+/// Costs up to this many quarters of the best are equal to it.
+const BAND_QUARTERS: u64 = 6;
+
+const POOL: usize = 16;
+const PROBES_PER_CHOICE: u64 = 3;
+const REUSE: u32 = 4;
+const PROBE_AGE_NANOS: u64 = 1_000_000_000;
+/// 2^-0.25 of the distribution of requests in flight, as in the paper.
+const HOT_QUANTILE: f64 = 0.84;
+
+#[derive(Default)]
+pub struct Sampler {
+    choices: u64,
+    /// Whose turn it is among explored ones; its own, so that no rhythm leaves one out.
+    explored: Cursor,
+    pool: Vec<Probe>,
+    /// Requests in flight as probes saw them, the newest last.
+    seen: std::collections::VecDeque<u32>,
+}
+
+struct Probe {
+    id: u64,
+    uses: u32,
+    at_nanos: u64,
+}
+
+fn usable_indices(len: usize, usable: impl Fn(usize) -> bool) -> smallvec::SmallVec<[usize; 64]> {
+    (0..len).filter(|&i| usable(i)).collect()
+}
+
+fn cost<C: Candidate>(candidate: &C, now_nanos: u64) -> u64 {
+    let latency = candidate.latency_nanos(now_nanos).max(NOISE_NANOS);
+    latency.saturating_mul(u64::from(candidate.in_flight()) + 1) / u64::from(candidate.weight().max(1))
+}
+
+pub fn random<C: Candidate>(set: &[C], ask: &Ask<'_>, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    let weight = |i: usize| u64::from(set[i].weight().max(1));
+    let total: u64 = (0..set.len()).filter(|&i| usable(i)).map(weight).sum();
+    if total == 0 {
+        return None;
+    }
+    let mut at = Random::new(ask.random).below(total);
+    (0..set.len()).filter(|&i| usable(i)).find(|&i| match at.checked_sub(weight(i)) {
+        Some(rest) => {
+            at = rest;
+            false
+        }
+        None => true,
+    })
+}
+
+/// Two different ones at random; the smaller (requests in flight + 1) / weight.
+pub fn power_of_two<C: Candidate>(set: &[C], ask: &Ask<'_>, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    let indices = usable_indices(set.len(), usable);
+    let mut random = Random::new(ask.random);
+    let n = indices.len() as u64;
+    let first = *indices.get(random.below(n.max(1)) as usize)?;
+    if n == 1 {
+        return Some(first);
+    }
+    let mut second = indices[random.below(n - 1) as usize];
+    if second == first {
+        second = indices[n as usize - 1];
+    }
+    let load = |i: usize| (u64::from(set[i].in_flight()) + 1, u64::from(set[i].weight().max(1)));
+    let ((l1, w1), (l2, w2)) = (load(first), load(second));
+    Some(if l1 * w2 <= l2 * w1 { first } else { second })
+}
+
+impl Sampler {
+    fn explores(&mut self) -> bool {
+        self.choices += 1;
+        self.choices.is_multiple_of(EXPLORE)
+    }
+
+    pub fn ewma<C: Candidate>(
+        &mut self,
+        set: &[C],
+        ask: &Ask<'_>,
+        cursor: &mut Cursor,
+        usable: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        if self.explores() {
+            return self.explored.next(set.len(), usable);
+        }
+        let indices = usable_indices(set.len(), usable);
+        let costs: smallvec::SmallVec<[u64; 64]> = indices.iter().map(|&i| cost(&set[i], ask.now_nanos)).collect();
+        let limit = costs.iter().min()?.saturating_mul(BAND_QUARTERS) / 4;
+        let fits = |i: usize| indices.iter().position(|&x| x == i).is_some_and(|at| costs[at] <= limit);
+        cursor.next(set.len(), fits)
+    }
+
+    pub fn prequal<C: Candidate>(
+        &mut self,
+        set: &[C],
+        ask: &Ask<'_>,
+        cursor: &mut Cursor,
+        usable: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let indices = usable_indices(set.len(), &usable);
+        if indices.is_empty() {
+            return None;
+        }
+        self.probe(set, &indices, ask);
+        if self.explores() {
+            return self.explored.next(set.len(), usable);
+        }
+        let pooled: smallvec::SmallVec<[usize; POOL]> =
+            indices.iter().copied().filter(|&i| self.pool.iter().any(|p| p.id == set[i].id())).collect();
+        let threshold = self.hot_threshold();
+        let load = |i: usize| u64::from(set[i].in_flight()) * 1024 / u64::from(set[i].weight().max(1));
+        let cold: smallvec::SmallVec<[usize; POOL]> =
+            pooled.iter().copied().filter(|&i| load(i) <= u64::from(threshold) * 1024).collect();
+        let found = if cold.is_empty() {
+            cursor.least(set.len(), |i| pooled.contains(&i), |i| (load(i), 1))
+        } else {
+            let latency = |i: usize| set[i].latency_now(ask.now_nanos).max(NOISE_NANOS);
+            let limit = cold.iter().map(|&i| latency(i)).min()?.saturating_mul(BAND_QUARTERS) / 4;
+            // Among latencies that are equal, the fewest requests in flight.
+            cursor.least(set.len(), |i| cold.contains(&i) && latency(i) <= limit, |i| (load(i), 1))
+        }?;
+        if let Some(at) = self.pool.iter().position(|p| p.id == set[found].id()) {
+            self.pool[at].uses += 1;
+            if self.pool[at].uses >= REUSE && self.pool.len() > POOL / 2 {
+                self.pool.swap_remove(at);
+            }
+        }
+        Some(found)
+    }
+
+    fn probe<C: Candidate>(&mut self, set: &[C], indices: &[usize], ask: &Ask<'_>) {
+        let now = ask.now_nanos;
+        self.pool.retain(|p| {
+            now.saturating_sub(p.at_nanos) < PROBE_AGE_NANOS && indices.iter().any(|&i| set[i].id() == p.id)
+        });
+        let mut random = Random::new(ask.random);
+        let missing = (POOL.min(indices.len()) - self.pool.len().min(indices.len())) as u64;
+        for _ in 0..PROBES_PER_CHOICE.max(missing) {
+            let candidate = &set[indices[random.below(indices.len() as u64) as usize]];
+            self.seen.push_back(candidate.in_flight());
+            self.pool.retain(|p| p.id != candidate.id());
+            self.pool.push(Probe { id: candidate.id(), uses: 0, at_nanos: now });
+        }
+        while self.pool.len() > POOL {
+            self.pool.remove(0); // the oldest
+        }
+        while self.seen.len() > 8 * POOL {
+            self.seen.pop_front();
+        }
+    }
+
+    fn hot_threshold(&self) -> u32 {
+        let mut sorted: smallvec::SmallVec<[u32; 8 * POOL]> = self.seen.iter().copied().collect();
+        sorted.sort_unstable();
+        let at = ((sorted.len() as f64 - 1.0) * HOT_QUANTILE) as usize;
+        sorted.get(at).copied().unwrap_or(0)
+    }
+}
