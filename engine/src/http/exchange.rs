@@ -19,11 +19,11 @@ use super::chunked::Chunked;
 use super::pool::Connection;
 use super::relay;
 use super::request::{self, Framing, Refused};
-use super::response;
+use super::response::{self, Edits};
 use super::serve::Session;
 use super::understand::{Own, Plan};
 use super::upload::{self, Upload};
-use crate::balance::Ask;
+use crate::balance::Candidate;
 use crate::table::endpoint::{Endpoint, InFlight};
 use crate::worker::context::Closing;
 
@@ -72,6 +72,8 @@ struct Exchange<'s, C> {
     avoid: SmallVec<[u64; 4]>,
     retries_left: u32,
     started: u64,
+    /// What was in flight at the endpoint when it was chosen, this request left out.
+    found_in_flight: u32,
     response_started: bool,
     keep: bool,
 }
@@ -93,6 +95,7 @@ pub async fn run<C: Client>(session: &mut Session<C>, plan: Plan, head: Vec<u8>)
         answer: Buffer::default(),
         avoid: SmallVec::new(),
         retries_left,
+        found_in_flight: 0,
         response_started: false,
         keep: true,
     };
@@ -165,14 +168,9 @@ impl<C: Client> Exchange<'_, C> {
     /// Chooses an endpoint and gets a connection to it.
     async fn reach(&mut self) -> Result<(), Failure> {
         let context = &self.session.context;
-        let ask = Ask {
-            now_nanos: self.started,
-            avoid: &self.avoid,
-            hash: self.plan.hash,
-            random: context.draw(),
-            panic_threshold: self.plan.backend.spec.panic_threshold,
-        };
+        let ask = self.plan.ask(context, &self.avoid);
         let (endpoint, in_flight) = self.plan.backend.shared.choose(&ask).ok_or(Failure::NoEndpoint)?;
+        self.found_in_flight = endpoint.in_flight_now().saturating_sub(1);
         self.endpoint = Some(endpoint.clone());
         self.in_flight = Some(in_flight);
         while let Some(connection) = context.pool.take(endpoint.id) {
@@ -248,12 +246,30 @@ impl<C: Client> Exchange<'_, C> {
         let mut asked = self.plan.asked;
         asked.close |= self.session.context.closing.get() != Closing::No || !self.upload.read_whole();
         let mut storage = request::storage();
-        let head =
-            response::translate(self.answer.filled(), &mut storage, asked, output).map_err(|_| Failure::BadResponse)?;
+        let mut cookie = Vec::new();
+        self.write_cookie(&mut cookie);
+        let edits = Edits { changes: self.plan.entry.route.spec.response_headers.as_ref(), lines: &cookie };
+        let head = response::translate(self.answer.filled(), &mut storage, asked, edits, output)
+            .map_err(|_| Failure::BadResponse)?;
         if head.is_none() {
             output.clear();
         }
         Ok(head)
+    }
+
+    /// The affinity's cookie, when it does not name this endpoint yet.
+    fn write_cookie(&self, line: &mut Vec<u8>) {
+        use std::io::Write;
+        let (Some(name), Some(endpoint)) = (self.plan.backend.cookie(), &self.endpoint) else { return };
+        if self.plan.identity == Some(endpoint.identity()) {
+            return;
+        }
+        let seconds = self.plan.backend.spec.affinity.as_ref().map_or(0.0, |a| a.timeout_seconds);
+        let _ = write!(line, "Set-Cookie: {name}={:016x}; Path=/; HttpOnly; SameSite=Lax", endpoint.identity());
+        if seconds > 0.0 {
+            let _ = write!(line, "; Max-Age={seconds:.0}");
+        }
+        line.extend_from_slice(b"\r\n");
     }
 
     fn unwanted(&mut self, status: u16) -> bool {
@@ -376,6 +392,9 @@ impl<C: Client> Exchange<'_, C> {
         if let Some(endpoint) = &self.endpoint {
             endpoint.codes.count(status);
             endpoint.latency.record(nanos);
+            if self.plan.backend.algorithm.measures() {
+                endpoint.estimate.observe(nanos, self.found_in_flight, self.started + nanos);
+            }
         }
     }
 

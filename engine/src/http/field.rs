@@ -1,5 +1,7 @@
 //! Header fields that a proxy must know, and the strict forms of their values (RFC 9110, RFC 9112).
 
+use crate::control::objects::HeaderChanges;
+
 /// What a field is to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -72,6 +74,38 @@ pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
         Some(colon) => (&authority[..after + colon], Some(&authority[after + colon + 1..])),
         None => (authority, None),
     }
+}
+
+/// Is the field removed, or set to something else?
+pub fn replaces(changes: &HeaderChanges, name: &str) -> bool {
+    changes.remove.iter().chain(changes.set.iter().map(|(n, _)| n)).any(|n| n.eq_ignore_ascii_case(name))
+}
+
+/// Writes the fields that are set or added.
+pub fn write_changes(changes: &HeaderChanges, output: &mut Vec<u8>) {
+    for (name, value) in changes.set.iter().chain(&changes.add) {
+        for part in [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            output.extend_from_slice(part);
+        }
+    }
+}
+
+/// A field's name as RFC 9110 allows it.
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+/// A value without control characters.
+pub fn is_value(value: &str) -> bool {
+    value.bytes().all(|b| b == b'\t' || (b >= 0x20 && b != 0x7f))
+}
+
+/// The value of a cookie among the Cookie fields' values.
+pub fn cookie<'a>(value: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    value.split(|b| *b == b';').map(<[u8]>::trim_ascii).find_map(|pair| {
+        let rest = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        Some(rest)
+    })
 }
 
 /// Every line ends in CRLF, and no CR or LF stands alone.

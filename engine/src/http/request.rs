@@ -236,6 +236,10 @@ impl<'b> Head<'b> {
         matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
     }
 
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
+        self.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+    }
+
     /// Is the field one that ends at this hop?
     pub fn drops(&self, index: usize) -> bool {
         match self.kinds[index] {

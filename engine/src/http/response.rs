@@ -4,6 +4,7 @@
 
 use super::field::{self, Kind};
 use super::request::{Framing, Storage};
+use crate::control::objects;
 
 pub struct Head {
     pub bytes: usize,
@@ -22,6 +23,14 @@ pub struct Asked {
     pub upgrade: bool,
 }
 
+/// What is changed of a response's fields.
+#[derive(Clone, Copy, Default)]
+pub struct Edits<'a> {
+    pub changes: Option<&'a objects::HeaderChanges>,
+    /// Whole lines, with their ends, that are added.
+    pub lines: &'a [u8],
+}
+
 #[derive(Debug)]
 pub struct Malformed;
 
@@ -30,6 +39,7 @@ pub fn translate<'b>(
     input: &'b [u8],
     storage: &'b mut Storage<'b>,
     asked: Asked,
+    edits: Edits<'_>,
     output: &mut Vec<u8>,
 ) -> Result<Option<Head>, Malformed> {
     let mut raw = httparse::Response::new(&mut []);
@@ -81,7 +91,7 @@ pub fn translate<'b>(
             }
             Kind::Hop => false,
             Kind::Upgrade => switching,
-            _ => true,
+            _ => !edits.changes.is_some_and(|c| field::replaces(c, header.name)),
         };
         if !keep {
             let here = offset(input, header.name.as_bytes());
@@ -90,6 +100,10 @@ pub fn translate<'b>(
         }
     }
     output.extend_from_slice(&input[run..bytes - 2]);
+    if status >= 200 {
+        edits.changes.iter().for_each(|c| field::write_changes(c, output));
+        output.extend_from_slice(edits.lines);
+    }
     let framing = match (chunked, length) {
         _ if switching => Framing::UntilClose,
         _ if asked.head_method || status < 200 || status == 204 || status == 304 => Framing::Empty,

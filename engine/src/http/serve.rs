@@ -5,7 +5,7 @@
 //! after a response that says so.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +36,7 @@ pub struct Session<C> {
     pub listener: Arc<Listener>,
     socket: Rc<str>,
     generation: u64,
+    client: IpAddr,
     address: String,
     scheme: &'static str,
     _counted: context::Client,
@@ -51,6 +52,7 @@ pub async fn serve<C: Client>(context: Rc<Context>, io: C, socket: Rc<str>, peer
         listener,
         socket,
         generation: context.generation(),
+        client: peer.ip().to_canonical(),
         address: peer.ip().to_canonical().to_string(),
         scheme,
         _counted: context::Client::new(&context),
@@ -94,7 +96,12 @@ impl<C: Client> Session<C> {
         loop {
             if !self.input.is_empty() {
                 self.refresh();
-                let around = Surroundings { listener: &self.listener, address: &self.address, scheme: self.scheme };
+                let around = Surroundings {
+                    listener: &self.listener,
+                    client: self.client,
+                    address: &self.address,
+                    scheme: self.scheme,
+                };
                 match understand::understand(self.input.filled(), &around, output) {
                     Step::More => output.clear(),
                     step => return Ok(step),

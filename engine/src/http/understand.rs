@@ -1,14 +1,18 @@
 //! From the bytes of a request's head to what is to be done with it; one synchronous step.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::field;
 use super::forward::{self, Origin};
 use super::request::{self, Framing, Refused};
 use super::response::Asked;
+use crate::balance::{Algorithm, Ask, random};
 use crate::control::objects;
 use crate::table::Listener;
-use crate::table::backend::Backend;
-use crate::table::router::Entry;
+use crate::table::backend::{Backend, HashOn};
+use crate::table::router::{self, Entry, Request};
+use crate::worker::context::Context;
 
 /// A request that is forwarded.
 pub struct Plan {
@@ -17,10 +21,27 @@ pub struct Plan {
     pub idempotent: bool,
     pub entry: Arc<Entry>,
     pub backend: Arc<Backend>,
+    /// What the hashing algorithms hash.
     pub hash: u64,
+    /// The endpoint that the affinity's cookie names.
+    pub identity: Option<u64>,
+    pub client: IpAddr,
 }
 
 impl Plan {
+    /// The circumstances of a choice for this request.
+    pub fn ask<'a>(&self, context: &Context, avoid: &'a [u64]) -> Ask<'a> {
+        Ask {
+            now_nanos: context.now_nanos(),
+            avoid,
+            hash: self.hash,
+            random: context.draw(),
+            identity: self.identity,
+            client: self.backend.client_timeout_nanos().map(|timeout| (self.client, timeout)),
+            panic_threshold: self.backend.spec.panic_threshold,
+        }
+    }
+
     pub fn retry(&self) -> Option<&objects::Retry> {
         self.entry.route.spec.retry.as_ref().or(self.backend.spec.retry.as_ref())
     }
@@ -51,6 +72,7 @@ pub enum Step {
 
 pub struct Surroundings<'a> {
     pub listener: &'a Listener,
+    pub client: IpAddr,
     pub address: &'a str,
     pub scheme: &'static str,
 }
@@ -102,9 +124,31 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
         idempotent: head.idempotent(),
         entry: entry.clone(),
         backend: backend.clone(),
-        hash: 0,
+        hash: if backend.algorithm.hashes() { hash(&head, backend, around.client) } else { 0 },
+        identity: backend.cookie().and_then(|name| named_endpoint(&head, name)),
+        client: around.client,
     };
     Step::Forward(head.bytes, plan)
+}
+
+fn hash(head: &request::Head<'_>, backend: &Backend, client: IpAddr) -> u64 {
+    let address = || random::hash_bytes(client.to_string().as_bytes());
+    if backend.algorithm == Algorithm::IpHash {
+        return address();
+    }
+    let value = match &backend.hash_on {
+        HashOn::Client => None,
+        HashOn::Path => Some(random::hash_bytes(head.path())),
+        HashOn::Query(name) => router::query_value(head.query(), name.as_bytes()).map(|v| random::hash_bytes(&v)),
+        HashOn::Header(name) => head.values(name).next().map(random::hash_bytes),
+        HashOn::Cookie(name) => head.values("cookie").find_map(|v| field::cookie(v, name)).map(random::hash_bytes),
+    };
+    value.unwrap_or_else(address)
+}
+
+fn named_endpoint(head: &request::Head<'_>, cookie: &str) -> Option<u64> {
+    let value = head.values("cookie").find_map(|v| field::cookie(v, cookie))?;
+    u64::from_str_radix(std::str::from_utf8(value).ok()?, 16).ok()
 }
 
 /// The weighted Backends in turn: exact shares over `total_weight` requests, well spread within them.

@@ -16,7 +16,47 @@ use crate::stats::counters::{Codes, Counter};
 /// One Backend as the table of the moment sees it.
 pub struct Backend {
     pub spec: objects::Backend,
+    pub algorithm: Algorithm,
+    pub hash_on: HashOn,
     pub shared: Arc<Shared>,
+}
+
+/// What the hashing algorithms hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashOn {
+    Client,
+    Header(String),
+    Cookie(String),
+    Path,
+    Query(String),
+}
+
+impl HashOn {
+    pub fn parse(word: &str) -> Option<Self> {
+        let named = |prefix: &str| word.strip_prefix(prefix).filter(|name| !name.is_empty()).map(str::to_owned);
+        match word {
+            "" | "client" => Some(Self::Client),
+            "path" => Some(Self::Path),
+            _ => named("header:")
+                .map(Self::Header)
+                .or_else(|| named("cookie:").map(Self::Cookie))
+                .or_else(|| named("query:").map(Self::Query)),
+        }
+    }
+}
+
+impl Backend {
+    /// The name of the affinity's cookie.
+    pub fn cookie(&self) -> Option<&str> {
+        let affinity = self.spec.affinity.as_ref().filter(|a| a.kind == objects::AffinityKind::Cookie)?;
+        Some(if affinity.cookie.is_empty() { "fairlead" } else { &affinity.cookie })
+    }
+
+    /// The timeout of the client's address affinity.
+    pub fn client_timeout_nanos(&self) -> Option<u64> {
+        let affinity = self.spec.affinity.as_ref().filter(|a| a.kind == objects::AffinityKind::Client)?;
+        Some((affinity.timeout_seconds * 1e9) as u64)
+    }
 }
 
 /// What all versions of one Backend share.
@@ -32,6 +72,8 @@ struct Inner {
     set: Vec<Arc<Endpoint>>,
     algorithm: Algorithm,
     chooser: Chooser,
+    slow_start_seconds: f64,
+    limits: Option<objects::Limits>,
 }
 
 pub fn layer7(protocol: objects::BackendProtocol) -> bool {
@@ -42,7 +84,13 @@ pub fn layer7(protocol: objects::BackendProtocol) -> bool {
 impl Shared {
     pub fn new(id: String) -> Self {
         let algorithm = Algorithm::LeastRequest;
-        let inner = Inner { set: Vec::new(), algorithm, chooser: Chooser::new(algorithm) };
+        let inner = Inner {
+            set: Vec::new(),
+            algorithm,
+            chooser: Chooser::new(algorithm),
+            slow_start_seconds: 0.0,
+            limits: None,
+        };
         Self {
             id,
             inner: Mutex::new(inner),
@@ -57,12 +105,16 @@ impl Shared {
     }
 
     /// A change of the policy; what the algorithm remembers is kept when it stays the same.
-    pub fn set_algorithm(&self, algorithm: Algorithm) {
-        let mut inner = self.inner();
+    pub fn set_policy(&self, algorithm: Algorithm, spec: &objects::Backend) {
+        let inner = &mut *self.inner();
         if inner.algorithm != algorithm {
             inner.algorithm = algorithm;
             inner.chooser = Chooser::new(algorithm);
+            inner.chooser.settle(&inner.set);
         }
+        inner.slow_start_seconds = spec.slow_start_seconds;
+        inner.limits = spec.limits.clone();
+        inner.set.iter().for_each(|e| e.set_policy(inner.slow_start_seconds, inner.limits.as_ref()));
     }
 
     pub fn choose(&self, ask: &Ask<'_>) -> Option<(Arc<Endpoint>, InFlight)> {
@@ -96,6 +148,7 @@ impl Shared {
                 None => Arc::new(Endpoint::new(address, wanted.name.clone(), idle.clone())),
             };
             endpoint.set_weight(wanted.weight);
+            endpoint.set_policy(inner.slow_start_seconds, inner.limits.as_ref());
             endpoint.set_flag(flags::DRAINING, wanted.state == objects::EndpointState::Draining);
             endpoint.set_flag(flags::HELD, held(address));
             inner.set.push(endpoint);

@@ -2,7 +2,7 @@
 
 use crate::balance::Algorithm;
 use crate::control::objects::{self, BackendProtocol, ListenerProtocol, Refusal};
-use crate::table::backend;
+use crate::table::backend::{self, HashOn};
 
 type Outcome = Result<(), Refusal>;
 
@@ -30,17 +30,22 @@ pub fn route(spec: &objects::Route) -> Outcome {
     refuse_if(spec.limit.is_some(), "limit")
 }
 
-pub fn backend(spec: &objects::Backend) -> Result<Algorithm, Refusal> {
+pub fn backend(spec: &objects::Backend) -> Result<(Algorithm, HashOn), Refusal> {
     refuse_if(!matches!(spec.protocol, BackendProtocol::Http | BackendProtocol::Tcp), "protocol")?;
-    refuse_if(spec.affinity.is_some(), "affinity")?;
     refuse_if(spec.health.is_some(), "health")?;
     refuse_if(spec.outlier.is_some(), "outlier")?;
-    refuse_if(spec.slow_start_seconds > 0.0, "slow_start_seconds")?;
-    refuse_if(spec.panic_threshold > 0.0, "panic_threshold")?;
-    refuse_if(spec.limits.is_some(), "limits")?;
+    refuse_if(spec.limits.as_ref().is_some_and(|l| l.max_waiting > 0), "limits.max_waiting")?;
     refuse_if(spec.tls.is_some(), "tls")?;
     refuse_if(spec.hold, "hold")?;
-    Algorithm::parse(&spec.algorithm, backend::layer7(spec.protocol)).ok_or_else(|| {
-        Refusal::new("algorithm", format!("this engine does not carry the algorithm {:?}", spec.algorithm))
-    })
+    let layer7 = backend::layer7(spec.protocol);
+    let cookie = spec.affinity.as_ref().is_some_and(|a| a.kind == objects::AffinityKind::Cookie);
+    if cookie && !layer7 {
+        return Err(Refusal::new("affinity.kind", "a cookie needs HTTP"));
+    }
+    let algorithm = Algorithm::parse(&spec.algorithm, layer7)
+        .ok_or_else(|| Refusal::new("algorithm", format!("there is no algorithm {:?}", spec.algorithm)))?;
+    let hash_on = HashOn::parse(&spec.hash_on)
+        .filter(|h| layer7 || *h == HashOn::Client)
+        .ok_or_else(|| Refusal::new("hash_on", format!("{:?} cannot be hashed on", spec.hash_on)))?;
+    Ok((algorithm, hash_on))
 }

@@ -10,8 +10,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 use tokio::sync::Notify;
 
+use crate::balance::latency::Latency;
 use crate::balance::{self, flags, random};
+use crate::control::objects;
 use crate::stats::counters::{Codes, Counter, Histogram};
+use crate::worker::clock;
+
+/// A starting endpoint takes part in at least this share of the choices.
+const COLDEST: f64 = 0.1;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -26,7 +32,13 @@ pub struct Endpoint {
     connections: AtomicU32,
     pub codes: Codes,
     pub latency: Histogram,
+    pub estimate: Latency,
     pub connect_failures: Counter,
+    /// When it came, and how long it then starts slowly.
+    since_nanos: u64,
+    slow_start_nanos: AtomicU64,
+    max_requests: AtomicU32,
+    max_connections: AtomicU32,
     idle: Arc<Notify>,
 }
 
@@ -44,12 +56,29 @@ impl Endpoint {
             codes: Codes::default(),
             latency: Histogram::default(),
             connect_failures: Counter::default(),
+            estimate: Latency::default(),
+            since_nanos: clock::now_nanos(),
+            slow_start_nanos: AtomicU64::new(0),
+            max_requests: AtomicU32::new(0),
+            max_connections: AtomicU32::new(0),
             idle,
         }
     }
 
     pub fn set_weight(&self, weight: u32) {
         self.weight.store(weight, Relaxed);
+    }
+
+    pub fn set_policy(&self, slow_start_seconds: f64, limits: Option<&objects::Limits>) {
+        self.slow_start_nanos.store((slow_start_seconds * 1e9) as u64, Relaxed);
+        self.max_requests.store(limits.map_or(0, |l| l.endpoint_requests), Relaxed);
+        self.max_connections.store(limits.map_or(0, |l| l.endpoint_connections), Relaxed);
+    }
+
+    fn full(&self) -> bool {
+        let reached = |limit: &AtomicU32, now: u32| (1..=now).contains(&limit.load(Relaxed));
+        reached(&self.max_requests, self.in_flight.load(Relaxed))
+            || reached(&self.max_connections, self.in_flight.load(Relaxed))
     }
 
     pub fn raise(&self, flag: u32) {
@@ -96,7 +125,14 @@ impl balance::Candidate for Arc<Endpoint> {
         self.weight.load(Relaxed)
     }
     fn flags(&self) -> u32 {
-        self.flags.load(Acquire)
+        let mut all = self.flags.load(Acquire);
+        if self.full() {
+            all |= flags::FULL;
+        }
+        if self.weight.load(Relaxed) == 0 {
+            all |= flags::DRAINING;
+        }
+        all
     }
     fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
@@ -104,11 +140,16 @@ impl balance::Candidate for Arc<Endpoint> {
     fn identity(&self) -> u64 {
         self.identity
     }
-    fn latency_nanos(&self, _now_nanos: u64) -> u64 {
-        0
+    fn latency_nanos(&self, now_nanos: u64) -> u64 {
+        self.estimate.peak_nanos(now_nanos)
     }
-    fn warmth(&self, _now_nanos: u64) -> f64 {
-        1.0
+    fn latency_now(&self, _now_nanos: u64) -> u64 {
+        self.estimate.at_nanos(self.in_flight.load(Relaxed))
+    }
+    fn warmth(&self, now_nanos: u64) -> f64 {
+        let slow = self.slow_start_nanos.load(Relaxed);
+        let age = now_nanos.saturating_sub(self.since_nanos);
+        if age >= slow { 1.0 } else { (age as f64 / slow as f64).max(COLDEST) }
     }
 }
 

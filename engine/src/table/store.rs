@@ -91,10 +91,10 @@ impl Store {
 
     fn take_backend(&mut self, object: &Value) -> Result<(), Refusal> {
         let spec: objects::Backend = objects::parse(object)?;
-        let algorithm = carried::backend(&spec)?;
+        let (algorithm, hash_on) = carried::backend(&spec)?;
         let shared = self.shared_of(&spec.id);
-        shared.set_algorithm(algorithm);
-        self.backends.insert(spec.id.clone(), Arc::new(Backend { spec, shared }));
+        shared.set_policy(algorithm, &spec);
+        self.backends.insert(spec.id.clone(), Arc::new(Backend { spec, algorithm, hash_on, shared }));
         Ok(())
     }
 

@@ -4,13 +4,14 @@
 //! counts as in flight at its endpoint until it ends.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
 use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
-use crate::balance::Ask;
+use crate::balance::{Ask, random};
 use crate::http::buffer::Buffer;
 use crate::http::pool::Connection;
 use crate::http::relay;
@@ -21,7 +22,7 @@ use crate::worker::deadline::Deadline;
 const DEFAULT_CONNECT_SECONDS: f64 = 5.0;
 const DEFAULT_RETRIES: u32 = 3;
 
-pub async fn serve(context: Rc<Context>, mut client: TcpStream, socket: Rc<str>) {
+pub async fn serve(context: Rc<Context>, mut client: TcpStream, socket: Rc<str>, peer: SocketAddr) {
     let _counted = context::Client::new(&context);
     let Some(listener) = context.listener(&socket) else { return };
     let Some(backend) = &listener.backend else { return refuse(&client) };
@@ -29,13 +30,17 @@ pub async fn serve(context: Rc<Context>, mut client: TcpStream, socket: Rc<str>)
     let timeouts = backend.spec.timeouts.clone();
     let connect_seconds = timeouts.as_ref().map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds);
     let retries = backend.spec.retry.as_ref().map_or(DEFAULT_RETRIES, |r| r.attempts);
+    let peer = peer.ip().to_canonical();
+    let hash = if backend.algorithm.hashes() { random::hash_bytes(peer.to_string().as_bytes()) } else { 0 };
     let mut avoid: SmallVec<[u64; 4]> = SmallVec::new();
     for _ in 0..=retries {
         let ask = Ask {
             now_nanos: context.now_nanos(),
             avoid: &avoid,
-            hash: 0,
+            hash,
             random: context.draw(),
+            identity: None,
+            client: backend.client_timeout_nanos().map(|timeout| (peer, timeout)),
             panic_threshold: backend.spec.panic_threshold,
         };
         let Some((endpoint, in_flight)) = backend.shared.choose(&ask) else { break };

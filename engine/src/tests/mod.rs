@@ -2,6 +2,7 @@
 //!
 //! No sleeps: whoever waits, waits for a message, a byte or an end.
 
+mod affinity;
 mod harness;
 mod http_forward;
 mod http_malformed;

@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
+use super::clock;
 use super::deadline::Deadlines;
 use crate::balance::random::Random;
 use crate::http::buffer::Buffers;
@@ -28,7 +28,6 @@ pub struct Context {
     pub pool: Pool,
     pub deadlines: Rc<Deadlines>,
     pub random: RefCell<Random>,
-    started: Instant,
     pub closing: Cell<Closing>,
     /// Client connections of this thread.
     pub clients: Cell<usize>,
@@ -43,14 +42,13 @@ impl Context {
             pool: Pool::default(),
             deadlines: Deadlines::new(),
             random: RefCell::new(Random::new(seed)),
-            started: Instant::now(),
             closing: Cell::new(Closing::No),
             clients: Cell::new(0),
         })
     }
 
     pub fn now_nanos(&self) -> u64 {
-        self.started.elapsed().as_nanos() as u64
+        clock::now_nanos()
     }
 
     pub fn set_table(&self, table: Arc<Table>) {

@@ -115,7 +115,7 @@ async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>) {
                 spawn_local(serve::serve(context.clone(), stream, socket.clone(), peer, "http"));
             }
             ListenerProtocol::Tcp => {
-                spawn_local(tcp::serve(context.clone(), stream, socket.clone()));
+                spawn_local(tcp::serve(context.clone(), stream, socket.clone(), peer));
             }
             _ => {}
         }

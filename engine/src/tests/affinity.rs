@@ -1,0 +1,109 @@
+//! Who keeps its endpoint, and algorithms over real sockets.
+
+use serde_json::json;
+
+use super::harness::{Backend, Client, Engine, tally};
+
+#[test]
+fn a_cookie_keeps_its_endpoint_while_others_come_and_go() {
+    let mut engine = Engine::start(1);
+    let names = [Backend::named("one"), Backend::named("two"), Backend::named("three")];
+    let ports = names.each_ref().map(|b| b.port);
+    let port =
+        engine.simple(&ports[..2], json!({"affinity": {"kind": "cookie", "cookie": "stick", "timeout_seconds": 60}}));
+    let mut client = Client::connect(port);
+    let first = client.get("/");
+    let set = first.header("set-cookie").unwrap();
+    assert!(set.starts_with("stick=") && set.ends_with("; Path=/; HttpOnly; SameSite=Lax; Max-Age=60"), "{set}");
+    let cookie = set.split(';').next().unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: x=y; {cookie}\r\n\r\n");
+    engine.endpoints("b", &ports);
+    for _ in 0..10 {
+        let response = client.ask(&request);
+        assert_eq!((response.text(), response.header("set-cookie")), (first.text(), None));
+    }
+    let others: Vec<u16> = names.iter().zip(ports).filter(|(b, _)| b.count() == 0).map(|(_, p)| p).collect();
+    engine.endpoints("b", &others);
+    assert!(client.ask(&request).header("set-cookie").is_some(), "the endpoint is gone, another is named");
+}
+
+#[test]
+fn a_client_address_keeps_its_endpoint() {
+    let mut engine = Engine::start(2);
+    let names = [Backend::named("one"), Backend::named("two"), Backend::named("three")];
+    let port = engine.simple(&names.each_ref().map(|b| b.port), json!({"affinity": {"kind": "client"}}));
+    let counts = tally((0..20).map(|_| Client::connect(port).get("/").text()));
+    assert_eq!(counts.len(), 1, "{counts:?}");
+}
+
+#[test]
+fn hashing_on_a_header_sends_equal_values_to_one_endpoint() {
+    let mut engine = Engine::start(1);
+    let names = [Backend::named("one"), Backend::named("two"), Backend::named("three")];
+    let ports = names.each_ref().map(|b| b.port);
+    for algorithm in ["hash", "maglev", "ring-hash"] {
+        let port = engine.simple(&ports, json!({"algorithm": algorithm, "hash_on": "header:X-Key"}));
+        let mut client = Client::connect(port);
+        let mut ask = |key: usize| client.ask(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Key: {key}\r\n\r\n")).text();
+        let first: Vec<_> = (0..60).map(&mut ask).collect();
+        let second: Vec<_> = (0..60).map(&mut ask).collect();
+        assert_eq!(first, second);
+        assert_eq!(tally(first).len(), 3, "{algorithm}");
+    }
+}
+
+#[test]
+fn an_endpoint_at_its_limit_gets_no_more() {
+    let mut engine = Engine::start(1);
+    let slow = Backend::start(|_, stream| {
+        let _ = std::io::copy(stream, &mut std::io::sink());
+        false
+    });
+    let other = Backend::named("other");
+    let limits = json!({"algorithm": "round-robin", "limits": {"endpoint_requests": 1}});
+    let port = engine.simple(&[slow.port, other.port], limits);
+    let mut waiting = Client::connect(port);
+    waiting.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    slow.next();
+    let mut client = Client::connect(port);
+    (0..6).for_each(|_| assert_eq!(client.get("/").text(), "other"));
+}
+
+#[test]
+fn every_algorithm_carries_requests() {
+    let mut engine = Engine::start(1);
+    let names = [Backend::named("one"), Backend::named("two")];
+    for word in [
+        "round-robin",
+        "weighted-round-robin",
+        "random",
+        "least-request",
+        "power-of-two",
+        "ewma",
+        "prequal",
+        "ip-hash",
+        "hash",
+        "maglev",
+        "ring-hash",
+        "rr",
+        "wrr",
+        "lc",
+        "wlc",
+        "fo",
+        "ovf",
+        "lblc",
+        "lblcr",
+        "dh",
+        "sh",
+        "mh",
+        "sed",
+        "nq",
+        "twos",
+    ] {
+        let port = engine.simple(&names.each_ref().map(|b| b.port), json!({"algorithm": word}));
+        let mut client = Client::connect(port);
+        (0..5).for_each(|_| assert_eq!(client.get("/").status, 200, "{word}"));
+    }
+    let nacks = engine.change(json!({"type": "structure", "backends": [{"id": "b", "algorithm": "magic"}]}));
+    assert_eq!(nacks[0]["path"], json!("algorithm"));
+}
