@@ -287,3 +287,67 @@ async def test_the_table_can_be_read_with_nft_and_is_gone_after_a_purge(world, k
     assert "chain b1" not in world.node.exec("nft list ruleset")
     nftables.delete_table("fairlead-test")
     assert world.node.exec("nft list ruleset") == before
+
+
+async def second_life(kernel, failures):
+    await kernel.close()
+    made = nftables.NftablesPlane(
+        "fairlead-test",
+        clock=clock.SystemClock(),
+        on_failure=lambda *failure: failures.append(failure),
+        pods=(worlds.PODS4, worlds.PODS6),
+        services=(worlds.SERVICES4,),
+    )
+    await made.start()
+    return made
+
+
+async def test_affinity_outlives_fairlead(world, kernel, failures):
+    made = structure(backend("a/first:1", address="10.96.0.9"), backend(affinity=table.Affinity(timeout_seconds=60)))
+    await carry(kernel, made, of(WEB, *world.pods))
+    (kept,) = await servers(world, world.outside, 3)
+    again = await second_life(kernel, failures)
+    less = structure(backend(affinity=table.Affinity(timeout_seconds=60)))  # numbers must not shift
+    assert await carry(again, less, of(WEB, *world.pods)) == ()
+    assert await servers(world, world.outside, 3) == {kept: 3}
+    left = [pod for pod in world.pods if pod.address != kept]
+    third = await second_life(again, failures)
+    await carry(third, less, of(WEB, *left))
+    assert kept not in await servers(world, world.outside, 3)
+    await third.close()
+
+
+async def test_the_next_life_carries_on_without_a_gap(world, kernel, failures):
+    await carry(kernel, structure(backend()), of(WEB, *world.pods[:2]))
+    again = await second_life(kernel, failures)
+    assert len(await servers(world, world.outside, 4)) == 2  # nothing was told yet
+    await again.apply_endpoints([of(WEB, world.pods[2])])
+    assert len(await servers(world, world.outside, 4)) == 2  # endpoints of Services that are not known yet
+    await carry(again, structure(backend(port=81), backend("b", address="10.96.0.11")), of(WEB, world.pods[2]))
+    assert await servers(world, world.outside, 2, port=81) == {world.pods[2].address: 2}
+    assert await world.ask(world.outside, VIP, 80) == "REJECT"
+    assert await world.ask(world.outside, "10.96.0.11", 80) == "REJECT"
+    assert again.nacks == ()
+    await again.close()
+
+
+async def test_a_client_on_one_udp_socket_is_answered_after_its_pod_left(world, kernel):
+    made = structure(backend(protocol="udp"))
+    await carry(kernel, made, of(WEB, world.pods[0]))
+
+    def socket_to_service():
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.settimeout(1)
+        client.connect((VIP, 80))
+        return client
+
+    client = await asyncio.to_thread(world.pods[1].call, socket_to_service)
+
+    def asked():
+        client.send(b"?")
+        return client.recv(100).decode().split()[0]
+
+    assert await asyncio.to_thread(asked) == world.pods[0].address
+    await carry(kernel, made, of(WEB, world.pods[2]))
+    assert await asyncio.to_thread(asked) == world.pods[2].address
+    client.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from fairlead.dataplane import netlink, nft_rules
 
@@ -63,34 +63,52 @@ def _elements(
     for (name, key), data in elements:
         by_map.setdefault(name, []).append(element(name, key, data))
     for name, encoded in by_map.items():
-        chunk: list[bytes] = []
-        size = 0
-        for one in encoded:
-            if size + len(one) > _CHUNK_BYTES:
-                yield (kind, flags, head + netlink.text(2, name) + netlink.nested(3, *chunk))
-                chunk, size = [], 0
-            chunk.append(one)
-            size += len(one)
-        yield (kind, flags, head + netlink.text(2, name) + netlink.nested(3, *chunk))
+        yield from _chunked(head + netlink.text(2, name), kind, flags, encoded)
 
 
-def element(name: str, key: tuple[str | int, ...], data: nft_rules.Data | None, *, timeout_ms: int = 0) -> bytes:
+def _chunked(place: bytes, kind: int, flags: int, encoded: Iterable[bytes]) -> Iterator[Message]:
+    chunk: list[bytes] = []
+    size = 0
+    for one in encoded:
+        if size + len(one) > _CHUNK_BYTES:
+            yield (kind, flags, place + netlink.nested(3, *chunk))
+            chunk, size = [], 0
+        chunk.append(one)
+        size += len(one)
+    if chunk:
+        yield (kind, flags, place + netlink.nested(3, *chunk))
+
+
+def element(name: str, key: tuple[str | int, ...], data: nft_rules.Data | None) -> bytes:
     """One element; without data for a set or a deletion."""
-    parts = [netlink.nested(1, netlink.attribute(1, _key(name, key)))]
+    parts = [netlink.nested(1, netlink.attribute(1, key_of(name, key)))]
     if data:
-        parts.append(netlink.nested(2, _data(data, _JUMP if name.startswith("affine") else _GOTO)))
-    if timeout_ms:
-        parts.append(netlink.be64(4, timeout_ms))
+        encoded = data_of(name, data)
+        way = _JUMP if name.startswith("affine") else _GOTO
+        verdict = netlink.nested(2, netlink.be32(1, way), netlink.attribute(2, encoded + b"\0"))
+        parts.append(netlink.nested(2, verdict if len(data) == 1 else netlink.attribute(1, encoded)))
     return netlink.nested(1, *parts)
 
 
-def _data(data: nft_rules.Data, way: int) -> bytes:
-    if len(data) == 1:
-        return netlink.nested(2, netlink.be32(1, way), netlink.text(2, str(data[0])))
-    return netlink.attribute(1, packed(str(data[0])) + port_key(int(data[1])))
+def data_of(name: str, data: nft_rules.Data) -> bytes:
+    """An element's value: an endpoint, the name of a chain, or (in a set) nothing."""
+    if not data:
+        return b""
+    return str(data[0]).encode() if len(data) == 1 else packed(str(data[0])) + port_key(int(data[1]))
 
 
-def _key(name: str, key: tuple[str | int, ...]) -> bytes:
+def raw_deletions(table: str, stale: Mapping[str, Iterable[bytes]]) -> list[Message]:
+    """Elements to delete from maps, by keys as they were read."""
+    found: list[Message] = []
+    for name, keys in stale.items():
+        place = netlink.text(1, table) + netlink.text(2, name)
+        encoded = (netlink.nested(1, netlink.nested(1, netlink.attribute(1, key))) for key in keys)
+        found += _chunked(place, DELETE_ELEMENT, 0, encoded)
+    return found
+
+
+def key_of(name: str, key: tuple[str | int, ...]) -> bytes:
+    """An element's key in its map."""
     match name.rstrip("46"):
         case "endpoints":
             return struct.pack("=I", key[0])

@@ -25,6 +25,7 @@ class Spread:
     count: int
     choice: Literal["turn", "random", "source"] = "turn"
     affinity_seconds: float = 0.0
+    protocol: Literal["tcp", "udp"] = "tcp"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ nothing (nat hooks see only the first). The table's name and the networks are th
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from collections.abc import Iterable
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?")
+VERSION = "1"  # of the rules that nft_encode adds
 AFFINITY_CLIENTS = 262144
 
 _FAMILY = """
@@ -81,8 +83,15 @@ def render(name: str, *, pods: Iterable[str] = (), services: Iterable[str] = ())
     ranges = [ipaddress.ip_network(one) for one in services]
     families = "".join(_family(version, networks, ranges) for version in (4, 6))
     body = families.replace("  chain dispatch4", _REFUSE_FIRST, 1)
-    table = check_name(name)
-    return f"table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n{body}{_HOOKS_REST}}}\n"
+    table, mark = check_name(name), fingerprint(name, pods=pods, services=services)
+    head = f'table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n  comment "fairlead {mark}"\n'
+    return f"{head}{body}{_HOOKS_REST}}}\n"
+
+
+def fingerprint(name: str, *, pods: Iterable[str] = (), services: Iterable[str] = ()) -> str:
+    """Says which unchanging part a table has, so that the next life of ours knows whether it may keep it."""
+    text = "|".join((VERSION, name, *pods, "", *services, _FAMILY, _HOOKS))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 _REFUSE_FIRST = _HOOKS[: _HOOKS.index("  chain prerouting")].lstrip("\n") + "  chain dispatch4"

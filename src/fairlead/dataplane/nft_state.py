@@ -42,6 +42,7 @@ class State:
         self._references: Counter[nft_rules.Element] = Counter()
         self._owners: dict[nft_rules.Element, str] = {}
         self._locals: dict[str, set[str]] = {}  # a Backend -> those that hold its node-local endpoints
+        self._preferred: dict[nft_rules.Element, int] = {}
         self._nacks: dict[str, list[Nack]] = {}
         self._dirty: set[str] = set()
 
@@ -52,6 +53,20 @@ class State:
     @property
     def dirty(self) -> bool:
         return bool(self._dirty)
+
+    def prefer(self, numbers: Mapping[nft_rules.Element, int]) -> None:
+        """Numbers that an earlier life gave, by the address asked for: what the kernel remembers stays true."""
+        self._preferred = dict(numbers)
+        self._next = itertools.count(max(numbers.values(), default=0) + 1)
+
+    def members(self) -> set[tuple[int, nft_rules.Place]]:
+        """(base, endpoint) of every Backend with affinity."""
+        found = set()
+        for part in self._parts.values():
+            spread = _spread_of(part)
+            if spread is not None and spread.affinity_seconds:
+                found |= {(spread.base, place) for place in _places(part, spread)}
+        return found
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -167,8 +182,19 @@ class State:
 
     def _number(self, name: str) -> int:
         if name not in self._numbers:
-            self._numbers[name] = self._free.pop() if self._free else next(self._next)
+            self._numbers[name] = self._preferred_number(name) or (self._free.pop() if self._free else next(self._next))
         return self._numbers[name]
+
+    def _preferred_number(self, name: str) -> int:
+        backend = self._structure.backends.get(name)
+        if backend is None or not self._preferred:
+            return 0
+        for virtual in backend.virtual:
+            for family in (4, 6):
+                number = self._preferred.pop(_asked_for(backend, virtual, "services", family), 0)
+                if number and number not in self._numbers.values():
+                    return number
+        return 0
 
     # -- what one Backend has
 
@@ -220,6 +246,7 @@ class State:
             count=len(slots),
             choice=_CHOICES.get(backend.algorithm, "turn"),
             affinity_seconds=backend.affinity.timeout_seconds if backend.affinity else 0.0,
+            protocol="udp" if backend.protocol == "udp" else "tcp",
         )
         return (spread,)
 

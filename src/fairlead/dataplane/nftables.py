@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from fairlead.base import clock as clocks
 from fairlead.base import log as logs
 from fairlead.base import tasks
-from fairlead.dataplane import conntrack, netlink, nft_encode, nft_rules, nft_skeleton, nft_state
+from fairlead.dataplane import conntrack, netlink, nft_adopt, nft_encode, nft_rules, nft_skeleton, nft_state
 from fairlead.dataplane.plane import Ack, Nack
 from fairlead.routing import table
 
 log = logs.get(__name__)
 BATCH_BACKENDS = 400  # per transaction, so that a first load does not hold the kernel's lock for long
+_Result = TypeVar("_Result")
 _POLL_SECONDS = (0.02, 0.5)
 
 
@@ -45,6 +48,9 @@ class NftablesPlane:
         """`pods` and `services` are this cluster's networks. Raises ValueError for what is no name or network."""
         self._table = nft_skeleton.check_name(table_name)
         self._text = nft_skeleton.render(table_name, pods=pods, services=services)
+        self._mark = f"fairlead {nft_skeleton.fingerprint(table_name, pods=pods, services=services)}"
+        self._left: nft_adopt.Left | None = None
+        self._began = False
         self._nft = nft
         self._clock = clock
         self._nursery = tasks.Nursery("kernel plane", on_failure=on_failure)
@@ -58,16 +64,24 @@ class NftablesPlane:
         self.reloads = 0
 
     async def start(self) -> None:
-        """Loads the unchanging part in place of what is left of an earlier life. Raises PlaneUnavailable."""
+        """Loads the unchanging part, or keeps what is left of an earlier life until the first table replaces it.
+
+        Raises PlaneUnavailable.
+        """
         try:
             self._link = netlink.Netlink()
         except OSError as error:
             raise PlaneUnavailable(f"no netfilter netlink here: {error.strerror}") from None
-        await self._load()
+        if await self._with_link(nft_adopt.mark_of, self._table) == self._mark:
+            self._left = await self._with_link(nft_adopt.read, self._table)
+            self._state.prefer(self._left.numbers)
+        else:
+            await self._load()
         self._nursery.start(self._write(), name="writer")
 
     async def apply(self, structure: table.Structure) -> int:
         self._state.want_structure(structure)
+        self._began = True
         return self._advance()
 
     async def apply_endpoints(self, delta: Sequence[table.BackendEndpoints]) -> int:
@@ -111,15 +125,26 @@ class NftablesPlane:
             self._changed.clear()
             sequence = self._sequence
             self._refused = ()
-            while self._state.dirty:
+            if self._left is not None and self._began:
+                await self._adopt()
+            while self._state.dirty and self._left is None:
                 await self._commit(self._state.take(limit=BATCH_BACKENDS))
             async with self._settled:
                 self._acked = sequence
                 self._settled.notify_all()
 
-    async def _commit(self, change: nft_rules.Transaction) -> None:
+    async def _adopt(self) -> None:
+        """The first table of this life, as one change of what the last one left."""
+        left, self._left = self._left, None
+        assert left is not None
+        change = self._state.take()
+        stale = nft_adopt.settle(left, change)
+        await self._commit(change, before=nft_encode.raw_deletions(self._table, stale))
+        await self._with_link(self._forget_strangers)
+
+    async def _commit(self, change: nft_rules.Transaction, *, before: Sequence[nft_encode.Message] = ()) -> None:
         try:
-            await self._with_link(self._send, change)
+            await self._with_link(self._send, change, before)
         except netlink.NetlinkError as error:
             log.warning("the kernel refused a change; the table is written anew", problem=str(error))
             await self._rebuild(error)
@@ -137,19 +162,39 @@ class NftablesPlane:
             except netlink.NetlinkError as error:
                 self._refused += (Nack("plane/kernel", "", f"the kernel refused a change: {error} (first: {why})"),)
 
-    def _send(self, link: netlink.Netlink, change: nft_rules.Transaction) -> None:
-        link.commit(nft_encode.messages(self._table, change), family=nft_encode.NFPROTO_INET)
+    def _send(
+        self, link: netlink.Netlink, change: nft_rules.Transaction, before: Sequence[nft_encode.Message] = ()
+    ) -> None:
+        link.commit([*before, *nft_encode.messages(self._table, change)], family=nft_encode.NFPROTO_INET)
 
     def _forget_clients(self, link: netlink.Netlink, change: nft_rules.Transaction) -> None:
-        """No client is sent to an endpoint that left because it went there before."""
+        """No client is sent to an endpoint that left because it went there before.
+
+        For UDP that includes the kernel's entries of connections, which have no end: they would keep their clients as
+        long as those go on sending (kubernetes/kubernetes#139628).
+        """
+        for spread, (address, port) in change.left:
+            if spread.protocol == "udp":
+                conntrack.forget(link, address, protocol=socket.IPPROTO_UDP, port=port)
         left = {(spread.base, place): spread.family for spread, place in change.left if spread.affinity_seconds}
         for family in set(left.values()):
-            clients = nft_encode.affinity_clients(link, self._table, family)
-            stale = [(base, client) for base, client, place, _ in clients if (base, place) in left]
-            gone = nft_rules.Transaction(deleted=[(f"affinity{family}", key) for key in stale])
-            link.commit(nft_encode.messages(self._table, gone), family=nft_encode.NFPROTO_INET)
+            self._forget_where(link, family, lambda member: member in left)
 
-    async def _with_link(self, work: Callable[..., int | None], *arguments: object) -> int | None:
+    def _forget_strangers(self, link: netlink.Netlink) -> None:
+        """Of the clients that an earlier life remembered, only those of endpoints that are still there stay."""
+        members = self._state.members()
+        for family in (4, 6):
+            self._forget_where(link, family, lambda member: member not in members)
+
+    def _forget_where(
+        self, link: netlink.Netlink, family: int, test: Callable[[tuple[int, nft_rules.Place]], bool]
+    ) -> None:
+        clients = nft_encode.affinity_clients(link, self._table, family)
+        stale = [(base, client) for base, client, place, _ in clients if test((base, place))]
+        gone = nft_rules.Transaction(deleted=[(f"affinity{family}", key) for key in stale])
+        link.commit(nft_encode.messages(self._table, gone), family=nft_encode.NFPROTO_INET)
+
+    async def _with_link(self, work: Callable[..., _Result], *arguments: object) -> _Result:
         async with self._lock:
             return await asyncio.to_thread(work, self._link, *arguments)
 
