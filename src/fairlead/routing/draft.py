@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairlead.api.problem import Problem
-from fairlead.routing import endpoints, settings, table
+from fairlead.routing import attachments, endpoints, settings, table
 
 Object = dict[str, Any]
 
@@ -22,6 +22,7 @@ class Snapshot:
     ingress_classes: Sequence[Object] = ()
     secrets: Sequence[Object] = ()
     config_maps: Sequence[Object] = ()
+    backend_policies: Sequence[Object] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Draft:
     statuses: list[Status] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     services: dict[str, Object] = field(default_factory=dict)
+    attached: attachments.Attached = field(default_factory=attachments.Attached)
     sockets: dict[str, str] = field(default_factory=dict)  # socket id -> the object that has it
 
     def claim(self, socket: str, owner: str) -> str:

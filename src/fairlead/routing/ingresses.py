@@ -254,8 +254,9 @@ class _Translator:
 
     def _policy(self, backend: Object) -> Object:
         """The Backend's fields by the Ingress's annotations on top of its Service's; none where it has none."""
+        attached = self.work.attached.of("Ingress", self.namespace, self.key.rpartition("/")[2])
         if not any(name.startswith(policy.PREFIX) for name in self.annotations) or self.canary.only:
-            return {}
+            return attached
         service = self.work.services[f"{self.namespace}/{backend['service']['name']}"]
         under = service["metadata"].get("annotations") or {}
-        return policy.parse({**under, **self.annotations}, obj=self.object)[0]
+        return {**attached, **policy.parse({**under, **self.annotations}, obj=self.object)[0]}

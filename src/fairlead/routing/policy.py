@@ -18,7 +18,7 @@ ALGORITHMS = (
     "round-robin", "weighted-round-robin", "random", "least-request", "power-of-two", "ewma", "prequal", "ip-hash",
     "hash", "maglev", "ring-hash",
 )  # fmt: skip
-_HASHED = ("hash", "maglev", "ring-hash")
+HASHED = ("hash", "maglev", "ring-hash")
 _CANARY = ("canary", "canary-weight", "canary-header", "canary-cookie")
 _ELSEWHERE = frozenset({"drain-seconds", *_CANARY})
 
@@ -34,10 +34,10 @@ def parse(annotations: Mapping[str, str], *, obj: str) -> tuple[dict[str, Any], 
             _FIELDS.get(name.removeprefix(PREFIX), _unknown)(fields, str(value))
         except ValueError as error:
             problems.append(Problem(obj, f"metadata.annotations[{name}]", "InvalidAnnotation", str(error)))
-    if fields.get("hash_on") and fields.get("algorithm") not in _HASHED:
+    if fields.get("hash_on") and fields.get("algorithm") not in HASHED:
         problems.append(
             Problem(obj, f"metadata.annotations[{PREFIX}hash-on]", "InvalidAnnotation",
-                    f"has no effect without {PREFIX}algorithm: one of {', '.join(_HASHED)}")
+                    f"has no effect without {PREFIX}algorithm: one of {', '.join(HASHED)}")
         )  # fmt: skip
         fields.pop("hash_on")
     return fields, problems
@@ -109,11 +109,17 @@ def _algorithm(fields: dict[str, Any], value: str) -> None:
 
 
 def _hash_on(fields: dict[str, Any], value: str) -> None:
-    kind, _, name = value.partition(":")
-    if value == "path" or (kind in ("header", "cookie", "query") and name):
-        fields["hash_on"] = value
-        return
-    raise ValueError(f"{value!r} is not header:NAME, cookie:NAME, query:NAME or path")
+    fields["hash_on"] = hash_words(value)
+
+
+def hash_words(value: str) -> str:
+    """What a hash takes: one word, or several joined by +."""
+    for word in value.split("+"):
+        kind, _, name = word.partition(":")
+        plain = kind in ("path", "uri", "client", "host", "hostname") and not name
+        if not plain and not (kind in ("header", "cookie", "query") and name and values.token(name)):
+            raise ValueError(f"{word!r} is not header:NAME, cookie:NAME, query:NAME, path, uri, client or host")
+    return value
 
 
 def _affinity(fields: dict[str, Any], value: str) -> None:

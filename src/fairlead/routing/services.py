@@ -59,6 +59,7 @@ class _Translator:
             if name.removeprefix(policy.PREFIX) not in _IGNORED_ANNOTATIONS
         }
         self.policy, self.mistakes = policy.parse(annotations, obj=self.object)
+        self.meta: Object = service["metadata"]
 
     def add(self) -> None:
         self.work.problems.extend(self.mistakes)
@@ -122,7 +123,10 @@ class _Translator:
         return name
 
     def _fields(self, port: Object, *, l7: bool) -> dict[str, Any]:
-        fields = dict(self.policy)
+        policies = self.work.attached.of(
+            "Service", self.meta.get("namespace", ""), self.meta["name"], section=port_id(port)
+        )
+        fields = {**policies, **self.policy}
         if self.spec.get("sessionAffinity") == "ClientIP" and "affinity" not in fields:
             config = (self.spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
             fields["affinity"] = table.Affinity(

@@ -24,7 +24,8 @@ class Backends:
     def reference(self, reference: Object, source: sites.Source, get: Get, *, path: str) -> str:
         """The id for an Ingress's own reference, with the Ingress's policy. Raises NoBackend."""
         base = self._references.ingress(reference, source.namespace)
-        return self._references.variant(base, source.name, self._policy(source, get, path=path))
+        attached = self._work.attached.of("Ingress", source.namespace, source.name)
+        return self._references.variant(base, source.name, {**attached, **self._policy(source, get, path=path)})
 
     def service(self, key: tuple[str, str], wanted: object) -> str:
         """The id of a Service's port, without a policy of its own. Raises NoBackend."""
