@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes src/fairlead/api/schema/{schemas,descriptions}.bin from the `kubernetes-validate` package (one Kubernetes version).
+"""Makes src/fairlead/api/schema/{schemas,descriptions}.bin from the `kubernetes-validate` package (one Kubernetes
+version).
 
 schemas.bin: zlib over JSON, definition name -> OpenAPI v3 schema without descriptions; read at every start.
 descriptions.bin: xz over JSON, definition name -> {"": text, field: text}; read when somebody asks for OpenAPI.
@@ -17,9 +18,14 @@ from typing import Any
 
 VERSION = "v1.36.0"
 LEFT_OUT = (
-    "io.k8s.api.resource.", "io.k8s.api.flowcontrol.", "io.k8s.api.admissionregistration.", "io.k8s.api.storagemigration.",
-    "io.k8s.api.apiserverinternal.", "io.k8s.api.certificates.", "io.k8s.kube-aggregator.",
-)  # fmt: skip
+    "io.k8s.api.resource.",
+    "io.k8s.api.flowcontrol.",
+    "io.k8s.api.admissionregistration.",
+    "io.k8s.api.storagemigration.",
+    "io.k8s.api.apiserverinternal.",
+    "io.k8s.api.certificates.",
+    "io.k8s.kube-aggregator.",
+)
 TARGET = Path(__file__).resolve().parent.parent / "src/fairlead/api/schema"
 
 
@@ -36,7 +42,9 @@ def clean(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema as Kubernetes' own OpenAPI v3 has it: no "or null", references under components."""
     result: dict[str, Any] = {}
     for key, value in schema.items():
-        if key == "description" or (key == "enum" and "x-kubernetes-group-version-kind" not in schema and len(value) == 1):
+        if key == "description" or (
+            key == "enum" and "x-kubernetes-group-version-kind" not in schema and len(value) == 1
+        ):
             continue
         if key == "type" and isinstance(value, list):
             value = next(word for word in value if word != "null")

@@ -1,1 +1,2 @@
-"""request -> authn -> authz -> admission -> store -> watch: the API that kubectl speaks to."""
+"""Kubernetes' API over one store: `server.ApiServer` is the door for people, `chain.Chain` what every request
+passes."""

@@ -1,8 +1,8 @@
 """The append-only log in SQLite: one row per revision, each with a checksum. Synchronous; lives on the writer's thread.
 
-WAL with synchronous=FULL: a commit has been fsynced when it returns. The file is held exclusively, so a second process is
-refused. A row is never changed; compaction deletes rows that a newer row of the same key replaces. Refused at opening: a
-file of a newer version, one that is no store, one whose rows do not match their checksums.
+WAL with synchronous=FULL: a commit has been fsynced when it returns. The file is held exclusively, so a second
+process is refused. A row is never changed; compaction deletes rows that a newer row of the same key replaces.
+Refused at opening: a file of a newer version, one that is no store, one whose rows do not match their checksums.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fairlead.store import protocol
@@ -55,7 +55,9 @@ class Log:
         entries: dict[str, protocol.Entry] = {}
         revision = 0
         try:
-            rows = self._db.execute("SELECT revision, key, deleted, created, value, checksum FROM log ORDER BY revision")
+            rows = self._db.execute(
+                "SELECT revision, key, deleted, created, value, checksum FROM log ORDER BY revision"
+            )
             for revision, key, deleted, created, value, checksum in rows:
                 if _checksum(revision, key, value) != checksum:
                     raise _damaged(self.path, f"revision {revision} does not match its checksum")
@@ -100,7 +102,7 @@ class Log:
         self._db.close()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterable[None]:  # type: ignore[misc]
+    def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield

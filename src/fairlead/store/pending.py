@@ -1,8 +1,8 @@
 """Writes on their way: revisions are given and expectations checked here, before anything is durable.
 
-The next write to a key is checked against the newest write, durable or not, so that writes to one key need not wait for
-each other and share a commit. When a commit fails, everything that was given a revision after it fails too, because it may
-have been built upon it.
+The next write to a key is checked against the newest write, durable or not, so that writes to one key need not wait
+for each other and share a commit. When a commit fails, everything that was given a revision after it fails too,
+because it may have been built upon it.
 """
 
 from __future__ import annotations

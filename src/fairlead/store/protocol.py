@@ -1,8 +1,8 @@
 """What a store promises: one ordered log of revisions, a view of the newest values, and watches over both.
 
 A write is acknowledged only after it is durable. Revisions only grow; every write has its own. A watch yields every
-change after a revision once and in order, or refuses with `Compacted` when that revision is no longer kept. The model is
-etcd's as Kubernetes uses it (k8s.io/apiserver storage.Interface), cut down to what an API server needs.
+change after a revision once and in order, or refuses with `Compacted` when that revision is no longer kept. The
+model is etcd's as Kubernetes uses it (k8s.io/apiserver storage.Interface), cut down to what an API server needs.
 """
 
 from __future__ import annotations

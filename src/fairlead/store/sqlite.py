@@ -1,7 +1,7 @@
 """The durable store: the log on one writer thread, group commit, and the in-memory view in front of it.
 
-While a batch is being committed the next one gathers, so that many writers share one fsync and a single writer waits for
-nobody. Writes become visible, to readers and to watchers, only when they are durable.
+While a batch is being committed the next one gathers, so that many writers share one fsync and a single writer
+waits for nobody. Writes become visible, to readers and to watchers, only when they are durable.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from fairlead.store import log, pending, protocol, view
 
 
 class SqliteStore:
-    """See the module. Opened and closed on the event loop that uses it; `open` refuses with `Refused`."""
+    """See the module. `synchronous` exists for the test that proves that FULL is needed."""
 
-    def __init__(self, opened: log.Log) -> None:
-        self._log = opened
+    def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
+        self._path = path
+        self._synchronous = synchronous
+        self._log: log.Log
+        self._loop: asyncio.AbstractEventLoop
         self._view = view.View()
-        entries, revision = opened.load()
-        self._view.load(entries, revision=revision)
         self._pending = pending.Pending(self._view)
-        self._loop = asyncio.get_running_loop()
         self._gathering: list[pending.Write] = []
         self._busy = False
         self._closed = False
@@ -33,12 +33,15 @@ class SqliteStore:
         self._idle = asyncio.Event()
         self._idle.set()
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
-        self._thread.start()
 
-    @classmethod
-    def open(cls, path: Path, *, synchronous: str = "FULL") -> SqliteStore:
-        """Opens or makes the file."""
-        return cls(log.Log(path, synchronous=synchronous))
+    async def open(self) -> None:
+        """Opens or makes the file and loads it. Raises Refused."""
+        self._loop = asyncio.get_running_loop()
+        self._log = log.Log(self._path, synchronous=self._synchronous)
+        entries, revision = self._log.load()
+        self._view.load(entries, revision=revision)
+        self._pending = pending.Pending(self._view)
+        self._thread.start()
 
     @property
     def revision(self) -> int:

@@ -1,7 +1,7 @@
 """The in-memory view: the newest value of every key, a window of history, and the watches.
 
-Only durable changes get here, in the order of their revisions, on the event loop's thread. Reads and watches never touch
-a disk. A page as of an older revision is made by undoing the window's newer changes.
+Only durable changes get here, in the order of their revisions, on the event loop's thread. Reads and watches never
+touch a disk. A page as of an older revision is made by undoing the window's newer changes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ QUEUE_BYTES = 16 << 20
 
 
 class Subscription:
-    """One watcher's bounded queue of shared events. A reader that stalls past the bound is closed, nobody else waits."""
+    """One watcher's bounded queue of shared events. A reader that stalls past the bound is closed, nobody else
+    waits."""
 
     __slots__ = ("_bytes", "_ended", "_queue", "_view", "_waiter", "prefix", "stalled")
 

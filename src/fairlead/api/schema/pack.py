@@ -1,4 +1,5 @@
-"""The packed schemas of one Kubernetes version, as `scripts/build_schemas.py` made them. Read once, when first needed."""
+"""The packed schemas of one Kubernetes version, as `scripts/build_schemas.py` made them. Read once, when first
+needed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Compiled checks of an object's shape: is it exactly what its schema says, with nothing to drop and nothing to refuse?
 
-`compile_shape` makes closures that answer in microseconds for a good object, which is nearly every object; `clean` walks the
-few others, drops what Go's decoder would drop (unknown fields, nulls), and says what it would refuse, in its words.
+`compile_shape` makes closures that answer in microseconds for a good object, which is nearly every object; `clean`
+walks the few others, drops what Go's decoder would drop (unknown fields, nulls), and says what it would refuse, in
+its words.
 """
 
 from __future__ import annotations
@@ -154,7 +155,9 @@ def clean(value: Any, schema: pack.Schema, report: Report, *, path: str = "", ow
     return value
 
 
-def _clean_object(value: dict[str, Any], schema: pack.Schema, report: Report, *, path: str, owner: str) -> dict[str, Any]:
+def _clean_object(
+    value: dict[str, Any], schema: pack.Schema, report: Report, *, path: str, owner: str
+) -> dict[str, Any]:
     properties = schema.get("properties")
     extra = schema.get("additionalProperties")
     if properties is None and not isinstance(extra, dict):
@@ -180,7 +183,9 @@ def _mismatch(value: Any, path: str, owner: str, schema: pack.Schema) -> ShapeEr
         return ShapeError(f"illegal base64 data in {path}")
     target = _go_type(schema)
     if isinstance(value, (int, float)) and not isinstance(value, bool) and target.startswith("int"):
-        return ShapeError(f"json: cannot unmarshal number {value} into Go struct field {owner}.{where} of type {target}")
+        return ShapeError(
+            f"json: cannot unmarshal number {value} into Go struct field {owner}.{where} of type {target}"
+        )
     return ShapeError(f"json: cannot unmarshal {_word(value)} into Go struct field {owner}.{where} of type {target}")
 
 

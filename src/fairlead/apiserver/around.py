@@ -1,0 +1,70 @@
+"""What admission may look at while one request is decided: other objects, addresses, the clock, who asks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from fairlead.apiserver import addresses, codec, requests
+from fairlead.base import clock as clocks
+from fairlead.client import exchange
+from fairlead.store import protocol
+
+Object = dict[str, Any]
+LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+
+
+class Around:
+    """`behaviours.base.Surroundings` for one request."""
+
+    def __init__(
+        self,
+        store: protocol.Store,
+        allocator: addresses.Allocator,
+        clock: clocks.Clock,
+        source: random.Random,
+        *,
+        info: requests.Info,
+        node_name: str,
+    ) -> None:
+        self._store = store
+        self._allocator = allocator
+        self._clock = clock
+        self._random = source
+        self._info = info
+        self.node_name = node_name
+
+    def get(self, bucket: str, namespace: str, name: str) -> Object | None:
+        entry = self._store.head(f"{bucket}/{namespace}/{name}")
+        return codec.decode(entry.value) if entry else None
+
+    def list(self, bucket: str, namespace: str = "") -> Sequence[Object]:
+        prefix = f"{bucket}/{namespace}/" if namespace else f"{bucket}/"
+        return [codec.decode(entry.value) for entry in self._store.page(prefix).entries]
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    def random_name(self, length: int) -> str:
+        return "".join(self._random.choices(LETTERS, k=length))
+
+    def uid(self) -> str:
+        """A random UUID (version 4)."""
+        text = f"{self._random.getrandbits(128) & ~(0xF << 76) & ~(0x3 << 62) | (0x4 << 76) | (0x2 << 62):032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def warn(self, text: str) -> None:
+        self._info.warnings.append(text)
+
+    @property
+    def addresses(self) -> addresses.Allocator:
+        return self._allocator
+
+    @property
+    def identity(self) -> exchange.Identity:
+        return self._info.identity
+
+    @property
+    def dry_run(self) -> bool:
+        return self._info.dry_run

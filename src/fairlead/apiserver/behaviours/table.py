@@ -1,0 +1,125 @@
+"""Which kind behaves how: the one table of behaviours, by `plural.group`."""
+
+from __future__ import annotations
+
+from fairlead.api import kinds, names
+from fairlead.api.defaults import network, workloads
+from fairlead.api.validation import config, rbac
+from fairlead.api.validation import network as network_rules
+from fairlead.api.validation import workloads as workload_rules
+from fairlead.apiserver.behaviours import base, namespaces, pods, services
+from fairlead.apiserver.behaviours.simple import Simple
+
+_EVENT_FIELDS = (
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
+    "regarding.kind",
+    "regarding.name",
+    "regarding.namespace",
+    "regarding.uid",
+)
+_SPEC = ("spec",)
+
+
+def behaviours() -> dict[str, base.Behaviour]:
+    """A new set: behaviours hold no state, but nothing relies on that."""
+    found: dict[kinds.Kind, base.Behaviour] = {
+        kinds.NAMESPACE: namespaces.Namespaces(),
+        kinds.POD: pods.Pods(),
+        kinds.SERVICE: services.Services(),
+        kinds.NODE: Simple(field_labels=("spec.unschedulable",)),
+        kinds.EVENT: Simple(field_labels=_EVENT_FIELDS),
+        kinds.NEW_EVENT: Simple(field_labels=_EVENT_FIELDS),
+        kinds.CONFIG_MAP: Simple(validate=config.validate_config_map, validate_update=config.validate_immutable),
+        kinds.SECRET: Simple(
+            default=config.default_secret,
+            validate=config.validate_secret,
+            validate_update=config.validate_secret_update,
+            field_labels=("type",),
+        ),
+        kinds.ENDPOINTS: Simple(default=network.endpoints),
+        kinds.ENDPOINT_SLICE: Simple(
+            default=network.endpoint_slice,
+            validate=network_rules.validate_endpoint_slice,
+            validate_update=network_rules.validate_endpoint_slice_update,
+            generation=("endpoints", "ports"),
+        ),
+        kinds.PERSISTENT_VOLUME_CLAIM: Simple(
+            default=network.claim, status={"phase": "Pending"}, validate=config.validate_claim
+        ),
+        kinds.PERSISTENT_VOLUME: Simple(status={"phase": "Pending"}),
+        kinds.DEPLOYMENT: Simple(
+            default=workloads.deployment,
+            validate=workload_rules.validate_deployment,
+            validate_update=workload_rules.validate_selector_update,
+            generation=_SPEC,
+        ),
+        kinds.REPLICA_SET: Simple(
+            default=workloads.replica_set,
+            validate=workload_rules.validate_replica_set,
+            validate_update=workload_rules.validate_selector_update,
+            generation=_SPEC,
+            field_labels=("status.replicas",),
+            status={"replicas": 0},
+        ),
+        kinds.STATEFUL_SET: Simple(
+            default=workloads.stateful_set,
+            validate=workload_rules.validate_stateful_set,
+            validate_update=workload_rules.validate_stateful_set_update,
+            generation=_SPEC,
+        ),
+        kinds.DAEMON_SET: Simple(
+            default=workloads.daemon_set,
+            validate=workload_rules.validate_daemon_set,
+            validate_update=workload_rules.validate_selector_update,
+            generation=_SPEC,
+        ),
+        kinds.CONTROLLER_REVISION: Simple(),
+        kinds.JOB: Simple(
+            default=workloads.job,
+            validate=workload_rules.validate_job,
+            generation=_SPEC,
+            field_labels=("status.successful",),
+            validate_update=workload_rules.validate_job_update,
+        ),
+        kinds.CRON_JOB: Simple(
+            default=workloads.cron_job,
+            validate=workload_rules.validate_cron_job,
+            generation=_SPEC,
+            name=workload_rules.cron_job_name_problem,
+        ),
+        kinds.HPA: Simple(default=workloads.hpa, validate=workload_rules.validate_hpa),
+        kinds.INGRESS: Simple(default=network.ingress, validate=network_rules.validate_ingress, generation=_SPEC),
+        kinds.INGRESS_CLASS: Simple(generation=_SPEC, validate=network_rules.validate_ingress_class),
+        kinds.NETWORK_POLICY: Simple(
+            default=network.network_policy,
+            generation=_SPEC,
+            warning="NetworkPolicy is stored but not enforced by fairlead: all traffic stays allowed",
+        ),
+        kinds.POD_DISRUPTION_BUDGET: Simple(generation=_SPEC, validate=workload_rules.validate_budget),
+        kinds.PRIORITY_CLASS: Simple(),
+        kinds.ROLE: Simple(name=names.path_segment_problem, validate=rbac.validate_role),
+        kinds.CLUSTER_ROLE: Simple(name=names.path_segment_problem, validate=rbac.validate_role),
+        kinds.ROLE_BINDING: Simple(
+            name=names.path_segment_problem,
+            default=network.role_binding,
+            validate=rbac.validate_binding,
+            validate_update=rbac.validate_binding_update,
+        ),
+        kinds.CLUSTER_ROLE_BINDING: Simple(
+            name=names.path_segment_problem,
+            default=network.role_binding,
+            validate=rbac.validate_binding,
+            validate_update=rbac.validate_binding_update,
+        ),
+    }
+    return {str(kind): behaviour for kind, behaviour in found.items()}

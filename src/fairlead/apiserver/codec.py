@@ -1,0 +1,199 @@
+"""Bytes to objects and back: JSON and YAML bodies within limits, field validation, media types.
+
+Refused: bodies over 3 MiB, nesting deeper than 64, YAML with aliases beyond reason, protobuf. Unknown and duplicate
+fields are dropped, warned about or refused as `fieldValidation` says (Warn unless told otherwise), in Kubernetes'
+words.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from fairlead.api.schema import shape
+from fairlead.apiserver import requests, resources, status
+
+Object = dict[str, Any]
+
+BODY_BYTES = 3 << 20
+DEPTH = 64
+JSON_TYPES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+
+encode = msgspec.json.encode
+decode: Any = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def media_type(header: str) -> str:
+    """A media type without its parameters."""
+    return header.partition(";")[0].strip().lower()
+
+
+def parse(body: bytes, content_type: str) -> Any:
+    """A body's value. Raises ApiError 400 or 415."""
+    kind = media_type(content_type) or "application/json"
+    if kind in ("application/yaml", "application/apply-patch+yaml"):
+        value = _parse_yaml(body)
+    elif kind in ("application/json", "text/json", "application/x-www-form-urlencoded", "*/*") or kind.endswith(
+        "+json"
+    ):
+        value = _parse_json(body)
+    else:
+        raise status.unsupported_media_type(("application/json", "application/yaml"))
+    if body.count(b"{") + body.count(b"[") > DEPTH or kind.endswith("yaml"):
+        _check_depth(value)
+    return value
+
+
+def _parse_json(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise status.bad_request(f"couldn't get version/kind; json parse error: {error}") from error
+
+
+def _parse_yaml(body: bytes) -> Any:
+    stripped = body.lstrip()
+    if stripped[:1] in (b"{", b"["):
+        try:
+            return msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # flow-style YAML
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        if sum(1 for token in yaml.scan(body, Loader=loader) if isinstance(token, yaml.AliasToken)) > 100:
+            raise status.bad_request("error converting YAML to JSON: document contains excessive aliasing")
+        value = yaml.load(body, Loader=loader)  # noqa: S506 -- a safe loader
+        return msgspec.json.decode(msgspec.json.encode(value))
+    except (yaml.YAMLError, msgspec.DecodeError, RecursionError, TypeError, ValueError, UnicodeDecodeError) as error:
+        raise status.bad_request(f"error converting YAML to JSON: {error}") from error
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(DEPTH + 1):
+        level = [
+            child
+            for part in level
+            if isinstance(part, (dict, list))
+            for child in (part.values() if isinstance(part, dict) else part)
+        ]
+        if not level:
+            return
+    raise status.bad_request(f"the object is nested deeper than {DEPTH} levels")
+
+
+def read_object(info: requests.Info, resource: resources.Resource) -> Object:
+    """The object in a request's body, of its kind's shape."""
+    if not info.body:
+        raise status.bad_request("the request body is empty")
+    value = parse(info.body, info.headers.get("content-type", ""))
+    return shaped(value, info, resource)
+
+
+def shaped(value: Any, info: requests.Info, resource: resources.Resource) -> Object:
+    """The value as an object of the resource's kind, without what does not belong there."""
+    kind = resource.kind
+    if not isinstance(value, dict):
+        raise status.bad_request(f"the object provided is unrecognized (must be of type {kind.kind})")
+    given = (value.get("apiVersion"), value.get("kind"))
+    if given != (kind.api_version, kind.kind):
+        _check_kind(value, resource)
+    if resource.checks(value) and not _wants_duplicates(info):
+        return value
+    report = shape.Report()
+    mode = info.first("fieldValidation") or "Warn"
+    if mode not in ("Ignore", "Warn", "Strict"):
+        message = f'fieldValidation: Unsupported value: "{mode}": supported values: "Ignore", "Strict", "Warn"'
+        raise status.failure(422, "Invalid", message)
+    if resource.schema is not None and not resource.checks(value):
+        try:
+            value = shape.clean(value, resource.schema, report, owner=kind.kind)
+        except shape.ShapeError as error:
+            message = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {error}'
+            raise status.bad_request(message) from error
+    problems = [f'unknown field "{path}"' for path in report.unknown]
+    if _wants_duplicates(info):
+        problems += [f'duplicate field "{path}"' for path in duplicates(info.body)]
+    _report(problems, mode, info, resource)
+    return dict(value)
+
+
+def _wants_duplicates(info: requests.Info) -> bool:
+    return info.first("fieldValidation") == "Strict" and info.method in ("POST", "PUT")
+
+
+def _report(problems: list[str], mode: str, info: requests.Info, resource: resources.Resource) -> None:
+    if not problems:
+        return
+    if mode == "Strict":
+        kind = resource.kind
+        message = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
+        raise status.bad_request(message + "strict decoding error: " + ", ".join(problems))
+    if mode == "Warn":
+        info.warnings.extend(problems)
+
+
+def _check_kind(value: Object, resource: resources.Resource) -> None:
+    kind = resource.kind
+    api_version, name = value.get("apiVersion") or kind.api_version, value.get("kind") or kind.kind
+    if not isinstance(api_version, str) or not isinstance(name, str):
+        raise status.bad_request("couldn't get version/kind; json parse error: apiVersion and kind must be strings")
+    if name != kind.kind:
+        raise status.bad_request(
+            f"the object provided is unrecognized (must be of type {kind.kind}): {name} of {api_version} does not match"
+        )
+    if api_version != kind.api_version:
+        raise status.bad_request(
+            f"the API version in the data ({api_version}) does not match the expected API version ({kind.api_version})"
+        )
+    value["apiVersion"], value["kind"] = api_version, name
+
+
+def duplicates(body: bytes) -> list[str]:
+    """Paths of keys that an object of the body has twice. The body is known to be JSON."""
+    twice: list[str] = []
+
+    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            keys = [key for key, _ in pairs]
+            twice.extend(sorted({key for key in keys if keys.count(key) > 1}))
+        return found
+
+    try:
+        json.loads(body, object_pairs_hook=build)
+    except ValueError:
+        return []  # YAML
+    return twice
+
+
+def accepts(info: requests.Info) -> list[tuple[str, dict[str, str]]]:
+    """The accepted media types in order, with their parameters."""
+    found = []
+    for part in (info.headers.get("accept") or "*/*").split(","):
+        kind, *parameters = [piece.strip() for piece in part.split(";")]
+        pairs = (parameter.partition("=") for parameter in parameters)
+        found.append((kind.lower(), {name.strip(): value.strip() for name, _, value in pairs}))
+    return found
+
+
+def table_wanted(info: requests.Info) -> str:
+    """The version of `meta.k8s.io` in which a Table is asked for, or "" for the objects. Raises ApiError 406."""
+    header = info.headers.get("accept") or "*/*"
+    if header in ("application/json", "*/*"):
+        return ""
+    for kind, parameters in accepts(info):
+        if kind not in ("application/json", "*/*", "application/*", "application/yaml"):
+            continue
+        wanted = parameters.get("as", "")
+        if wanted == "Table" and parameters.get("v") in ("v1", "v1beta1"):
+            return parameters["v"]
+        if not wanted:
+            return ""
+        if wanted in ("PartialObjectMetadata", "PartialObjectMetadataList") and parameters.get("v") == "v1":
+            return "partial"
+    raise status.not_acceptable(("application/json",))

@@ -1,0 +1,162 @@
+"""Which function answers a request that has passed authorization."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fairlead.api.schema import pack
+from fairlead.apiserver import (
+    codec,
+    delete,
+    discovery,
+    openapi,
+    patching,
+    pod_logs,
+    read,
+    requests,
+    resources,
+    reviews,
+    scaling,
+    status,
+    watching,
+)
+from fairlead.client import exchange
+
+if TYPE_CHECKING:
+    from fairlead.apiserver import chain
+
+Object = dict[str, Any]
+_HEALTH = ("/livez", "/readyz", "/healthz")
+
+
+class Dispatcher:
+    """Answers requests over the parts of a Chain."""
+
+    def __init__(self, parts: chain.Chain) -> None:
+        self._parts = parts
+        self._writer = parts.writer
+        self._documents = openapi.Documents(parts.registry)
+
+    async def answer(self, info: requests.Info) -> exchange.Response:
+        """The answer. Raises ApiError."""
+        if not info.resource:
+            return self._other(info)
+        review = reviews.find(info)
+        if review is not None:
+            return reviews.answer(review, info, self._parts.authorizer, self._parts.authenticator)
+        resource = self._parts.registry.find(info.group, info.version, info.resource)
+        if resource is None:
+            raise status.no_such_path()
+        if not resource.kind.namespaced and info.namespace and info.resource != "namespaces":
+            raise status.no_such_path()
+        if not resource.kind.namespaced:
+            info.namespace = ""
+        if info.subresource:
+            return await self._subresource(info, resource)
+        return await self._plain(info, resource)
+
+    async def _plain(self, info: requests.Info, resource: resources.Resource) -> exchange.Response:
+        store = self._parts.store
+        if info.verb == "get":
+            return read.get(store, info, resource)
+        if info.verb == "list":
+            return await read.listing(store, info, resource)
+        if info.verb == "watch":
+            return watching.watch(store, info, resource)
+        around = self._parts.around(info)
+        if info.verb == "create":
+            if info.name:
+                raise status.method_not_allowed()
+            obj = codec.read_object(info, resource)
+            return _object(201, await self._writer.create(obj, info, resource, around))
+        if info.verb in ("update", "patch") and info.name:
+            return _object(200, await self._change(info, resource))
+        if info.verb == "delete":
+            return await delete.delete(store, info, resource, around, self._writer)
+        if info.verb == "deletecollection":
+            return await delete.collection(store, info, resource, around, self._writer)
+        raise status.method_not_allowed()
+
+    async def _change(self, info: requests.Info, resource: resources.Resource) -> bytes:
+        around = self._parts.around(info)
+        obj = codec.read_object(info, resource) if info.verb == "update" else None
+        entry, old = self._writer.current(info, resource)
+        if obj is None:
+            obj = patching.patched(old, info, resource)
+        return await self._writer.update(obj, old, entry, info, resource, around)
+
+    async def _subresource(self, info: requests.Info, resource: resources.Resource) -> exchange.Response:
+        if not info.name or not resource.has(info.subresource):
+            raise status.no_such_path()
+        if info.subresource == "status" or (info.subresource == "finalize" and info.verb == "update"):
+            if info.verb == "get":
+                return read.get(self._parts.store, info, resource)
+            if info.verb in ("update", "patch"):
+                return _object(200, await self._change(info, resource))
+        elif info.subresource == "scale":
+            return await self._scale(info, resource)
+        elif info.subresource == "log" and info.verb == "get":
+            _, pod = self._writer.current(info, resource)
+            return await pod_logs.answer(pod, info, self._parts.pod_door)
+        raise status.method_not_allowed()
+
+    async def _scale(self, info: requests.Info, resource: resources.Resource) -> exchange.Response:
+        entry, old = self._writer.current(info, resource)
+        if info.verb == "get":
+            return _object(200, codec.encode(scaling.scale_of(old, resource)))
+        if info.verb not in ("update", "patch"):
+            raise status.method_not_allowed()
+        obj = scaling.changed(old, info, resource)
+        info.subresource = ""
+        changed = await self._writer.update(obj, old, entry, info, resource, self._parts.around(info))
+        return _object(200, codec.encode(scaling.scale_of(codec.decode(changed), resource)))
+
+    def _other(self, info: requests.Info) -> exchange.Response:
+        path = info.path.rstrip("/") or "/"
+        if info.method not in ("GET", "HEAD"):
+            raise status.method_not_allowed()
+        if path.startswith(_HEALTH):
+            return _health(info)
+        if path == "/version":
+            return _object(200, codec.encode(version()))
+        if path.startswith("/openapi/"):
+            return self._documents.answer(info)
+        if path == "/":
+            return _object(200, codec.encode({"paths": self._paths()}))
+        return discovery.answer(info, self._parts.registry)
+
+    def _paths(self) -> list[str]:
+        found = ["/api", "/api/v1", "/apis"]
+        for group, versions in self._parts.registry.group_versions().items():
+            if group:
+                found += [f"/apis/{group}", *(f"/apis/{group}/{one}" for one in versions)]
+        return [*found, *_HEALTH, "/metrics", "/openapi/v2", "/openapi/v3", "/version"]
+
+
+def _object(code: int, body: bytes) -> exchange.Response:
+    return exchange.Response(code, read.JSON, body)
+
+
+def _health(info: requests.Info) -> exchange.Response:
+    text = "ok"
+    if "verbose" in info.query:
+        text = f"[+]ping ok\n[+]store ok\n{info.path.strip('/').partition('/')[0]} check passed\n"
+    return exchange.Response(200, {"content-type": "text/plain; charset=utf-8"}, text.encode())
+
+
+def version() -> Object:
+    """`/version`: the Kubernetes version whose schemas are served."""
+    from fairlead import __version__
+
+    major, minor, _ = pack.KUBERNETES_VERSION.lstrip("v").split(".")
+    return {
+        "major": major,
+        "minor": minor,
+        "gitVersion": f"{pack.KUBERNETES_VERSION}+fairlead.{__version__}",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "",
+        "platform": "linux/amd64",
+    }

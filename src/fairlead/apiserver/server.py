@@ -1,0 +1,179 @@
+"""The API server: a store, the chain over it and the HTTPS door in front of the chain.
+
+`await start()` makes certificates and token when they are missing, opens the sockets and fills in what a new cluster
+holds; then `.url` says where it listens and `.exchange` is the chain for in-process clients. `await close()` ends the
+watches and the connections; the store is its owner's to close.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fairlead.apiserver import (
+    addresses,
+    authentication,
+    bootstrap,
+    certificates,
+    chain,
+    codec,
+    door,
+    kubeconfig,
+    requests,
+    resources,
+)
+from fairlead.apiserver import pod_door as pod_doors
+from fairlead.apiserver.behaviours import services, table
+from fairlead.base import clock as clocks
+from fairlead.base import secret
+from fairlead.client import errors, exchange
+from fairlead.store import protocol
+
+ADMIN = exchange.Identity("kubernetes-admin", ("system:masters", authentication.AUTHENTICATED))
+SYSTEM = exchange.Identity("system:apiserver", ("system:masters", authentication.AUTHENTICATED))
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServerConfig:
+    """What differs between clusters. `addresses` are listened on in addition to loopback; `hosts` are further names
+    that the certificate and the Host check know; `controller_rules` are the RBAC rules of each controller, by its
+    ServiceAccount in kube-system."""
+
+    state_folder: Path
+    cluster_name: str = "default"
+    node_name: str = ""
+    port: int = 0
+    addresses: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    service_cidr: str = "10.96.0.0/16"
+    controller_rules: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+
+class ApiServer:
+    """See the module."""
+
+    def __init__(
+        self,
+        store: protocol.Store,
+        config: ApiServerConfig,
+        *,
+        clock: clocks.Clock | None = None,
+        pod_door: pod_doors.PodDoor | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self._config = config
+        self._clock = clock or clocks.SystemClock()
+        self._source = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311 -- for tests
+        self._allocator = addresses.Allocator(config.service_cidr, source=self._source)
+        self._store = store
+        self._door: door.Door | None = None
+        self._token = secret.Secret(_token(config.state_folder))
+        self.registry = resources.Registry(table.behaviours())
+        authenticator = authentication.Authenticator({self._token.reveal(): ADMIN})
+        self.chain = chain.Chain(
+            store,
+            self.registry,
+            authenticator,
+            self._allocator,
+            clock=self._clock,
+            source=self._source,
+            node_name=config.node_name,
+        )
+        self.chain.pod_door = pod_door
+        self.port = 0
+
+    @property
+    def exchange(self) -> exchange.Exchange:
+        """The chain, for in-process clients."""
+        return self.chain
+
+    @property
+    def url(self) -> str:
+        """Where the server listens on loopback."""
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def token(self) -> secret.Secret:
+        """The administrator's token."""
+        return self._token
+
+    @property
+    def ca_pem(self) -> bytes:
+        """The CA's certificate."""
+        return (self._config.state_folder / "pki" / "ca.crt").read_bytes()
+
+    async def start(self) -> None:
+        """Raises OSError for an address that cannot be listened on."""
+        config = self._config
+        certificates.ensure(
+            config.state_folder / "pki",
+            extra=(*config.addresses, *config.hosts, self._own_address()),
+            now=self._clock.now(),
+        )
+        entries = self._store.page("services/").entries
+        services.restore([codec.decode(entry.value) for entry in entries], self._allocator)
+        await self._fill()
+        names = {*certificates.NAMES, *certificates.ADDRESSES, *config.addresses, *config.hosts, self._own_address()}
+        self._door = door.Door(self.chain, self.chain.authenticator, hosts=frozenset(name.lower() for name in names))
+        tls = door.context(config.state_folder / "pki")
+        everywhere = "0.0.0.0" in config.addresses  # noqa: S104 -- asked for
+        self.port = await self._door.listen("0.0.0.0" if everywhere else "127.0.0.1", config.port, tls)  # noqa: S104
+        with contextlib.suppress(OSError):  # a machine without IPv6
+            await self._door.listen("::1", self.port, tls)
+        for address in config.addresses:
+            if address not in ("127.0.0.1", "::1") and not everywhere:
+                await self._door.listen(address, self.port, tls)
+
+    def _own_address(self) -> str:
+        return str(self._allocator.network.network_address + 1)
+
+    async def _fill(self) -> None:
+        """Creates what a new cluster holds where it is missing."""
+        import asyncio
+
+        async def create(obj: dict[str, object]) -> None:
+            resource = self.registry.of_kind(str(obj["apiVersion"]), str(obj["kind"]))
+            assert resource is not None
+            metadata = obj["metadata"]
+            assert isinstance(metadata, dict)
+            namespace, name = metadata.get("namespace", ""), metadata["name"]
+            if self._store.head(resource.key(namespace, name)) is not None:
+                return
+            request = exchange.Request("POST", resource.kind.path(namespace), (), {}, codec.encode(obj), SYSTEM)
+            info = requests.read(request, SYSTEM)
+            await self.chain.writer.create(obj, info, resource, self.chain.around(info))
+
+        await asyncio.gather(*(create(obj) for obj in bootstrap.objects(self._config.controller_rules)))
+
+    def write_kubeconfig(self, path: Path) -> None:
+        """Writes the administrator's kubeconfig."""
+        kubeconfig.write(
+            path, name=f"fairlead-{self._config.cluster_name}", server=self.url, ca_pem=self.ca_pem, token=self._token
+        )
+
+    async def close(self) -> None:
+        """Closes the door. Watches end with it."""
+        if self._door is not None:
+            await self._door.close()
+
+
+def _token(state: Path) -> str:
+    """The administrator's token, made when there is none."""
+    path = state / "token"
+    if path.exists():
+        return path.read_text().strip()
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = secrets.token_urlsafe(32)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(made + "\n")
+    return made
+
+
+__all__ = ["ADMIN", "SYSTEM", "ApiServer", "ApiServerConfig", "errors"]

@@ -1,0 +1,100 @@
+"""The store: order, expectations, watches, history, what is refused. The check suite runs on every store."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from fairlead.store import log, memory, protocol, sqlite
+from fairlead.testing import check_store
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[protocol.Store]:
+    if request.param == "memory":
+        made: protocol.Store = memory.MemoryStore()
+    else:
+        opened = sqlite.SqliteStore(tmp_path / "store.db")
+        await opened.open()
+        made = opened
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize("scenario", check_store.SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_scenarios(store: protocol.Store, scenario: check_store.Scenario) -> None:
+    await scenario(store)
+
+
+async def _opened(path: Path) -> sqlite.SqliteStore:
+    store = sqlite.SqliteStore(path)
+    await store.open()
+    return store
+
+
+async def test_what_was_acknowledged_is_there_after_reopening(tmp_path: Path) -> None:
+    store = await _opened(tmp_path / "store.db")
+    await asyncio.gather(*(store.write(f"a/{n}", lambda r: str(r).encode(), expected=0) for n in range(50)))
+    await store.delete("a/7", lambda r: b"gone")
+    await store.compact(store.revision)
+    revision = store.revision
+    await store.close()
+    again = await _opened(tmp_path / "store.db")
+    assert again.revision == revision
+    assert again.count("a/") == 49 and again.get("a/7") is None
+    assert (await again.write("a/7", lambda r: b"new", expected=0)).revision == revision + 1
+    await again.close()
+
+
+async def test_a_second_opener_is_refused(tmp_path: Path) -> None:
+    store = await _opened(tmp_path / "store.db")
+    with pytest.raises(protocol.Refused, match="in use"):
+        await _opened(tmp_path / "store.db")
+    await store.close()
+
+
+async def test_a_backup_opens_as_a_store(tmp_path: Path) -> None:
+    store = await _opened(tmp_path / "store.db")
+    await store.write("a/1", lambda r: b"one")
+    await store.backup(tmp_path / "copy.db")
+    await store.write("a/2", lambda r: b"two")
+    copy = await _opened(tmp_path / "copy.db")
+    assert copy.get("a/1") is not None and copy.get("a/2") is None
+    await copy.close()
+    await store.close()
+
+
+async def test_damage_is_found_and_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = await _opened(path)
+    await store.write("a/1", lambda r: b"the value that will be damaged")
+    await store.close()
+    path.write_bytes(path.read_bytes().replace(b"the value that will", b"tha value that will"))
+    with pytest.raises(protocol.Refused, match="damaged"):
+        await _opened(path)
+
+
+async def test_other_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE t (x)")
+    db.close()
+    with pytest.raises(protocol.Refused, match="not one of fairlead's"):
+        await _opened(path)
+    (tmp_path / "text.db").write_text("this is no database at all, but long enough to be one " * 40)
+    with pytest.raises(protocol.Refused, match="damaged"):
+        await _opened(tmp_path / "text.db")
+
+
+async def test_a_newer_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    await (await _opened(path)).close()
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA user_version = {log.VERSION + 1}")
+    db.close()
+    with pytest.raises(protocol.Refused, match="newer fairlead"):
+        await _opened(path)
