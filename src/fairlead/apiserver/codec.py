@@ -12,13 +12,15 @@ from typing import Any
 
 import msgspec
 
-from fairlead.api.schema import shape
+from fairlead.api.schema import pack, shape
+from fairlead.api.structural import pruning
 from fairlead.apiserver import requests, resources, status
 
 Object = dict[str, Any]
 
 BODY_BYTES = 3 << 20
 DEPTH = 64
+_METADATA = {"$ref": pack.REF + "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
 JSON_TYPES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 
 encode = msgspec.json.encode
@@ -102,6 +104,8 @@ def shaped(value: Any, info: requests.Info, resource: resources.Resource) -> Obj
     given = (value.get("apiVersion"), value.get("kind"))
     if given != (kind.api_version, kind.kind):
         _check_kind(value, resource)
+    if resource.custom:
+        return _shaped_custom(value, info, resource)
     if resource.checks(value) and not _wants_duplicates(info):
         return value
     report = shape.Report()
@@ -120,6 +124,23 @@ def shaped(value: Any, info: requests.Info, resource: resources.Resource) -> Obj
         problems += [f'duplicate field "{path}"' for path in duplicates(info.body)]
     _report(problems, mode, info, resource)
     return dict(value)
+
+
+def _shaped_custom(value: Object, info: requests.Info, resource: resources.Resource) -> Object:
+    """A custom object: pruned by its structural schema, its metadata by Kubernetes' own."""
+    unknown: list[str] = []
+    value = pruning.prune(value, resource.schema or {}, unknown, root=True)
+    report = shape.Report()
+    if "metadata" in value:
+        try:
+            value["metadata"] = shape.clean(value["metadata"], _METADATA, report, path="metadata")
+        except shape.ShapeError as error:
+            kind = resource.kind
+            message = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {error}'
+            raise status.bad_request(message) from error
+    problems = [f'unknown field "{path}"' for path in report.unknown + unknown]
+    _report(problems, info.first("fieldValidation") or "Warn", info, resource)
+    return value
 
 
 def _wants_duplicates(info: requests.Info) -> bool:

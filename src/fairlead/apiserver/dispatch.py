@@ -51,6 +51,8 @@ class Dispatcher:
             raise status.no_such_path()
         if not resource.kind.namespaced:
             info.namespace = ""
+        if resource.deprecation:
+            info.warnings.append(resource.deprecation)
         if info.subresource:
             return await self._subresource(info, resource)
         return await self._plain(info, resource)

@@ -30,11 +30,14 @@ from fairlead.apiserver import (
 )
 from fairlead.apiserver import pod_door as pod_doors
 from fairlead.apiserver.behaviours import services, table
+from fairlead.apiserver.custom import cleanup, definitions
 from fairlead.base import clock as clocks
-from fairlead.base import secret
+from fairlead.base import log as logs
+from fairlead.base import secret, tasks
 from fairlead.client import errors, exchange
 from fairlead.store import protocol
 
+log = logs.get(__name__)
 ADMIN = exchange.Identity("kubernetes-admin", ("system:masters", authentication.AUTHENTICATED))
 SYSTEM = exchange.Identity("system:apiserver", ("system:masters", authentication.AUTHENTICATED))
 
@@ -74,7 +77,11 @@ class ApiServer:
         self._store = store
         self._door: door.Door | None = None
         self._token = secret.Secret(_token(config.state_folder))
-        self.registry = resources.Registry(table.behaviours())
+        behaviours = table.behaviours()
+        self._definitions = definitions.Definitions()
+        self.registry = resources.Registry({**behaviours, definitions.BUCKET: self._definitions})
+        self._definitions.registry = self.registry
+        self._nursery = tasks.Nursery("apiserver", on_failure=_failed)
         authenticator = authentication.Authenticator({self._token.reveal(): ADMIN})
         self.chain = chain.Chain(
             store,
@@ -118,7 +125,10 @@ class ApiServer:
         )
         entries = self._store.page("services/").entries
         services.restore([codec.decode(entry.value) for entry in entries], self._allocator)
+        for entry in self._store.page(f"{definitions.BUCKET}/").entries:
+            definitions.install(codec.decode(entry.value), self.registry)
         await self._fill()
+        self._nursery.start(cleanup.run(self._store, self.chain, SYSTEM, self._nursery), name="definitions")
         names = {*certificates.NAMES, *certificates.ADDRESSES, *config.addresses, *config.hosts, self._own_address()}
         self._door = door.Door(self.chain, self.chain.authenticator, hosts=frozenset(name.lower() for name in names))
         tls = door.context(config.state_folder / "pki")
@@ -158,9 +168,14 @@ class ApiServer:
         )
 
     async def close(self) -> None:
-        """Closes the door. Watches end with it."""
+        """Closes the door and ends the background work. Watches end with the door."""
+        await self._nursery.close()
         if self._door is not None:
             await self._door.close()
+
+
+def _failed(where: str, error: BaseException) -> None:
+    log.error("background work failed; this is a bug", error=error, where=where)
 
 
 def _token(state: Path) -> str:

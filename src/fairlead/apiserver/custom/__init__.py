@@ -1,0 +1,1 @@
+"""Custom resources: definitions become Resources as soon as they are durable."""
