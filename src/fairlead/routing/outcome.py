@@ -68,7 +68,7 @@ def of(structure: table.Structure, listener: str, request: Request) -> Outcome:
         return Outcome(status=route.respond.status, route=route)
     uri, host = _rewritten(route, request)
     backends = tuple((one.backend, one.weight) for one in route.backends)
-    return Outcome(backends=backends, uri=uri, host=host, asks=_asks(route), route=route)
+    return Outcome(backends=backends, uri=uri, host=host, asks=_asks(route, request.client), route=route)
 
 
 def expand(template: table.Template, request: Request) -> str:
@@ -158,7 +158,9 @@ def _within(client: str, networks: Iterable[str]) -> bool:
     return any(address in ipaddress.ip_network(network, strict=False) for network in networks)
 
 
-def _asks(route: table.Route) -> tuple[str, ...]:
+def _asks(route: table.Route, client: str) -> tuple[str, ...]:
     access = route.access or table.Access()
+    if access.any and _within(client, access.allow):
+        return ("limits",) if route.limits else ()
     found = [name for name in ("basic", "request", "certificate") if getattr(access, name) is not None]
     return tuple([*found, "limits"] if route.limits else found)
