@@ -92,19 +92,19 @@ async def test_pods_take_turns(world, kernel):
 async def test_the_clients_address_is_kept_inside(world, kernel):
     await carry(kernel, structure(backend()), of(WEB, world.pods[1]))
     client = world.pods[0]
-    assert await world.ask(client, VIP, 80) == (world.pods[1].address, client.address)
+    assert await world.ask(client, VIP, 80) == (world.pods[1].address, "8080", client.address)
 
 
 async def test_a_pod_reaches_itself_through_its_service(world, kernel):
     await carry(kernel, structure(backend()), of(WEB, world.pods[0]))
-    server, seen = await world.ask(world.pods[0], VIP, 80)
+    server, _, seen = await world.ask(world.pods[0], VIP, 80)
     assert server == world.pods[0].address
     assert seen != world.pods[0].address
 
 
 async def test_pods_reach_the_outside_with_the_nodes_address(world, kernel):
     server = world.outside.call(worlds.server, worlds.OUTSIDE, worlds.PORT, socket.SOCK_STREAM)
-    assert await world.ask(world.pods[0], worlds.OUTSIDE, worlds.PORT) == (worlds.OUTSIDE, worlds.NODE)
+    assert await world.ask(world.pods[0], worlds.OUTSIDE, worlds.PORT) == (worlds.OUTSIDE, "8080", worlds.NODE)
     server.shutdown(socket.SHUT_RDWR)
     server.close()
 
@@ -191,7 +191,7 @@ async def test_affinity_keeps_a_client_at_its_endpoint(world, kernel):
 async def test_affinity_ends_with_its_timeout(world, kernel):
     made = structure(backend(affinity=table.Affinity(timeout_seconds=0.2)))
     await carry(kernel, made, of(WEB, *world.pods))
-    first, _ = await world.ask(world.outside, VIP, 80)
+    first, *_ = await world.ask(world.outside, VIP, 80)
     assert (await world.ask(world.outside, VIP, 80))[0] == first
     await asyncio.to_thread(time.sleep, 0.4)
     assert (await world.ask(world.outside, VIP, 80))[0] != first
@@ -206,7 +206,7 @@ async def test_a_source_hash_keeps_a_client_without_memory(world, kernel):
 async def test_node_ports_answer_outside_and_masquerade(world, kernel):
     virtual = (table.Virtual(address="", port=30080, node_port=True, external=True),)
     await carry(kernel, structure(backend(virtual=virtual)), of(WEB, *world.pods))
-    server, seen = await world.ask(world.outside, worlds.NODE, 30080)
+    server, _, seen = await world.ask(world.outside, worlds.NODE, 30080)
     assert server in {pod.address for pod in world.pods}
     assert seen != worlds.OUTSIDE
 
@@ -217,7 +217,7 @@ async def test_policy_local_keeps_the_clients_address_and_drops_without_local_en
         "near", virtual=(table.Virtual(address="", port=30081, node_port=True, external=True, cluster="wide"),)
     )
     await carry(kernel, structure(wide, near), of("wide", world.pods[0]), of("near", world.pods[0]))
-    assert await world.ask(world.outside, worlds.NODE, 30081) == (world.pods[0].address, worlds.OUTSIDE)
+    assert await world.ask(world.outside, worlds.NODE, 30081) == (world.pods[0].address, "8080", worlds.OUTSIDE)
     await carry(kernel, structure(wide, near), of("wide", world.pods[0]), of("near"))
     assert await world.ask(world.outside, worlds.NODE, 30081, seconds=0.3) == "DROP"
     assert (await world.ask(world.pods[1], worlds.NODE, 30081))[0] == world.pods[

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?")
-VERSION = "1"  # of the rules that nft_encode adds
+VERSION = "2"  # of the rules that nft_encode adds
 AFFINITY_CLIENTS = 262144
 
 _FAMILY = """
@@ -32,7 +32,9 @@ _FAMILY = """
     {ip} daddr @addresses{f} goto refuse
 {unallocated}  }}
   chain remember{f} {{ }}
-  chain translated{f} {{ }}
+  chain translated{f} {{
+    fib saddr type local masquerade
+{strangers}  }}
   chain outside{f} {{
 {outside}  }}
   chain forward{f} {{
@@ -105,6 +107,9 @@ def _family(version: int, pods: list[Network], services: list[Network]) -> str:
     every = ", ".join(str(one) for one in own)
     outside = f"    {ip} saddr {{ {every} }} {ip} daddr != {{ {every} }} masquerade\n" if own else ""
     forward = f"    {ip} saddr {{ {every} }} accept\n    {ip} daddr {{ {every} }} accept\n" if own else ""
+    strangers = (
+        f"    ct original {ip} daddr @addresses{version} {ip} saddr != {{ {every} }} masquerade\n" if own else ""
+    )
     unallocated = "".join(f"    {ip} daddr {one} drop\n" for one in services if one.version == version)
     return _FAMILY.format(
         f=version,
@@ -115,4 +120,5 @@ def _family(version: int, pods: list[Network], services: list[Network]) -> str:
         outside=outside,
         forward=forward,
         unallocated=unallocated,
+        strangers=strangers,
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fairlead.routing import table
+from fairlead.routing import addresses, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,9 @@ def _slice_port(source: Source, ports: Sequence[dict[str, Any]]) -> int | None:
 
 
 def _candidate(source: Source, entry: dict[str, Any], port: int) -> _Candidate | None:
-    addresses = entry.get("addresses") or ()
-    if not addresses:
+    first = str((entry.get("addresses") or ("",))[0])  # the others mean nothing to a proxy, by the API's own words
+    address = addresses.canonical(first)
+    if addresses.family(address) != source.family:
         return None
     conditions = entry.get("conditions") or {}
     ready = conditions.get("ready") is not False or source.publish_not_ready
@@ -125,7 +126,7 @@ def _candidate(source: Source, entry: dict[str, Any], port: int) -> _Candidate |
     name = f"{target.get('namespace', '')}/{target['name']}" if target.get("kind") == "Pod" else ""
     return _Candidate(
         endpoint=table.Endpoint(
-            address=addresses[0],  # the others mean nothing to a proxy, by the API's own words
+            address=address,
             port=port,
             zone=entry.get("zone") or "",
             state="ready" if ready else "draining",

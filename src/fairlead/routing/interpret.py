@@ -29,14 +29,19 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """The node that a packet crosses: its own addresses, and the pods' networks behind it."""
+    """The node that a packet crosses: its own addresses, the networks of its pods, and those of Services."""
 
     addresses: tuple[str, ...] = ()
     pod_networks: tuple[str, ...] = ()
+    service_networks: tuple[str, ...] = ()
 
     def holds(self, source: str) -> bool:
         """Whether a client with that address is on this node (a pod or the node itself)."""
-        return source in self.addresses or any(_within(source, network) for network in self.pod_networks)
+        return source in self.addresses or self.is_pod(source)
+
+    def is_pod(self, address: str) -> bool:
+        """Whether the address is one of a pod."""
+        return any(_within(address, network) for network in self.pod_networks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,21 +157,39 @@ def packet(
     """Where the first packet of a connection goes, once the table is applied."""
     found = _virtual(structure, protocol, address, port, node)
     if found is None:
-        return Answer("PASS")
+        return _unknown(structure, address, node)
     backend, virtual = found
     inside = node.holds(source)
-    if virtual.sources and not inside and not any(_within(source, network) for network in virtual.sources):
+    if virtual.sources and not any(_within(source, network) for network in virtual.sources):
         return Answer("DROP", backend=backend)
     wide = virtual.external and bool(virtual.cluster) and inside
     chosen = virtual.cluster if wide else backend
-    usable = endpoints.serving(
-        e for e in delta.get(chosen, ()) if (":" in e.address) == (":" in (address or e.address))
-    )
+    usable = endpoints.serving(e for e in delta.get(chosen, ()) if (":" in e.address) == (":" in address))
     if not usable:
         drop = bool(virtual.cluster) and not wide and any(delta.get(virtual.cluster, ()))
         return Answer("DROP" if drop else "REJECT", backend=chosen)
-    masquerade = virtual.external and (not virtual.cluster or (wide and source in node.addresses))
-    return Answer("ENDPOINTS", usable, masquerade, chosen)
+    return Answer("ENDPOINTS", usable, _masqueraded(virtual, source, node), chosen)
+
+
+def _masqueraded(virtual: table.Virtual, source: str, node: Node) -> bool:
+    """As kube-proxy: clients on the node itself always, strangers at a clusterIP, everyone at an external address.
+
+    Policy Local keeps the source there. A pod that is its own endpoint is masqueraded, too; that is not known here.
+    """
+    if source in node.addresses:
+        return True
+    if virtual.external:
+        return not virtual.cluster
+    return bool(node.pod_networks) and not node.is_pod(source)
+
+
+def _unknown(structure: table.Structure, address: str, node: Node) -> Answer:
+    """A clusterIP refuses ports that its Service has not; an address that no Service has is silent."""
+    virtuals = (one for backend in structure.backends.values() for one in backend.virtual)
+    if any(one.address == address and not one.external for one in virtuals):
+        return Answer("REJECT")
+    unallocated = any(_within(address, network) for network in node.service_networks)
+    return Answer("DROP" if unallocated else "PASS")
 
 
 def _virtual(
@@ -180,7 +203,8 @@ def _virtual(
                 continue
             if virtual.address == address and not virtual.node_port:
                 return backend.id, virtual
-            if virtual.node_port and address in node.addresses:
+            v6 = virtual.address == "::"
+            if virtual.node_port and address in node.addresses and (":" in address) == v6:
                 found = backend.id, virtual
     return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairlead.routing import carrier, draft, settings, table
+from fairlead.routing import addresses, carrier, draft, settings, table
 
 Object = dict[str, Any]
 _LOOPBACK = {"IPv4": "127.0.0.1", "IPv6": "::1"}
@@ -24,23 +24,38 @@ def external_virtuals(work: draft.Draft, service: Object, port: Object, family: 
         return ()
     found = [
         table.Virtual(address=address, port=port["port"], external=True)
-        for address in spec.get("externalIPs") or ()
-        if (":" in address) == (family == "IPv6")
+        for address in map(addresses.canonical, spec.get("externalIPs") or ())
+        if addresses.family(address) == family
     ]
-    ranges = tuple(spec.get("loadBalancerSourceRanges") or ()) if spec.get("type") == "LoadBalancer" else ()
+    ranges = _source_ranges(service)
     for entry in ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
-        address = entry.get("ip") or ""
+        address = addresses.canonical(entry.get("ip") or "")
         own = address.startswith("127.") or address == "::1" or entry.get("ipMode") == "Proxy"
-        if address and not own and (":" in address) == (family == "IPv6"):
-            found.append(table.Virtual(address=address, port=port["port"], external=True, sources=ranges))
+        if not own and addresses.family(address) == family:
+            sources = (*ranges, address) if ranges else ()  # the address itself: where the node has it, it is the node
+            found.append(table.Virtual(address=address, port=port["port"], external=True, sources=sources))
     if port.get("nodePort") and spec.get("type") in ("NodePort", "LoadBalancer"):
-        found.append(table.Virtual(address="", port=port["nodePort"], node_port=True, external=True))
+        every = "::" if family == "IPv6" else ""
+        found.append(table.Virtual(address=every, port=port["nodePort"], node_port=True, external=True))
     return tuple(found)
+
+
+def _source_ranges(service: Object) -> tuple[str, ...]:
+    """`loadBalancerSourceRanges` of a load balancer; one that is no network lets nobody in."""
+    spec = service.get("spec") or {}
+    if spec.get("type") != "LoadBalancer":
+        return ()
+    wanted = map(str, spec.get("loadBalancerSourceRanges") or ())
+    return tuple(addresses.canonical_network(one) or "255.255.255.255/32" for one in wanted)
 
 
 def refuse(work: draft.Draft, service: Object) -> None:
     """Says what of the Service this network mode cannot do."""
     spec, obj = service.get("spec") or {}, f"Service/{draft.key(service)}"
+    for index, one in enumerate(spec.get("loadBalancerSourceRanges") or ()):
+        if not addresses.canonical_network(str(one)):
+            path = f"spec.loadBalancerSourceRanges[{index}]"
+            work.problem(obj, path, "InvalidNetwork", f"{one!r} is no network such as 192.0.2.0/24")
     if not work.settings.kernel and spec.get("externalIPs"):
         work.problem(obj, "spec.externalIPs", "NeedsKernelNetwork", "external addresses need --network kernel")
     if not work.settings.kernel and spec.get("loadBalancerSourceRanges"):

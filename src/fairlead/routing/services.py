@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.routing import carrier, draft, endpoints, policy, service_doors, settings, table
+from fairlead.routing import addresses, carrier, draft, endpoints, policy, service_doors, settings, table
 
 Object = dict[str, Any]
 
@@ -66,7 +66,7 @@ class _Translator:
         service_doors.refuse(self.work, self.service)
         if self.spec.get("type") == "ExternalName" or self.spec.get("clusterIP") in (None, "", "None"):
             return
-        addresses = self.spec.get("clusterIPs") or [self.spec["clusterIP"]]
+        own = [addresses.canonical(one) for one in self.spec.get("clusterIPs") or [self.spec["clusterIP"]]]
         for port in self.spec.get("ports") or ():
             if (port.get("protocol") or "TCP") not in ("TCP", "UDP"):
                 self.work.problem(
@@ -74,7 +74,7 @@ class _Translator:
                     f"port {port_id(port)}: {port['protocol']} is not carried; use TCP or UDP",
                 )  # fmt: skip
                 continue
-            for index, address in enumerate(addresses):
+            for index, address in enumerate(own):
                 self._add_port(port, address, index)
 
     def _add_port(self, port: Object, address: str, index: int) -> None:

@@ -294,7 +294,7 @@ class Virtual(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     address: str
     port: int
-    node_port: bool = False  # address "" means every address of the node
+    node_port: bool = False  # at every address of the node, IPv6 where `address` is "::"
     external: bool = False
     cluster: str = ""
     sources: tuple[str, ...] = ()

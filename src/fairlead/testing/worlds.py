@@ -1,6 +1,6 @@
 """A node with pods and an outside client, each in a network namespace of its own, wired as the node agent wires them.
 
-Real packets: servers answer `ADDRESS CLIENT` (who they are, whom they saw), clients are sockets opened inside of a
+Real packets: servers answer `ADDRESS PORT CLIENT` (who they are, whom they saw), clients are sockets opened inside of a
 namespace by a thread that enters it. Needs root; everything is removed at the end.
 """
 
@@ -139,10 +139,12 @@ def _answer(listening: socket.socket, address: str, kind: int) -> None:
                 _, client = listening.recvfrom(100)
                 if not client:  # shut down
                     return
-                listening.sendto(f"{address} {client[0]}".encode(), client)
+                listening.sendto(f"{address} {listening.getsockname()[1]} {client[0]}".encode(), client)
                 continue
             connection, client = listening.accept()
-            threading.Thread(target=_talk, args=(connection, f"{address} {client[0]}"), daemon=True).start()
+            threading.Thread(
+                target=_talk, args=(connection, f"{address} {listening.getsockname()[1]} {client[0]}"), daemon=True
+            ).start()
 
 
 def _talk(connection: socket.socket, answer: str) -> None:
@@ -178,6 +180,7 @@ class World:
             "link set eth0 up", f"addr add {OUTSIDE}/24 dev eth0", f"addr add {OUTSIDE6}/64 dev eth0 nodad",
             f"route add default via {NODE}", f"-6 route add default via {NODE6}",
         )  # fmt: skip
+        self.node.ip(f"route add default via {OUTSIDE}", f"-6 route add default via {OUTSIDE6}")
         self.pods = [self._add(Pod(f"{self.prefix}p{n}", n, self.node)) for n in range(2, 2 + pods)]
 
     def _add(self, made: _Space) -> _Space:
@@ -202,17 +205,19 @@ class World:
             run(f"ip netns del {space.name}")
 
     async def ask(
-        self, space: Space, address: str, port: int, *, protocol: str = "tcp", seconds: float = 2.0
+        self, space: Space, address: str, port: int, *, protocol: str = "tcp", seconds: float = 2.0, bind: str = ""
     ) -> Answer:
-        """(server, client as the server saw it), "REJECT", or "DROP"."""
-        return await asyncio.to_thread(space.call, _ask, address, port, protocol, seconds)
+        """(server, its port, client as the server saw it), "REJECT", or "DROP"."""
+        return await asyncio.to_thread(space.call, _ask, address, port, protocol, seconds, bind)
 
 
-def _ask(address: str, port: int, protocol: str, seconds: float) -> Answer:
+def _ask(address: str, port: int, protocol: str, seconds: float, bind: str) -> Answer:
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as client:
         client.settimeout(seconds)
         try:
+            if bind:
+                client.bind((bind, 0))
             client.connect((address, port))
             if protocol == "udp":
                 client.send(b"?")

@@ -1,0 +1,144 @@
+"""Where packets go: Kubernetes' own proxy tests, by name, in the interpreter, in a fake kernel, and with real packets.
+
+Each document of tests/golden/flows is one case: objects, and rows of (from, to) -> endpoints, REJECT, DROP or PASS, and
+whether the client is masqueraded. Cases of one file follow one another on the same plane, so that changes are tested.
+"""
+
+import asyncio
+import os
+import pathlib
+
+import pytest
+import yaml
+
+from fairlead.base import clock
+from fairlead.dataplane import nft_state, nftables
+from fairlead.routing import interpret, settings, translate
+from fairlead.testing import nft_fake, worlds
+
+FOLDER = pathlib.Path(__file__).parent.parent / "golden" / "flows"
+FILES = sorted(FOLDER.glob("*.yaml"))
+WHERE = settings.Settings(network="kernel", node="here", lowest_port=0, gateway=worlds.GATEWAY)
+NODE = interpret.Node(
+    addresses=(worlds.NODE, worlds.GATEWAY, worlds.NODE6),
+    pod_networks=(worlds.PODS4, worlds.PODS6),
+    service_networks=(worlds.SERVICES4, worlds.SERVICES6),
+)
+SOURCES = {
+    "pod": "10.244.0.2", "pod6": "fd00:244::2", "a": "10.244.0.3", "node": worlds.NODE, "node6": worlds.NODE6,
+    "outside": worlds.OUTSIDE, "outside6": worlds.OUTSIDE6, "blocked": "192.0.2.66",
+}  # fmt: skip
+
+
+def cases(path):
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+def translated(case):
+    of = {kind: [one for one in case["objects"] if one["kind"] == kind] for kind in ("Service", "EndpointSlice")}
+    made = translate.translate(translate.Snapshot(services=of["Service"], endpoint_slices=of["EndpointSlice"]), WHERE)
+    return made.structure, translate.all_endpoints(made, of["EndpointSlice"])
+
+
+def split(place):
+    host, _, port = place.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def expected(row):
+    return row["goes"] if isinstance(row["goes"], str) else {split(one) for one in row["goes"]}
+
+
+def check(row, answer, what):
+    found = {(e.address, e.port) for e in answer.endpoints} if answer.verdict == "ENDPOINTS" else answer.verdict
+    assert found == expected(row), f"{what}: {row['name']}"
+    if row.get("masquerade") is not None and row["from"] != "a":  # "a" is its own endpoint: only real packets tell
+        assert answer.masquerade == row["masquerade"], f"{what}: {row['name']}: masquerade"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_interpreter(path):
+    for case in cases(path):
+        structure, sets = translated(case)
+        delta = {one.backend: one.endpoints for one in sets}
+        for row in case["flows"]:
+            address, port = split(row["to"])
+            source, protocol = SOURCES.get(row["from"], row["from"]), row.get("protocol", "tcp")
+            node = NODE if row["from"] in SOURCES else interpret.Node((*NODE.addresses, source), *NODE_NETWORKS)
+            answer = interpret.packet(
+                structure, delta, source=source, protocol=protocol, address=address, port=port, node=node
+            )
+            check(row, answer, case["case"])
+
+
+NODE_NETWORKS = (NODE.pod_networks, NODE.service_networks)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_rules(path):
+    state, kernel = nft_state.State(nft_state.Site(NODE.pod_networks)), nft_fake.FakeKernel(NODE)
+    for case in cases(path):
+        structure, sets = translated(case)
+        state.want_endpoints(sets)
+        state.want_structure(structure)
+        kernel.commit(state.take())
+        assert state.nacks == ()
+        for row in case["flows"]:
+            source = SOURCES.get(row["from"], row["from"])
+            answer = kernel.answer(source, row.get("protocol", "tcp"), *split(row["to"]))
+            check(row, answer, case["case"])
+
+
+@pytest.fixture(scope="module")
+def world():
+    with worlds.World(pods=7) as made:
+        made.outside.ip("addr add 192.0.2.66/24 dev eth0")
+        for pod in made.pods[1:]:
+            for port in (80, 8443, 53, 5353):
+                pod.serve(pod.address, port)
+            pod.serve(pod.address6, 80)
+        yield made
+
+
+async def observed(world, row):
+    """(where packets went, whom the servers saw) of enough requests for everyone to have a turn."""
+    spaces = {"pod": world.pods[0], "pod6": world.pods[0], "a": world.pods[1], "node": world.node, "node6": world.node}
+    space, source = spaces.get(row["from"], world.outside), SOURCES[row["from"]]
+    address, port = split(row["to"])
+    count = 2 * len(row["goes"]) if isinstance(row["goes"], list) else 1
+    bound = source if row["from"] == "blocked" else ""
+    answers = [
+        await world.ask(space, address, port, protocol=row.get("protocol", "tcp"), seconds=0.3, bind=bound)
+        for _ in range(count)
+    ]
+    if any(isinstance(answer, str) for answer in answers):
+        return answers[0], set()
+    return {(server, int(at)) for server, at, _ in answers}, {seen for _, _, seen in answers}
+
+
+@pytest.mark.system
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+async def test_real_packets(world, failures, path):
+    plane = nftables.NftablesPlane(
+        "fairlead-flows",
+        clock=clock.SystemClock(),
+        on_failure=lambda *failure: failures.append(failure),
+        pods=NODE.pod_networks,
+        services=NODE.service_networks,
+    )
+    await plane.start()
+    for case in cases(path):
+        structure, sets = translated(case)
+        await plane.apply_endpoints(sets)
+        async with asyncio.timeout(10):
+            assert (await plane.acked(await plane.apply(structure))).nacks == ()
+        for row in case["flows"]:
+            if row["from"] not in SOURCES or row["goes"] == "PASS":
+                continue  # a source that this node would have to forge; an address that leads nowhere
+            went, seen = await observed(world, row)
+            assert went == expected(row), f"{case['case']}: {row['name']}"
+            if row.get("masquerade") is not None and not row["from"].startswith("node"):
+                masked = SOURCES[row["from"]] not in seen
+                assert masked == row["masquerade"], f"{case['case']}: {row['name']}: servers saw {seen}"
+    await plane.close(purge=True)
