@@ -127,6 +127,7 @@ class _World:
         self.settings = settings.Settings(
             ingress_nginx=True,
             ingress_nginx_config=self.config_key,
+            check_certificates=False,
             default_certificate=table.Certificate(id="@default", chain_pem="", key_pem=""),
         )
         classes = {

@@ -33,6 +33,7 @@ class Settings:
     ingress_nginx: bool = False  # take Ingresses of class nginx, with the behaviour of ingress-nginx
     ingress_nginx_config: str = "ingress-nginx/ingress-nginx-controller"  # its ConfigMap
     default_certificate: table.Certificate | None = None  # for https at hosts whose Ingress brings none
+    check_certificates: bool = True  # whether certificates and keys are read (only a report on manifests does not)
     cluster_domain: str = "cluster.local"
 
     @property
