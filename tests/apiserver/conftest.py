@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import pytest
 from fairlead.apiserver import server
 from fairlead.client import inprocess
 from fairlead.store import sqlite
+from fairlead.testing import pod_door
 
-KUBECTL = shutil.which("kubectl")
+from . import kubectl
 
 
 @pytest.fixture
@@ -41,3 +41,17 @@ def kubectl_environment(tmp_path: Path) -> dict[str, str]:
     home = tmp_path / "home"
     home.mkdir()
     return {"PATH": os.environ["PATH"], "HOME": str(home), "KUBECONFIG": str(tmp_path / "kubeconfig")}
+
+
+@pytest.fixture
+def door(api: server.ApiServer) -> pod_door.FakePodDoor:
+    """The fake node agent that the API server asks."""
+    made = pod_door.FakePodDoor()
+    api.chain.pod_door = made
+    return made
+
+
+@pytest.fixture
+def run(api: server.ApiServer, kubectl_environment: dict[str, str]) -> kubectl.Kubectl:
+    """The real kubectl."""
+    return kubectl.Kubectl(kubectl_environment)

@@ -6,7 +6,7 @@ from typing import Any
 
 from fairlead.apiserver import pod_door, requests, status
 from fairlead.base import clock as clocks
-from fairlead.client import exchange
+from fairlead.client import errors, exchange
 
 Object = dict[str, Any]
 
@@ -36,6 +36,12 @@ def _number(info: requests.Info, name: str) -> int | None:
     return info.number(name) if info.first(name) else None
 
 
+def refusal(error: pod_door.DoorError) -> errors.ApiError:
+    """What the node agent refused, as a Status."""
+    reasons = {400: "BadRequest", 404: "NotFound", 501: "NotImplemented"}
+    return status.failure(error.code, reasons.get(error.code, "InternalError"), str(error))
+
+
 async def answer(pod: Object, info: requests.Info, door: pod_door.PodDoor | None) -> exchange.Response:
     """The log as text. Raises ApiError."""
     container = container_of(pod, info.first("container"))
@@ -63,6 +69,5 @@ async def answer(pod: Object, info: requests.Info, door: pod_door.PodDoor | None
     try:
         stream = await door.logs(pod, options)
     except pod_door.DoorError as error:
-        reasons = {400: "BadRequest", 404: "NotFound", 501: "NotImplemented"}
-        raise status.failure(error.code, reasons.get(error.code, "InternalError"), str(error)) from error
+        raise refusal(error) from error
     return exchange.Response(200, {"content-type": "text/plain"}, stream=stream)

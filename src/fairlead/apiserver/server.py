@@ -31,6 +31,7 @@ from fairlead.apiserver import (
 from fairlead.apiserver import pod_door as pod_doors
 from fairlead.apiserver.behaviours import services, table
 from fairlead.apiserver.custom import cleanup, definitions
+from fairlead.apiserver.streams import upgrade
 from fairlead.base import clock as clocks
 from fairlead.base import log as logs
 from fairlead.base import secret, tasks
@@ -130,7 +131,12 @@ class ApiServer:
         await self._fill()
         self._nursery.start(cleanup.run(self._store, self.chain, SYSTEM, self._nursery), name="definitions")
         names = {*certificates.NAMES, *certificates.ADDRESSES, *config.addresses, *config.hosts, self._own_address()}
-        self._door = door.Door(self.chain, self.chain.authenticator, hosts=frozenset(name.lower() for name in names))
+        self._door = door.Door(
+            self.chain,
+            self.chain.authenticator,
+            hosts=frozenset(name.lower() for name in names),
+            upgrade=upgrade.Upgrades(self.chain).serve,
+        )
         tls = door.context(config.state_folder / "pki")
         everywhere = "0.0.0.0" in config.addresses  # noqa: S104 -- asked for
         self.port = await self._door.listen("0.0.0.0" if everywhere else "127.0.0.1", config.port, tls)  # noqa: S104
