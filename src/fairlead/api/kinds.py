@@ -84,6 +84,7 @@ CUSTOM_RESOURCE_DEFINITION = Kind(
     "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False, ("crd", "crds"),
     ("api-extensions",), _STATUS,
 )  # fmt: skip
+BACKEND_POLICY = Kind("fairlead.dev", "v1alpha1", "BackendPolicy", "backendpolicies", True, ("bp",), (), _STATUS)
 NEW_EVENT = Kind("events.k8s.io", "v1", "Event", "events", True, ("ev",))
 
 KINDS: tuple[Kind, ...] = (
@@ -91,5 +92,5 @@ KINDS: tuple[Kind, ...] = (
     PERSISTENT_VOLUME, LIMIT_RANGE, RESOURCE_QUOTA, DEPLOYMENT, REPLICA_SET, STATEFUL_SET, DAEMON_SET,
     CONTROLLER_REVISION, JOB, CRON_JOB, HPA, HPA_V1, INGRESS, INGRESS_CLASS, NETWORK_POLICY, ENDPOINT_SLICE, LEASE,
     POD_DISRUPTION_BUDGET, PRIORITY_CLASS, STORAGE_CLASS, ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING,
-    CUSTOM_RESOURCE_DEFINITION, NEW_EVENT,
+    CUSTOM_RESOURCE_DEFINITION, BACKEND_POLICY, NEW_EVENT,
 )  # fmt: skip

@@ -22,7 +22,9 @@ from fairlead.controllers import traffic_reports
 from fairlead.routing import settings, table, translate
 
 log = logs.get(__name__)
-WATCHED = (kinds.SERVICE, kinds.ENDPOINT_SLICE, kinds.INGRESS, kinds.INGRESS_CLASS, kinds.SECRET)
+WATCHED = (
+    kinds.SERVICE, kinds.ENDPOINT_SLICE, kinds.INGRESS, kinds.INGRESS_CLASS, kinds.SECRET, kinds.BACKEND_POLICY,
+)  # fmt: skip
 IN_THE_LOOP = 100  # more Services than this are translated in a thread: a step of the loop stays under 20 ms
 BY_SERVICE = "traffic/service"
 
@@ -52,7 +54,8 @@ class Traffic:
         self.translation = translate.translate(translate.Snapshot(), where)
         self._client, self._sink, self._recorder, self._clock = client, sink, recorder, clock
         self._where = where
-        self._informers = {kind: shared.of(kind) for kind in WATCHED}
+        watched = (*WATCHED, kinds.CONFIG_MAP) if where.ingress_nginx else WATCHED  # it has its settings in one
+        self._informers = {kind: shared.of(kind) for kind in watched}
         self._nursery = tasks.Nursery("traffic", on_failure=on_failure)
         self._structure_changed = asyncio.Event()
         self._slices_changed = asyncio.Event()
@@ -150,6 +153,8 @@ class Traffic:
             ingresses=self._informers[kinds.INGRESS].cache.list(),
             ingress_classes=self._informers[kinds.INGRESS_CLASS].cache.list(),
             secrets=self._informers[kinds.SECRET].cache.list(),
+            config_maps=self._informers[kinds.CONFIG_MAP].cache.list() if self._where.ingress_nginx else (),
+            backend_policies=self._informers[kinds.BACKEND_POLICY].cache.list(),
         )
         if len(snapshot.services) + len(snapshot.ingresses) > IN_THE_LOOP:
             fresh = await asyncio.to_thread(translate.translate, snapshot, self._where)
@@ -200,9 +205,12 @@ class Traffic:
     async def _write_status(self, wanted: translate.Status) -> None:
         kind = next(kind for kind in WATCHED if kind.kind == wanted.kind)
         obj = self._informers[kind].cache.get(f"{wanted.namespace}/{wanted.name}")
-        if obj is None or _says(obj.get("status") or {}, wanted.status):
+        if obj is None:
             return
-        patch = {"status": dict(wanted.status)}
+        asked = stamped(wanted.status, obj.get("status") or {}, now=clocks.rfc3339(self._clock.now()))
+        if _says(obj.get("status") or {}, asked):
+            return
+        patch = {"status": asked}
         try:
             await self._client.patch(kind, wanted.name, patch, namespace=wanted.namespace, subresource="status")
         except errors.ApiError as error:
@@ -220,12 +228,31 @@ def _by_service(obj: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _matters(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether anything but versions, managed fields or an Ingress' own status changed."""
-    ignored = ("metadata", "status") if "rules" in (new.get("spec") or {}) else ("metadata",)
+    """Whether anything but versions, managed fields or a status that we write ourselves changed."""
+    ours = {"rules", "targetRefs"} & set(new.get("spec") or {})
+    ignored = ("metadata", "status") if ours else ("metadata",)
     if any(old.get(name) != new.get(name) for name in {*old, *new} if name not in ignored):
         return True
     read = ("annotations", "creationTimestamp", "uid")
     return any(old["metadata"].get(name) != new["metadata"].get(name) for name in read)
+
+
+def stamped(wanted: Mapping[str, Any], known: Mapping[str, Any], *, now: str) -> dict[str, Any]:
+    """A status whose ancestors' conditions have their times: those of the known status where they say the same."""
+    if "ancestors" not in wanted:
+        return dict(wanted)
+    before = {
+        (str(one.get("ancestorRef")), condition.get("type"), condition.get("status")): condition
+        for one in known.get("ancestors") or ()
+        for condition in one.get("conditions") or ()
+    }
+    ancestors = []
+    for one in wanted["ancestors"]:
+        keys = [(str(one["ancestorRef"]), c["type"], c["status"]) for c in one["conditions"]]
+        since = [before.get(key, {}).get("lastTransitionTime", now) for key in keys]
+        conditions = [{**c, "lastTransitionTime": time} for c, time in zip(one["conditions"], since, strict=True)]
+        ancestors.append({**one, "conditions": conditions})
+    return {**wanted, "ancestors": ancestors}
 
 
 def _says(status: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from fairlead.api.schema import own
+
 Schema = dict[str, Any]
 KUBERNETES_VERSION = "v1.36.0"
 REF = "#/components/schemas/"
@@ -20,7 +22,7 @@ def definitions() -> dict[str, Schema]:
     """Definition name -> OpenAPI v3 schema without descriptions. Shared: not to be changed."""
     packed = Path(__file__).with_name("schemas.bin").read_bytes()
     found: dict[str, Schema] = msgspec.json.decode(zlib.decompress(packed))
-    return found
+    return found | own.DEFINITIONS
 
 
 def descriptions() -> dict[str, dict[str, str]]:
@@ -29,7 +31,7 @@ def descriptions() -> dict[str, dict[str, str]]:
 
     packed = Path(__file__).with_name("descriptions.bin").read_bytes()
     found: dict[str, dict[str, str]] = msgspec.json.decode(lzma.decompress(packed))
-    return found
+    return found | own.DESCRIPTIONS
 
 
 @functools.cache

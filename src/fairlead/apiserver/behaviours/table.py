@@ -99,6 +99,7 @@ def behaviours() -> dict[str, base.Behaviour]:
         ),
         kinds.HPA: Simple(default=workloads.hpa, validate=workload_rules.validate_hpa),
         kinds.INGRESS: Simple(default=network.ingress, validate=network_rules.validate_ingress, generation=_SPEC),
+        kinds.BACKEND_POLICY: Simple(generation=_SPEC),
         kinds.INGRESS_CLASS: Simple(generation=_SPEC, validate=network_rules.validate_ingress_class),
         kinds.NETWORK_POLICY: Simple(
             default=network.network_policy,
