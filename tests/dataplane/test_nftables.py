@@ -351,3 +351,65 @@ async def test_a_client_on_one_udp_socket_is_answered_after_its_pod_left(world, 
     await carry(kernel, made, of(WEB, world.pods[2]))
     assert await asyncio.to_thread(asked) == world.pods[2].address
     client.close()
+
+
+@pytest.mark.parametrize(
+    "vandalism",
+    [
+        "flush ruleset",
+        "delete table inet fairlead-test",
+        "flush chain inet fairlead-test prerouting",
+        "flush chain inet fairlead-test b1",
+        "flush map inet fairlead-test services4",
+        "flush map inet fairlead-test endpoints4",
+    ],
+)
+async def test_what_somebody_flushes_is_written_again(world, kernel, vandalism):
+    await carry(kernel, structure(backend()), of(WEB, *world.pods))
+    await asyncio.to_thread(world.node.exec, f"nft {vandalism}")
+    async with asyncio.timeout(8):
+        while not kernel.reloads:
+            await asyncio.sleep(0.05)
+        while (await world.ask(world.outside, VIP, 80, seconds=0.3))[0] not in {pod.address for pod in world.pods}:
+            pass
+    assert await servers(world, world.outside, 6) == {pod.address: 2 for pod in world.pods}
+
+
+async def test_changes_of_others_are_left_alone_and_nothing_is_reloaded(world, kernel):
+    await carry(kernel, structure(backend()), of(WEB, *world.pods))
+    await asyncio.to_thread(world.node.exec, "nft add table ip theirs")
+    await carry(kernel, structure(backend()), of(WEB, *world.pods[:2]))
+    done, _ = await asyncio.wait({asyncio.create_task(asyncio.sleep(1.3))})
+    assert done
+    assert kernel.reloads == 0
+    assert "table ip theirs" in world.node.exec("nft list tables")
+
+
+DOCKER = """
+table ip filter {
+  chain DOCKER-USER { return; }
+  chain FORWARD { type filter hook forward priority 0; policy drop; jump DOCKER-USER; }
+}
+table inet strict {
+  chain forward { type filter hook forward priority 10; policy drop; ip6 saddr ::1 drop; }
+}
+""".replace("; }", ";\n}")
+
+
+async def test_pods_pass_where_docker_drops_what_is_forwarded(world, kernel):
+    def load():
+        return subprocess.run(["nft", "-f", "-"], input=DOCKER, text=True, check=True, capture_output=True)
+
+    before_tables = world.node.exec("nft list ruleset")
+    await asyncio.to_thread(load)
+    theirs = world.node.exec("nft list table ip filter") + world.node.exec("nft list table inet strict")
+    assert before_tables not in theirs
+    await carry(kernel, structure(backend()), of(WEB, world.pods[0]))
+    async with asyncio.timeout(8):  # it came while we run: seen within a second
+        while await world.ask(world.pods[1], VIP, 80, seconds=0.3) == "DROP":
+            pass
+    v6 = (world.pods[0].address6, worlds.PORT)
+    assert (await world.ask(world.pods[1], *v6))[0] == world.pods[0].address6
+    assert 'comment "fairlead-test"' in world.node.exec("nft list chain ip filter FORWARD")
+    await kernel.close(purge=True)
+    assert world.node.exec("nft list table ip filter") + world.node.exec("nft list table inet strict") == theirs

@@ -126,6 +126,19 @@ class Netlink:
                     return
                 yield payload[_NFGEN.size :]
 
+    def ask(self, kind: int, body: bytes, *, family: int) -> bytes:
+        """The body of the one answer to a question. Raises NetlinkError."""
+        self._sequence += 1
+        self._send(message(kind, 0, self._sequence, body, family=family))
+        while True:
+            for _, of, sequence, payload in self._receive():
+                if sequence != self._sequence:
+                    continue
+                if of == _NLMSG_ERROR:
+                    _raise(payload)
+                else:
+                    return payload[_NFGEN.size :]
+
     def request(self, kind: int, flags: int, body: bytes, *, family: int) -> None:
         """One message outside of a batch, acknowledged. Raises NetlinkError."""
         self._sequence += 1

@@ -334,3 +334,17 @@ def affinity_clients(link: netlink.Netlink, table: str, family: int) -> Iterator
                 endpoint = (socket.inet_ntop(kind, data[:size]), struct.unpack(">H", data[size : size + 2])[0])
                 left = struct.unpack(">Q", found[5])[0] if 5 in found else 0
                 yield struct.unpack("=I", key[:4])[0], socket.inet_ntop(kind, key[4 : 4 + size]), endpoint, left
+
+
+def family_is(family: int) -> tuple[bytes, bytes]:
+    """The packet is of that address family (for tables that see both)."""
+    load = _expression("meta", netlink.be32(2, 15), netlink.be32(1, _KEY))
+    return load, _equals(_KEY, bytes([socket.AF_INET if family == 4 else socket.AF_INET6]))
+
+
+def accept_network(network: ipaddress.IPv4Network | ipaddress.IPv6Network, *, source: bool) -> tuple[bytes, ...]:
+    """Accepts what comes from, or goes to, that network."""
+    size = 4 if network.version == 4 else 16
+    offset = (12 if network.version == 4 else 8) + (0 if source else size)
+    load = _payload(_CLIENT, 1, offset, size)
+    return (load, *_in_network(network.version, str(network)), _verdict(1))

@@ -90,6 +90,11 @@ def render(name: str, *, pods: Iterable[str] = (), services: Iterable[str] = ())
     return f"{head}{body}{_HOOKS_REST}}}\n"
 
 
+def count_rules(text: str) -> int:
+    """How many rules that text makes."""
+    return sum(line.startswith("    ") and not line.strip().startswith("type ") for line in text.splitlines())
+
+
 def fingerprint(name: str, *, pods: Iterable[str] = (), services: Iterable[str] = ()) -> str:
     """Says which unchanging part a table has, so that the next life of ours knows whether it may keep it."""
     text = "|".join((VERSION, name, *pods, "", *services, _FAMILY, _HOOKS))

@@ -50,6 +50,10 @@ class State:
     def nacks(self) -> tuple[Nack, ...]:
         return tuple(nack for found in self._nacks.values() for nack in found)
 
+    def parts(self) -> list[nft_rules.Part]:
+        """What every Backend has in the kernel."""
+        return list(self._parts.values())
+
     @property
     def dirty(self) -> bool:
         return bool(self._dirty)

@@ -16,13 +16,24 @@ from typing import TypeVar
 from fairlead.base import clock as clocks
 from fairlead.base import log as logs
 from fairlead.base import tasks
-from fairlead.dataplane import conntrack, netlink, nft_adopt, nft_encode, nft_rules, nft_skeleton, nft_state
+from fairlead.dataplane import (
+    conntrack,
+    netlink,
+    nft_adopt,
+    nft_check,
+    nft_encode,
+    nft_forward,
+    nft_rules,
+    nft_skeleton,
+    nft_state,
+)
 from fairlead.dataplane.plane import Ack, Nack
 from fairlead.routing import table
 
 log = logs.get(__name__)
 BATCH_BACKENDS = 400  # per transaction, so that a first load does not hold the kernel's lock for long
 _Result = TypeVar("_Result")
+GUARD_SECONDS = 1.0
 _POLL_SECONDS = (0.02, 0.5)
 
 
@@ -49,6 +60,11 @@ class NftablesPlane:
         self._table = nft_skeleton.check_name(table_name)
         self._text = nft_skeleton.render(table_name, pods=pods, services=services)
         self._mark = f"fairlead {nft_skeleton.fingerprint(table_name, pods=pods, services=services)}"
+        self._pods = tuple(pods)
+        self._added_rules = sum(
+            len(nft_encode.remember_rules(family)) + len(nft_encode.translated_rules(family)) for family in (4, 6)
+        )
+        self._generation = 0  # of the ruleset, as far as we made it
         self._left: nft_adopt.Left | None = None
         self._began = False
         self._nft = nft
@@ -77,7 +93,9 @@ class NftablesPlane:
             self._state.prefer(self._left.numbers)
         else:
             await self._load()
+        await self._with_link(self._open_way)
         self._nursery.start(self._write(), name="writer")
+        self._nursery.start(self._watch(), name="guard")
 
     async def apply(self, structure: table.Structure) -> int:
         self._state.want_structure(structure)
@@ -105,6 +123,7 @@ class NftablesPlane:
         await self._nursery.close()
         if self._link is not None:
             if purge:
+                await self._with_link(self._close_way)
                 delete_table(self._table)
             self._link.close()
             self._link = None
@@ -165,7 +184,12 @@ class NftablesPlane:
     def _send(
         self, link: netlink.Netlink, change: nft_rules.Transaction, before: Sequence[nft_encode.Message] = ()
     ) -> None:
-        link.commit([*before, *nft_encode.messages(self._table, change)], family=nft_encode.NFPROTO_INET)
+        self._commit_messages(link, [*before, *nft_encode.messages(self._table, change)])
+
+    def _commit_messages(self, link: netlink.Netlink, messages: Sequence[nft_encode.Message]) -> None:
+        if messages:
+            link.commit(messages, family=nft_encode.NFPROTO_INET)
+            self._generation += 1
 
     def _forget_clients(self, link: netlink.Netlink, change: nft_rules.Transaction) -> None:
         """No client is sent to an endpoint that left because it went there before.
@@ -192,11 +216,43 @@ class NftablesPlane:
         clients = nft_encode.affinity_clients(link, self._table, family)
         stale = [(base, client) for base, client, place, _ in clients if test((base, place))]
         gone = nft_rules.Transaction(deleted=[(f"affinity{family}", key) for key in stale])
-        link.commit(nft_encode.messages(self._table, gone), family=nft_encode.NFPROTO_INET)
+        self._commit_messages(link, nft_encode.messages(self._table, gone))
 
     async def _with_link(self, work: Callable[..., _Result], *arguments: object) -> _Result:
         async with self._lock:
             return await asyncio.to_thread(work, self._link, *arguments)
+
+    async def _watch(self) -> None:
+        """Looks once a second whether anybody else changed the ruleset, and repairs what is ours."""
+        while True:
+            await self._clock.sleep(GUARD_SECONDS)
+            if self._left is None and not self._state.dirty:
+                problem = await self._with_link(self._check)
+                if problem:
+                    log.warning("somebody changed our rules; they are written anew", table=self._table, problem=problem)
+                    await self._rebuild(netlink.NetlinkError(errno.ENOENT))
+
+    def _check(self, link: netlink.Netlink) -> str:
+        now = nft_check.generation(link)
+        if now == self._generation:
+            return ""
+        self._open_way(link)
+        self._generation = nft_check.generation(link)
+        return nft_check.difference(
+            link,
+            self._table,
+            mark=self._mark,
+            unchanging_rules=nft_skeleton.count_rules(self._text) + self._added_rules,
+            parts=self._state.parts(),
+        )
+
+    def _open_way(self, link: netlink.Netlink) -> None:
+        opened = nft_forward.open_way(link, ours=self._table, pods=self._pods)
+        if opened:
+            log.info("another tool drops what is forwarded; the pods' networks may pass", chains=opened)
+
+    def _close_way(self, link: netlink.Netlink) -> None:
+        nft_forward.close_way(link, ours=self._table)
 
     async def _load(self) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -210,7 +266,7 @@ class NftablesPlane:
             remember, translated = nft_encode.remember_rules(family), nft_encode.translated_rules(family)
             rules += nft_encode.append_rules(self._table, f"remember{family}", remember)
             rules += nft_encode.append_rules(self._table, f"translated{family}", translated)
-        await self._with_link(lambda link: link.commit(rules, family=nft_encode.NFPROTO_INET))
+        await self._with_link(self._commit_messages, rules)
 
     def __repr__(self) -> str:
         behind = f", {self._sequence - self._acked} behind" if self._sequence > self._acked else ""

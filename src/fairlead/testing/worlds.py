@@ -226,4 +226,6 @@ def _ask(address: str, port: int, protocol: str, seconds: float, bind: str) -> A
             return "REJECT"
         except TimeoutError:
             return "DROP"
+        except OSError:  # no route, or unreachable
+            return "UNREACHABLE"
     return tuple(answer.split())
