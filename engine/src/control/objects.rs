@@ -34,7 +34,86 @@ pub fn parse<T: DeserializeOwned>(object: &Value) -> Result<T, Refusal> {
     })
 }
 
-/// Limits and habits of an http or https Listener; `max_body_bytes` 0 is no limit.
+// --- The structs of table.py, in its order; `tests/dataplane` compares the two.
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListenerProtocol {
+    #[default]
+    Http,
+    Https,
+    Tcp,
+    Tls,
+    Udp,
+    Dns,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathKind {
+    Exact,
+    #[default]
+    Prefix,
+    Starts,
+    Regex,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ValueKind {
+    #[default]
+    Exact,
+    Regex,
+    Present,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateMode {
+    #[default]
+    Required,
+    Optional,
+    OptionalNoCa,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AffinityKind {
+    #[default]
+    Client,
+    Cookie,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckKind {
+    #[default]
+    Http,
+    Tcp,
+    Grpc,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendProtocol {
+    #[default]
+    Http,
+    H2,
+    H2c,
+    Https,
+    Tcp,
+    Tls,
+    Udp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndpointState {
+    #[default]
+    Ready,
+    Draining,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
@@ -56,24 +135,12 @@ impl Default for HttpSettings {
             max_headers: 100,
             max_body_bytes: 0,
             trusted_hops: 0,
-            h2c: false,
+            h2c: Default::default(),
         }
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ListenerProtocol {
-    #[default]
-    Http,
-    Https,
-    Tcp,
-    Tls,
-    Udp,
-    Dns,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Listener {
     pub id: String,
@@ -87,40 +154,6 @@ pub struct Listener {
     pub http: Option<HttpSettings>,
 }
 
-impl Default for Listener {
-    fn default() -> Self {
-        Self {
-            id: String::new(),
-            protocol: ListenerProtocol::default(),
-            sockets: Vec::new(),
-            backend: String::new(),
-            certificates: Vec::new(),
-            client_ca: String::new(),
-            transparent: false,
-            proxy_protocol_in: false,
-            http: None,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PathKind {
-    Exact,
-    #[default]
-    Prefix,
-    Regex,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ValueKind {
-    #[default]
-    Exact,
-    Regex,
-    Present,
-}
-
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PathMatch {
@@ -132,7 +165,7 @@ pub struct PathMatch {
 
 impl Default for PathMatch {
     fn default() -> Self {
-        Self { kind: PathKind::default(), value: "/".to_owned(), ignore_case: false }
+        Self { kind: PathKind::Prefix, value: "/".to_owned(), ignore_case: Default::default() }
     }
 }
 
@@ -147,23 +180,17 @@ pub struct ValueMatch {
 
 impl Default for ValueMatch {
     fn default() -> Self {
-        Self { name: String::new(), kind: ValueKind::default(), value: String::new() }
+        Self { name: Default::default(), kind: ValueKind::Exact, value: Default::default() }
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Match {
     pub path: Option<PathMatch>,
     pub method: String,
     pub headers: Vec<ValueMatch>,
     pub query: Vec<ValueMatch>,
-}
-
-impl Default for Match {
-    fn default() -> Self {
-        Self { path: None, method: String::new(), headers: Vec::new(), query: Vec::new() }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -175,7 +202,7 @@ pub struct WeightedBackend {
 
 impl Default for WeightedBackend {
     fn default() -> Self {
-        Self { backend: String::new(), weight: 1 }
+        Self { backend: Default::default(), weight: 1 }
     }
 }
 
@@ -187,17 +214,19 @@ pub struct Redirect {
     pub port: u16,
     pub path: String,
     pub path_prefix: String,
+    pub location: Vec<(String, String)>,
     pub status: u16,
 }
 
 impl Default for Redirect {
     fn default() -> Self {
         Self {
-            scheme: String::new(),
-            host: String::new(),
+            scheme: Default::default(),
+            host: Default::default(),
             port: 0,
-            path: String::new(),
-            path_prefix: String::new(),
+            path: Default::default(),
+            path_prefix: Default::default(),
+            location: Default::default(),
             status: 302,
         }
     }
@@ -213,11 +242,11 @@ pub struct Respond {
 
 impl Default for Respond {
     fn default() -> Self {
-        Self { status: 404, body: String::new(), content_type: "text/plain; charset=utf-8".to_owned() }
+        Self { status: 0, body: Default::default(), content_type: "text/plain; charset=utf-8".to_owned() }
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rewrite {
     pub host: String,
@@ -227,19 +256,7 @@ pub struct Rewrite {
     pub substitution: String,
 }
 
-impl Default for Rewrite {
-    fn default() -> Self {
-        Self {
-            host: String::new(),
-            path: String::new(),
-            path_prefix: String::new(),
-            regex: String::new(),
-            substitution: String::new(),
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HeaderChanges {
     pub set: Vec<(String, String)>,
@@ -247,22 +264,25 @@ pub struct HeaderChanges {
     pub remove: Vec<String>,
 }
 
-impl Default for HeaderChanges {
-    fn default() -> Self {
-        Self { set: Vec::new(), add: Vec::new(), remove: Vec::new() }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mirror {
     pub backend: String,
     pub percent: f64,
+    pub body: bool,
+    pub host: String,
+    pub uri: Vec<(String, String)>,
 }
 
 impl Default for Mirror {
     fn default() -> Self {
-        Self { backend: String::new(), percent: 100.0 }
+        Self {
+            backend: Default::default(),
+            percent: 100.0,
+            body: true,
+            host: Default::default(),
+            uri: Default::default(),
+        }
     }
 }
 
@@ -280,11 +300,11 @@ pub struct Cors {
 impl Default for Cors {
     fn default() -> Self {
         Self {
-            allow_origins: Vec::new(),
-            allow_methods: Vec::new(),
-            allow_headers: Vec::new(),
-            expose_headers: Vec::new(),
-            allow_credentials: false,
+            allow_origins: Default::default(),
+            allow_methods: Default::default(),
+            allow_headers: Default::default(),
+            expose_headers: Default::default(),
+            allow_credentials: Default::default(),
             max_age_seconds: 5,
         }
     }
@@ -297,6 +317,7 @@ pub struct Retry {
     pub on: Vec<String>,
     pub buffer_bytes: usize,
     pub budget_percent: f64,
+    pub timeout_seconds: f64,
 }
 
 impl Default for Retry {
@@ -306,11 +327,11 @@ impl Default for Retry {
             on: vec!["connect".to_owned(), "reset".to_owned()],
             buffer_bytes: 65536,
             budget_percent: 20.0,
+            timeout_seconds: 0.0,
         }
     }
 }
 
-/// 0 is no limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
@@ -332,29 +353,101 @@ pub struct RateLimit {
     pub requests_per_second: f64,
     pub burst: u32,
     pub key: String,
+    pub connections: u32,
+    pub scope: String,
+    pub exempt: Vec<String>,
+    pub status: u16,
 }
 
 impl Default for RateLimit {
     fn default() -> Self {
-        Self { requests_per_second: 0.0, burst: 1, key: "client".to_owned() }
+        Self {
+            requests_per_second: 0.0,
+            burst: 1,
+            key: "client".to_owned(),
+            connections: 0,
+            scope: Default::default(),
+            exempt: Default::default(),
+            status: 429,
+        }
     }
 }
 
-/// Where a thing of the table comes from; for statistics and messages.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BasicAuth {
+    pub realm: String,
+    pub users: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthRequest {
+    pub backend: String,
+    pub host: String,
+    pub uri: Vec<(String, String)>,
+    pub method: String,
+    pub request_headers: Option<HeaderChanges>,
+    pub response_headers: Vec<String>,
+    pub redirect: Vec<(String, String)>,
+    pub signin: Vec<(String, String)>,
+    pub always_set_cookie: bool,
+    pub cache_key: Vec<(String, String)>,
+    pub cache_seconds: f64,
+    pub cache_statuses: Vec<u16>,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientCertificate {
+    pub ca_pem: String,
+    pub mode: CertificateMode,
+    pub depth: u32,
+    pub match_cn: String,
+    pub error_page: Vec<(String, String)>,
+    pub forward: bool,
+}
+
+impl Default for ClientCertificate {
+    fn default() -> Self {
+        Self {
+            ca_pem: Default::default(),
+            mode: CertificateMode::Required,
+            depth: 1,
+            match_cn: Default::default(),
+            error_page: Default::default(),
+            forward: Default::default(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Access {
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
+    pub basic: Option<BasicAuth>,
+    pub request: Option<AuthRequest>,
+    pub certificate: Option<ClientCertificate>,
+    pub any: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ErrorPages {
+    pub statuses: Vec<u16>,
+    pub backend: String,
+    pub headers: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Info {
     pub object: String,
     pub rule: String,
 }
 
-impl Default for Info {
-    fn default() -> Self {
-        Self { object: String::new(), rule: String::new() }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Route {
     pub id: String,
@@ -373,40 +466,12 @@ pub struct Route {
     pub cors: Option<Cors>,
     pub retry: Option<Retry>,
     pub timeouts: Option<Timeouts>,
-    pub limit: Option<RateLimit>,
+    pub limits: Vec<RateLimit>,
+    pub access: Option<Access>,
+    pub max_body_bytes: u64,
+    pub fallback: String,
+    pub errors: Option<ErrorPages>,
     pub info: Info,
-}
-
-impl Default for Route {
-    fn default() -> Self {
-        Self {
-            id: String::new(),
-            listeners: Vec::new(),
-            hosts: Vec::new(),
-            matching: Match::default(),
-            order: 0,
-            backends: Vec::new(),
-            redirect: None,
-            respond: None,
-            rewrite: None,
-            request_headers: None,
-            response_headers: None,
-            mirrors: Vec::new(),
-            cors: None,
-            retry: None,
-            timeouts: None,
-            limit: None,
-            info: Info::default(),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AffinityKind {
-    #[default]
-    Client,
-    Cookie,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -415,21 +480,34 @@ pub struct Affinity {
     pub kind: AffinityKind,
     pub timeout_seconds: f64,
     pub cookie: String,
+    pub path: String,
+    pub domain: String,
+    pub same_site: String,
+    pub secure: String,
+    pub max_age_seconds: u64,
+    pub partitioned: bool,
+    pub persistent: bool,
+    pub change_on_failure: bool,
+    pub sticky_split: bool,
 }
 
 impl Default for Affinity {
     fn default() -> Self {
-        Self { kind: AffinityKind::default(), timeout_seconds: 10800.0, cookie: String::new() }
+        Self {
+            kind: AffinityKind::Client,
+            timeout_seconds: 10800.0,
+            cookie: Default::default(),
+            path: "/".to_owned(),
+            domain: Default::default(),
+            same_site: Default::default(),
+            secure: Default::default(),
+            max_age_seconds: 0,
+            partitioned: Default::default(),
+            persistent: Default::default(),
+            change_on_failure: Default::default(),
+            sticky_split: true,
+        }
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CheckKind {
-    #[default]
-    Http,
-    Tcp,
-    Grpc,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -449,9 +527,9 @@ pub struct ActiveHealth {
 impl Default for ActiveHealth {
     fn default() -> Self {
         Self {
-            kind: CheckKind::default(),
+            kind: CheckKind::Http,
             path: "/".to_owned(),
-            host: String::new(),
+            host: Default::default(),
             port: 0,
             interval_seconds: 10.0,
             timeout_seconds: 1.0,
@@ -486,7 +564,7 @@ impl Default for Outlier {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     pub endpoint_connections: u32,
@@ -494,13 +572,7 @@ pub struct Limits {
     pub max_waiting: u32,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { endpoint_connections: 0, endpoint_requests: 0, max_waiting: 0 }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BackendTls {
     pub ca_pem: String,
@@ -509,37 +581,15 @@ pub struct BackendTls {
     pub insecure: bool,
 }
 
-impl Default for BackendTls {
-    fn default() -> Self {
-        Self { ca_pem: String::new(), server_name: String::new(), certificate: String::new(), insecure: false }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Virtual {
     pub address: String,
     pub port: u16,
     pub node_port: bool,
-}
-
-impl Default for Virtual {
-    fn default() -> Self {
-        Self { address: String::new(), port: 0, node_port: false }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BackendProtocol {
-    #[default]
-    Http,
-    H2,
-    H2c,
-    Https,
-    Tcp,
-    Tls,
-    Udp,
+    pub external: bool,
+    pub cluster: String,
+    pub sources: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -549,6 +599,7 @@ pub struct Backend {
     pub protocol: BackendProtocol,
     pub algorithm: String,
     pub hash_on: String,
+    pub subset: u32,
     pub affinity: Option<Affinity>,
     pub health: Option<ActiveHealth>,
     pub outlier: Option<Outlier>,
@@ -561,6 +612,7 @@ pub struct Backend {
     pub zone: String,
     #[serde(rename = "virtual")]
     pub virtuals: Vec<Virtual>,
+    pub resolve: String,
     pub hold: bool,
     pub info: Info,
 }
@@ -568,39 +620,35 @@ pub struct Backend {
 impl Default for Backend {
     fn default() -> Self {
         Self {
-            id: String::new(),
-            protocol: BackendProtocol::default(),
-            algorithm: String::new(),
-            hash_on: String::new(),
-            affinity: None,
-            health: None,
-            outlier: None,
+            id: Default::default(),
+            protocol: BackendProtocol::Http,
+            algorithm: Default::default(),
+            hash_on: Default::default(),
+            subset: 0,
+            affinity: Default::default(),
+            health: Default::default(),
+            outlier: Default::default(),
             slow_start_seconds: 0.0,
             panic_threshold: 0.0,
-            retry: None,
-            timeouts: None,
-            limits: None,
-            tls: None,
-            zone: String::new(),
-            virtuals: Vec::new(),
-            hold: false,
-            info: Info::default(),
+            retry: Default::default(),
+            timeouts: Default::default(),
+            limits: Default::default(),
+            tls: Default::default(),
+            zone: Default::default(),
+            virtuals: Default::default(),
+            resolve: Default::default(),
+            hold: Default::default(),
+            info: Default::default(),
         }
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Certificate {
     pub id: String,
     pub chain_pem: String,
     pub key_pem: String,
-}
-
-impl Default for Certificate {
-    fn default() -> Self {
-        Self { id: String::new(), chain_pem: String::new(), key_pem: String::new() }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -615,16 +663,14 @@ pub struct Name {
 
 impl Default for Name {
     fn default() -> Self {
-        Self { id: String::new(), name: String::new(), values: Vec::new(), backend: String::new(), ttl_seconds: 5 }
+        Self {
+            id: Default::default(),
+            name: Default::default(),
+            values: Default::default(),
+            backend: Default::default(),
+            ttl_seconds: 5,
+        }
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EndpointState {
-    #[default]
-    Ready,
-    Draining,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -641,12 +687,12 @@ pub struct Endpoint {
 impl Default for Endpoint {
     fn default() -> Self {
         Self {
-            address: String::new(),
+            address: Default::default(),
             port: 0,
             weight: 1,
-            zone: String::new(),
-            state: EndpointState::default(),
-            name: String::new(),
+            zone: Default::default(),
+            state: EndpointState::Ready,
+            name: Default::default(),
         }
     }
 }

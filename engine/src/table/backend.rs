@@ -2,6 +2,7 @@
 //!
 //! Promises: choosing and counting in are one step under the Backend's lock, so all threads share one exact order.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,9 +10,15 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::endpoint::{Endpoint, InFlight};
+use super::route::RouteCounters;
+use super::template::HashOn;
+use crate::balance::budget::Budget;
+use crate::balance::outlier::{self, Outcome};
 use crate::balance::{Algorithm, Ask, Chooser, flags};
 use crate::control::objects::{self, Refusal};
-use crate::stats::counters::{Codes, Counter};
+use crate::control::wire::Event;
+use crate::health::Report;
+use crate::stats::counters::Counter;
 
 /// One Backend as the table of the moment sees it.
 pub struct Backend {
@@ -19,30 +26,6 @@ pub struct Backend {
     pub algorithm: Algorithm,
     pub hash_on: HashOn,
     pub shared: Arc<Shared>,
-}
-
-/// What the hashing algorithms hash.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HashOn {
-    Client,
-    Header(String),
-    Cookie(String),
-    Path,
-    Query(String),
-}
-
-impl HashOn {
-    pub fn parse(word: &str) -> Option<Self> {
-        let named = |prefix: &str| word.strip_prefix(prefix).filter(|name| !name.is_empty()).map(str::to_owned);
-        match word {
-            "" | "client" => Some(Self::Client),
-            "path" => Some(Self::Path),
-            _ => named("header:")
-                .map(Self::Header)
-                .or_else(|| named("cookie:").map(Self::Cookie))
-                .or_else(|| named("query:").map(Self::Query)),
-        }
-    }
 }
 
 impl Backend {
@@ -62,8 +45,11 @@ impl Backend {
 /// What all versions of one Backend share.
 pub struct Shared {
     pub id: String,
+    report: Report,
+    pub budget: Budget,
     inner: Mutex<Inner>,
-    pub codes: Codes,
+    /// Of requests that came by the Backend's own address.
+    pub route_counters: Arc<RouteCounters>,
     pub retries: Counter,
     pub no_endpoint: Counter,
 }
@@ -74,6 +60,9 @@ struct Inner {
     chooser: Chooser,
     slow_start_seconds: f64,
     limits: Option<objects::Limits>,
+    outlier: Option<objects::Outlier>,
+    records: HashMap<u64, outlier::Record>,
+    ejected: usize,
 }
 
 pub fn layer7(protocol: objects::BackendProtocol) -> bool {
@@ -82,7 +71,7 @@ pub fn layer7(protocol: objects::BackendProtocol) -> bool {
 }
 
 impl Shared {
-    pub fn new(id: String) -> Self {
+    pub fn new(id: String, report: Report) -> Self {
         let algorithm = Algorithm::LeastRequest;
         let inner = Inner {
             set: Vec::new(),
@@ -90,11 +79,16 @@ impl Shared {
             chooser: Chooser::new(algorithm),
             slow_start_seconds: 0.0,
             limits: None,
+            outlier: None,
+            records: HashMap::new(),
+            ejected: 0,
         };
         Self {
             id,
+            report,
+            budget: Budget::default(),
             inner: Mutex::new(inner),
-            codes: Codes::default(),
+            route_counters: Arc::default(),
             retries: Counter::default(),
             no_endpoint: Counter::default(),
         }
@@ -114,14 +108,58 @@ impl Shared {
         }
         inner.slow_start_seconds = spec.slow_start_seconds;
         inner.limits = spec.limits.clone();
+        inner.outlier = spec.outlier.clone();
+        if inner.outlier.is_none() {
+            inner.set.iter().for_each(|e| e.lower(flags::EJECTED));
+            inner.records.clear();
+            inner.ejected = 0;
+        }
         inner.set.iter().for_each(|e| e.set_policy(inner.slow_start_seconds, inner.limits.as_ref()));
     }
 
     pub fn choose(&self, ask: &Ask<'_>) -> Option<(Arc<Endpoint>, InFlight)> {
         let inner = &mut *self.inner();
+        if inner.ejected > 0 {
+            self.let_back(inner, ask.now_nanos);
+        }
         let index = inner.chooser.choose(&inner.set, ask)?;
         let endpoint = inner.set[index].clone();
         Some((endpoint.clone(), InFlight::begin(endpoint)))
+    }
+
+    /// Notes what a try came to, where the Backend ejects outliers.
+    pub fn note(&self, endpoint: &Arc<Endpoint>, outcome: Outcome, now_nanos: u64) {
+        let inner = &mut *self.inner();
+        let Some(policy) = &inner.outlier else { return };
+        let record = inner.records.entry(endpoint.id).or_default();
+        let Some(reason) = record.note(outcome, policy, now_nanos) else { return };
+        let known = inner.set.iter().any(|e| e.id == endpoint.id) && !endpoint.has(flags::EJECTED);
+        if known && outlier::room(policy, inner.ejected, inner.set.len()) {
+            record.eject(policy, now_nanos);
+            inner.ejected += 1;
+            endpoint.raise(flags::EJECTED);
+            self.tell(endpoint, "ejected", reason);
+        }
+    }
+
+    fn let_back(&self, inner: &mut Inner, now_nanos: u64) {
+        for endpoint in inner.set.iter().filter(|e| e.has(flags::EJECTED)) {
+            if inner.records.get(&endpoint.id).is_none_or(|r| r.may_return(now_nanos)) {
+                endpoint.lower(flags::EJECTED);
+                inner.ejected -= 1;
+                self.tell(endpoint, "returned", "its time is over");
+            }
+        }
+    }
+
+    fn tell(&self, endpoint: &Endpoint, state: &str, reason: &str) {
+        let (address, port) = (endpoint.address.ip().to_string(), endpoint.address.port());
+        let (state, reason) = (state.to_owned(), reason.to_owned());
+        let _ = self.report.send(Event::Endpoint { backend: self.id.clone(), address, port, state, reason });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.inner().set.is_empty()
     }
 
     pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
@@ -159,6 +197,8 @@ impl Shared {
         }
         let inner = &mut *inner;
         inner.chooser.settle(&inner.set);
+        inner.records.retain(|id, _| inner.set.iter().any(|e| e.id == *id));
+        inner.ejected = inner.set.iter().filter(|e| e.has(flags::EJECTED)).count();
         old
     }
 }

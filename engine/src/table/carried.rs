@@ -1,8 +1,9 @@
 //! What this engine carries: a known field that it does not is refused, never half applied.
 
 use crate::balance::Algorithm;
-use crate::control::objects::{self, BackendProtocol, ListenerProtocol, Refusal};
-use crate::table::backend::{self, HashOn};
+use crate::control::objects::{self, BackendProtocol, CheckKind, ListenerProtocol, Refusal};
+use crate::table::backend;
+use crate::table::template::HashOn;
 
 type Outcome = Result<(), Refusal>;
 
@@ -15,7 +16,6 @@ pub fn listener(spec: &objects::Listener) -> Outcome {
     refuse_if(!matches!(spec.protocol, Http | Tcp), "protocol")?;
     refuse_if(!spec.certificates.is_empty(), "certificates")?;
     refuse_if(!spec.client_ca.is_empty(), "client_ca")?;
-    refuse_if(spec.transparent, "transparent")?;
     refuse_if(spec.proxy_protocol_in, "proxy_protocol_in")?;
     refuse_if(spec.http.as_ref().is_some_and(|h| h.h2c), "http.h2c")
 }
@@ -24,19 +24,21 @@ pub fn route(spec: &objects::Route) -> Outcome {
     refuse_if(spec.redirect.is_some(), "redirect")?;
     refuse_if(spec.rewrite.is_some(), "rewrite")?;
     refuse_if(spec.request_headers.is_some(), "request_headers")?;
-    refuse_if(spec.response_headers.is_some(), "response_headers")?;
     refuse_if(!spec.mirrors.is_empty(), "mirrors")?;
     refuse_if(spec.cors.is_some(), "cors")?;
-    refuse_if(spec.limit.is_some(), "limit")
+    refuse_if(!spec.limits.is_empty(), "limits")?;
+    refuse_if(spec.access.is_some(), "access")?;
+    refuse_if(spec.errors.is_some(), "errors")
 }
 
 pub fn backend(spec: &objects::Backend) -> Result<(Algorithm, HashOn), Refusal> {
     refuse_if(!matches!(spec.protocol, BackendProtocol::Http | BackendProtocol::Tcp), "protocol")?;
-    refuse_if(spec.health.is_some(), "health")?;
-    refuse_if(spec.outlier.is_some(), "outlier")?;
+    refuse_if(spec.health.as_ref().is_some_and(|h| h.kind == CheckKind::Grpc), "health.kind")?;
     refuse_if(spec.limits.as_ref().is_some_and(|l| l.max_waiting > 0), "limits.max_waiting")?;
     refuse_if(spec.tls.is_some(), "tls")?;
     refuse_if(spec.hold, "hold")?;
+    refuse_if(spec.subset > 0, "subset")?;
+    refuse_if(!spec.resolve.is_empty(), "resolve")?;
     let layer7 = backend::layer7(spec.protocol);
     let cookie = spec.affinity.as_ref().is_some_and(|a| a.kind == objects::AffinityKind::Cookie);
     if cookie && !layer7 {
@@ -45,7 +47,7 @@ pub fn backend(spec: &objects::Backend) -> Result<(Algorithm, HashOn), Refusal> 
     let algorithm = Algorithm::parse(&spec.algorithm, layer7)
         .ok_or_else(|| Refusal::new("algorithm", format!("there is no algorithm {:?}", spec.algorithm)))?;
     let hash_on = HashOn::parse(&spec.hash_on)
-        .filter(|h| layer7 || *h == HashOn::Client)
+        .filter(|h| layer7 || h.of_connections())
         .ok_or_else(|| Refusal::new("hash_on", format!("{:?} cannot be hashed on", spec.hash_on)))?;
     Ok((algorithm, hash_on))
 }

@@ -9,8 +9,10 @@ pub mod endpoint;
 pub mod route;
 pub mod router;
 pub mod store;
+pub mod template;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::control::objects;
@@ -35,4 +37,15 @@ pub struct ListenerCounters {
 pub struct Table {
     /// By the id of the socket that it listens on.
     pub by_socket: HashMap<String, Arc<Listener>>,
+    /// By the addresses that Services have, for transparent Listeners. An entry stands for the Backend alone.
+    pub by_virtual: HashMap<SocketAddr, Arc<router::Entry>>,
+    /// By the ports that every address of the node has.
+    pub by_node_port: HashMap<u16, Arc<router::Entry>>,
+}
+
+impl Table {
+    pub fn at(&self, destination: SocketAddr) -> Option<&Arc<router::Entry>> {
+        let destination = SocketAddr::new(destination.ip().to_canonical(), destination.port());
+        self.by_virtual.get(&destination).or_else(|| self.by_node_port.get(&destination.port()))
+    }
 }

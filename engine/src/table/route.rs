@@ -1,7 +1,7 @@
 //! One Route, ready to be matched: compiled expressions and a rank among those of the same path.
 //!
-//! Promises: regular expressions are of the `regex` crate (linear time) with a bounded program size; they match the
-//! whole path or value. Refuses: an expression that does not compile, with its path.
+//! Promises: regular expressions are of the `regex` crate (linear time) with a bounded program size; one for a path is
+//! searched in it, one for a value matches the whole value. Refuses: an expression that does not compile, with its path.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ fn build(expression: &str, ignore_case: bool, path: &str) -> Result<Regex, Refus
 impl Route {
     pub fn compile(spec: objects::Route, counters: Arc<RouteCounters>) -> Result<Self, Refusal> {
         let path = match &spec.matching.path {
-            Some(p) if p.kind == PathKind::Regex => Some(compile(&p.value, p.ignore_case, "match.path.value")?),
+            Some(p) if p.kind == PathKind::Regex => Some(build(&p.value, p.ignore_case, "match.path.value")?),
             _ => None,
         };
         let values = |list: &[objects::ValueMatch], kind: &str| {
@@ -85,6 +85,11 @@ impl Route {
         let headers = values(&spec.matching.headers, "headers")?;
         let query = values(&spec.matching.query, "query")?;
         Ok(Self { spec, path, headers, query, counters })
+    }
+
+    /// One that needs no compiling.
+    pub fn bare(spec: objects::Route, counters: Arc<RouteCounters>) -> Self {
+        Self { spec, path: None, headers: Vec::new(), query: Vec::new(), counters }
     }
 
     /// Smaller comes first among Routes whose host and path fit alike.

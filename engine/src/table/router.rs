@@ -23,6 +23,8 @@ pub struct Entry {
     /// Near the golden section of the total and without a common divisor with it.
     pub stride: u64,
     pub turn: std::sync::atomic::AtomicU64,
+    /// Answers while none of the Backends has an endpoint.
+    pub fallback: Option<Arc<Backend>>,
 }
 
 pub fn stride(total: u64) -> u64 {
@@ -39,6 +41,12 @@ pub trait Request {
     fn path(&self) -> &[u8];
     fn query(&self) -> &[u8];
     fn method(&self) -> &[u8];
+    /// The host as it was sent, with its port.
+    fn authority(&self) -> &[u8];
+    /// Path and query as they were sent.
+    fn target(&self) -> &[u8];
+    fn header(&self, name: &str) -> Option<&[u8]>;
+    fn cookie(&self, name: &str) -> Option<&[u8]>;
     /// Does any header of that name (any case) fit?
     fn any_header(&self, name: &str, fits: &dyn Fn(&[u8]) -> bool) -> bool;
 }
@@ -59,6 +67,8 @@ struct Paths {
     prefix: Map<Vec<Arc<Entry>>>,
     prefix_folded: Map<Vec<Arc<Entry>>>,
     deepest: usize,
+    /// The longest first.
+    starts: Vec<(Box<[u8]>, bool, Vec<Arc<Entry>>)>,
     regex: Vec<Arc<Entry>>,
 }
 
@@ -89,7 +99,7 @@ impl Router {
     }
 
     /// `request.host()` is lower case and without a port.
-    pub fn find(&self, request: &impl Request) -> Option<&Arc<Entry>> {
+    pub fn find(&self, request: &dyn Request) -> Option<&Arc<Entry>> {
         let host = request.host();
         if let Some(found) = self.exact.get(host).and_then(|paths| paths.find(request)) {
             return Some(found);
@@ -129,38 +139,75 @@ impl Paths {
                 let map = if path.ignore_case { &mut self.prefix_folded } else { &mut self.prefix };
                 map.entry(fold(value)).or_default().push(entry.clone());
             }
-            PathKind::Regex => self.regex.push(entry.clone()),
+            PathKind::Starts => {
+                let value = fold(&path.value);
+                match self.starts.iter_mut().find(|(v, f, _)| *v == value && *f == path.ignore_case) {
+                    Some((.., list)) => list.push(entry.clone()),
+                    None => self.starts.push((value, path.ignore_case, vec![entry.clone()])),
+                }
+                self.starts.sort_by_key(|(v, ..)| std::cmp::Reverse(v.len()));
+            }
+            PathKind::Regex => {
+                self.regex.push(entry.clone());
+                // Stable: those of one expression keep their rank.
+                self.regex.sort_by(|a, b| regex_order(b).cmp(&regex_order(a)));
+            }
         }
     }
 
-    fn find(&self, request: &impl Request) -> Option<&Arc<Entry>> {
+    fn find(&self, request: &dyn Request) -> Option<&Arc<Entry>> {
         let path = request.path();
-        let folded = if self.exact_folded.is_empty() && self.prefix_folded.is_empty() {
-            Vec::new()
-        } else {
-            path.to_ascii_lowercase()
-        };
+        let plain = self.exact_folded.is_empty() && self.prefix_folded.is_empty();
+        let folded =
+            if plain && !self.starts.iter().any(|(_, fold, _)| *fold) { Vec::new() } else { path.to_ascii_lowercase() };
         if !self.exact.is_empty() || !self.exact_folded.is_empty() {
             let (a, b) = (self.exact.get(path), self.exact_folded.get(&folded[..]));
             if let Some(found) = best(a, b, request) {
                 return Some(found);
             }
         }
-        if !self.prefix.is_empty() || !self.prefix_folded.is_empty() {
-            let mut end = cut(path, self.deepest);
-            loop {
-                let (a, b) = (self.prefix.get(&path[..end]), self.prefix_folded.get(&folded[..end.min(folded.len())]));
-                if let Some(found) = best(a, b, request) {
+        self.find_prefix(path, &folded, request).or_else(|| self.find_regex(path, request))
+    }
+
+    /// The longest prefix of elements or of characters.
+    fn find_prefix(&self, path: &[u8], folded: &[u8], request: &dyn Request) -> Option<&Arc<Entry>> {
+        let mut starts = self.starts.iter().peekable();
+        let mut end =
+            Some(cut(path, self.deepest)).filter(|_| !self.prefix.is_empty() || !self.prefix_folded.is_empty());
+        loop {
+            while let Some((value, fold, list)) = starts.next_if(|(v, ..)| end.is_none_or(|e| v.len() > e)) {
+                let fits_start = if *fold { folded.starts_with(value) } else { path.starts_with(value) };
+                if fits_start && let Some(found) = best(Some(list), None, request) {
                     return Some(found);
                 }
-                match path[..end].iter().rposition(|b| *b == b'/') {
-                    Some(slash) => end = slash,
-                    None => break,
-                }
+            }
+            let here = end?;
+            let (a, b) = (self.prefix.get(&path[..here]), self.prefix_folded.get(&folded[..here.min(folded.len())]));
+            if let Some(found) = best(a, b, request) {
+                return Some(found);
+            }
+            end = path[..here].iter().rposition(|b| *b == b'/');
+            if end.is_none() && starts.peek().is_none() {
+                return None;
             }
         }
-        self.regex.iter().find(|e| e.route.path.as_ref().is_some_and(|r| r.is_match(path)) && fits(&e.route, request))
     }
+
+    fn find_regex(&self, path: &[u8], request: &dyn Request) -> Option<&Arc<Entry>> {
+        if self.regex.is_empty() {
+            return None;
+        }
+        let decoded = if memchr::memchr(b'%', path).is_some() { decode_path(path) } else { path.to_vec() };
+        self.regex
+            .iter()
+            .find(|e| e.route.path.as_ref().is_some_and(|r| r.is_match(&decoded)) && fits(&e.route, request))
+    }
+}
+
+/// The longest expression first; of equally long ones the one that sorts last.
+fn regex_order(entry: &Entry) -> (usize, &str) {
+    let value = entry.route.spec.matching.path.as_ref().map_or("", |p| &p.value);
+    (value.len(), value)
 }
 
 /// The end of the first `depth` elements of a path; the whole path when it has no more.
@@ -171,7 +218,7 @@ fn cut(path: &[u8], depth: usize) -> usize {
 fn best<'a>(
     a: Option<&'a Vec<Arc<Entry>>>,
     b: Option<&'a Vec<Arc<Entry>>>,
-    request: &impl Request,
+    request: &dyn Request,
 ) -> Option<&'a Arc<Entry>> {
     let first = |list: Option<&'a Vec<Arc<Entry>>>| list?.iter().find(|e| fits(&e.route, request));
     match (first(a), first(b)) {
@@ -180,7 +227,7 @@ fn best<'a>(
     }
 }
 
-fn fits(route: &Route, request: &impl Request) -> bool {
+fn fits(route: &Route, request: &dyn Request) -> bool {
     let method = &route.spec.matching.method;
     (method.is_empty() || method.as_bytes() == request.method())
         && route.headers.iter().all(|m| request.any_header(&m.name, &|value| m.fits(value)))
@@ -197,6 +244,15 @@ pub fn query_value(query: &[u8], name: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn decode(text: &[u8]) -> Vec<u8> {
+    unescape(text, true)
+}
+
+/// A path with its percent escapes decoded.
+pub fn decode_path(text: &[u8]) -> Vec<u8> {
+    unescape(text, false)
+}
+
+fn unescape(text: &[u8], plus_is_space: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&first, tail)) = rest.split_first() {
@@ -207,7 +263,7 @@ fn decode(text: &[u8]) -> Vec<u8> {
                 out.push((high * 16 + low) as u8);
                 rest = &tail[2..];
             }
-            (b'+', ..) => out.push(b' '),
+            (b'+', ..) if plus_is_space => out.push(b' '),
             _ => out.push(first),
         }
     }

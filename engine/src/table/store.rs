@@ -18,6 +18,7 @@ use super::{Listener, ListenerCounters, Table, carried};
 use crate::balance::flags;
 use crate::control::objects::{self, Refusal};
 use crate::control::wire::{self, Nack};
+use crate::health::Report;
 
 pub struct Store {
     listeners: BTreeMap<String, (objects::Listener, Arc<ListenerCounters>)>,
@@ -28,11 +29,12 @@ pub struct Store {
     gone: Vec<Weak<Endpoint>>,
     drains: BTreeMap<String, (IpAddr, Option<u16>)>,
     idle: Arc<Notify>,
+    report: Report,
 }
 
 impl Store {
-    /// `idle` is notified when an endpoint that a drain holds has become idle.
-    pub fn new(idle: Arc<Notify>) -> Self {
+    /// `idle` is notified when an endpoint that a drain holds has become idle; ejections go to `report`.
+    pub fn new(idle: Arc<Notify>, report: Report) -> Self {
         Self {
             listeners: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -41,6 +43,7 @@ impl Store {
             gone: Vec::new(),
             drains: BTreeMap::new(),
             idle,
+            report,
         }
     }
 
@@ -99,7 +102,8 @@ impl Store {
     }
 
     fn shared_of(&mut self, id: &str) -> Arc<Shared> {
-        self.shared.entry(id.to_owned()).or_insert_with(|| Arc::new(Shared::new(id.to_owned()))).clone()
+        let make = || Arc::new(Shared::new(id.to_owned(), self.report.clone()));
+        self.shared.entry(id.to_owned()).or_insert_with(make).clone()
     }
 
     /// Backends that were removed lose their endpoints.
@@ -185,7 +189,25 @@ impl Store {
                 table.by_socket.insert(socket.clone(), listener.clone());
             }
         }
+        for backend in self.backends.values().filter(|b| !b.spec.virtuals.is_empty()) {
+            let entry = self.entry_of(backend);
+            for place in &backend.spec.virtuals {
+                match place.address.parse::<IpAddr>() {
+                    Ok(address) => drop(table.by_virtual.insert(SocketAddr::new(address, place.port), entry.clone())),
+                    Err(_) => drop(table.by_node_port.insert(place.port, entry.clone())),
+                }
+            }
+        }
         table
+    }
+
+    /// A Backend that is found by its address, as if one Route led to it.
+    fn entry_of(&self, backend: &Arc<Backend>) -> Arc<Entry> {
+        let id = format!("virtual/{}", backend.spec.id);
+        let spec = objects::Route { id, info: backend.spec.info.clone(), ..objects::Route::default() };
+        let route = Arc::new(Route::bare(spec, backend.shared.route_counters.clone()));
+        let backends = vec![(Some(backend.clone()), 1)];
+        Arc::new(Entry { route, backends, total_weight: 1, stride: 1, turn: 0.into(), fallback: None })
     }
 
     fn entry(&self, route: &Arc<Route>) -> Arc<Entry> {
@@ -193,7 +215,8 @@ impl Store {
         let backends: Vec<_> = wanted.iter().map(|w| (self.backends.get(&w.backend).cloned(), w.weight)).collect();
         let total_weight = wanted.iter().map(|w| u64::from(w.weight)).sum();
         let stride = router::stride(total_weight);
-        Arc::new(Entry { route: route.clone(), backends, total_weight, stride, turn: 0.into() })
+        let fallback = self.backends.get(&route.spec.fallback).cloned();
+        Arc::new(Entry { route: route.clone(), backends, total_weight, stride, turn: 0.into(), fallback })
     }
 }
 
