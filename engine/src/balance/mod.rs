@@ -6,11 +6,13 @@
 
 mod affinity;
 pub mod algorithm;
+pub mod budget;
 pub mod chooser;
 mod cursor;
 mod hashing;
 pub mod latency;
 mod local;
+pub mod outlier;
 pub mod random;
 mod sampled;
 

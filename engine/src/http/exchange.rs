@@ -24,10 +24,12 @@ use super::serve::Session;
 use super::understand::{Own, Plan};
 use super::upload::{self, Upload};
 use crate::balance::Candidate;
+use crate::balance::outlier;
 use crate::table::endpoint::{Endpoint, InFlight};
 use crate::worker::context::Closing;
 
 const DEFAULT_RETRIES: u32 = 2;
+const DEFAULT_BUDGET_PERCENT: f64 = 20.0;
 const DEFAULT_BUFFER_BYTES: usize = 65536;
 const DEFAULT_CONNECT_SECONDS: f64 = 5.0;
 const MAX_RESPONSE_HEAD_BYTES: usize = 256 << 10;
@@ -81,8 +83,9 @@ struct Exchange<'s, C> {
 pub async fn run<C: Client>(session: &mut Session<C>, plan: Plan, head: Vec<u8>) -> Outcome {
     let retry = plan.retry();
     let keep_bytes = retry.map_or(DEFAULT_BUFFER_BYTES, |r| r.buffer_bytes);
-    let retries_left = retry.map_or(DEFAULT_RETRIES, |r| r.attempts);
-    let upload = Upload::new(head, plan.framing, keep_bytes, session.listener.http.max_body_bytes);
+    let retries_left = retry.map_or(DEFAULT_RETRIES, |r| r.attempts.saturating_sub(1));
+    plan.backend.shared.budget.earn(retry.map_or(DEFAULT_BUDGET_PERCENT, |r| r.budget_percent));
+    let upload = Upload::new(head, plan.framing, keep_bytes, plan.max_body_bytes);
     let mut exchange = Exchange {
         started: session.context.now_nanos(),
         session,
@@ -118,6 +121,9 @@ impl<C: Client> Exchange<'_, C> {
             };
             self.backend = None;
             self.in_flight = None;
+            if matches!(failure, Failure::NoResponse { stale: false } | Failure::BadResponse | Failure::Timeout) {
+                self.note(outlier::Outcome::Error);
+            }
             if !self.may_retry(&failure) {
                 return self.fail(failure).await;
             }
@@ -135,13 +141,21 @@ impl<C: Client> Exchange<'_, C> {
             return false;
         }
         let on = |word: &str, default: bool| self.plan.retry().map_or(default, |r| r.on.iter().any(|o| o == word));
-        let safe = self.plan.idempotent;
+        let safe = self.plan.idempotent || on("non-idempotent", false);
+        let seconds = self.plan.retry().map_or(0.0, |r| r.timeout_seconds);
+        let now = self.session.context.now_nanos();
+        if seconds > 0.0 && now.saturating_sub(self.started) as f64 / 1e9 > seconds {
+            return false;
+        }
         match failure {
             // The endpoint did nothing wrong: it closed an idle connection.
             Failure::NoResponse { stale: true } => return safe,
+            // It got nothing, so another try costs nobody anything.
             Failure::Connect if on("connect", true) => {}
-            Failure::NoResponse { .. } if safe && on("reset", true) => {}
-            Failure::Unwanted(_) if safe => {}
+            _ if !safe || self.retries_left == 0 || !self.plan.backend.shared.budget.spend(now) => return false,
+            Failure::NoResponse { .. } if on("reset", true) => {}
+            Failure::Timeout if on("timeout", false) => {}
+            Failure::Unwanted(_) => {}
             _ => return false,
         }
         if self.retries_left == 0 {
@@ -191,6 +205,7 @@ impl<C: Client> Exchange<'_, C> {
             Ok(connection) => self.backend = Some(connection),
             Err(_) => {
                 endpoint.connect_failures.add(1);
+                self.note(outlier::Outcome::ConnectFailure);
                 return Err(Failure::Connect);
             }
         }
@@ -272,14 +287,24 @@ impl<C: Client> Exchange<'_, C> {
         line.extend_from_slice(b"\r\n");
     }
 
+    /// For the ejection of outliers.
+    fn note(&self, outcome: outlier::Outcome) {
+        let backend = &self.plan.backend;
+        if let (Some(_), Some(endpoint)) = (&backend.spec.outlier, &self.endpoint) {
+            backend.shared.note(endpoint, outcome, self.session.context.now_nanos());
+        }
+    }
+
     fn unwanted(&mut self, status: u16) -> bool {
+        self.note(if status >= 500 { outlier::Outcome::Error } else { outlier::Outcome::Good });
         let Some(retry) = self.plan.retry() else { return false };
         let named = retry.on.iter().any(|on| match on.as_str() {
             "5xx" => status >= 500,
             "gateway-error" => (502..=504).contains(&status),
             code => code.parse() == Ok(status),
         });
-        named && self.retries_left > 0 && self.plan.idempotent && self.upload.can_rewind() && !self.response_started
+        let safe = self.plan.idempotent || retry.on.iter().any(|on| on == "non-idempotent");
+        named && self.retries_left > 0 && safe && self.upload.can_rewind() && !self.response_started
     }
 
     /// Passes a final response on: head and the body's beginning in one write.

@@ -283,6 +283,18 @@ impl router::Request for Head<'_> {
     fn method(&self) -> &[u8] {
         self.method.as_bytes()
     }
+    fn authority(&self) -> &[u8] {
+        self.authority
+    }
+    fn target(&self) -> &[u8] {
+        self.target
+    }
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        self.values(name).next()
+    }
+    fn cookie(&self, name: &str) -> Option<&[u8]> {
+        self.values("cookie").find_map(|value| field::cookie(value, name))
+    }
     fn any_header(&self, name: &str, fits: &dyn Fn(&[u8]) -> bool) -> bool {
         self.headers.iter().any(|h| h.name.eq_ignore_ascii_case(name) && fits(h.value))
     }

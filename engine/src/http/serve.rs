@@ -21,6 +21,7 @@ use super::request::{Framing, Refused};
 use super::response::Asked;
 use super::understand::{self, Own, Step, Surroundings};
 use crate::table::Listener;
+use crate::table::router::Entry;
 use crate::worker::context::{self, Closing, Context};
 use crate::worker::deadline::Deadline;
 
@@ -36,14 +37,26 @@ pub struct Session<C> {
     pub listener: Arc<Listener>,
     socket: Rc<str>,
     generation: u64,
+    /// Where the client meant to go, on a transparent Listener, and what is there.
+    destination: Option<SocketAddr>,
+    at: Option<Arc<Entry>>,
     client: IpAddr,
     address: String,
     scheme: &'static str,
     _counted: context::Client,
 }
 
+/// Where a connection came from, and where to.
+pub struct Whence {
+    pub socket: Rc<str>,
+    pub peer: SocketAddr,
+    /// On a transparent Listener: the address that the client connected to.
+    pub destination: Option<SocketAddr>,
+}
+
 /// Serves a connection accepted on `socket` until it ends.
-pub async fn serve<C: Client>(context: Rc<Context>, io: C, socket: Rc<str>, peer: SocketAddr, scheme: &'static str) {
+pub async fn serve<C: Client>(context: Rc<Context>, io: C, whence: Whence, scheme: &'static str) {
+    let Whence { socket, peer, destination } = whence;
     let Some(listener) = context.listener(&socket) else { return };
     let mut session = Session {
         io,
@@ -52,6 +65,8 @@ pub async fn serve<C: Client>(context: Rc<Context>, io: C, socket: Rc<str>, peer
         listener,
         socket,
         generation: context.generation(),
+        at: destination.and_then(|d| context.at(d)),
+        destination,
         client: peer.ip().to_canonical(),
         address: peer.ip().to_canonical().to_string(),
         scheme,
@@ -98,6 +113,7 @@ impl<C: Client> Session<C> {
                 self.refresh();
                 let around = Surroundings {
                     listener: &self.listener,
+                    at: self.at.as_ref(),
                     client: self.client,
                     address: &self.address,
                     scheme: self.scheme,
@@ -129,6 +145,7 @@ impl<C: Client> Session<C> {
             if let Some(listener) = self.context.listener(&self.socket) {
                 self.listener = listener;
             }
+            self.at = self.destination.and_then(|d| self.context.at(d));
         }
     }
 

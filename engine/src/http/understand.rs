@@ -3,15 +3,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::field;
 use super::forward::{self, Origin};
 use super::request::{self, Framing, Refused};
 use super::response::Asked;
-use crate::balance::{Algorithm, Ask, random};
+use crate::balance::{Algorithm, Ask};
 use crate::control::objects;
 use crate::table::Listener;
-use crate::table::backend::{Backend, HashOn};
-use crate::table::router::{self, Entry, Request};
+use crate::table::backend::Backend;
+use crate::table::router::{Entry, Request};
+use crate::table::template::{self, Subject};
 use crate::worker::context::Context;
 
 /// A request that is forwarded.
@@ -19,6 +19,7 @@ pub struct Plan {
     pub asked: Asked,
     pub framing: Framing,
     pub idempotent: bool,
+    pub max_body_bytes: u64,
     pub entry: Arc<Entry>,
     pub backend: Arc<Backend>,
     /// What the hashing algorithms hash.
@@ -72,6 +73,8 @@ pub enum Step {
 
 pub struct Surroundings<'a> {
     pub listener: &'a Listener,
+    /// What the connection's original destination stands for, on a transparent Listener.
+    pub at: Option<&'a Arc<Entry>>,
     pub client: IpAddr,
     pub address: &'a str,
     pub scheme: &'static str,
@@ -94,12 +97,17 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
     if head.method == "CONNECT" {
         return own(405, "CONNECT is not carried", None);
     }
-    if settings.max_body_bytes > 0 && matches!(head.framing, Framing::Length(n) if n > settings.max_body_bytes) {
-        return Step::Refuse(Refused { status: 413, reason: "the body is too large" });
-    }
-    let Some(entry) = around.listener.router.find(&head) else {
+    let found = if around.listener.spec.transparent { around.at } else { around.listener.router.find(&head) };
+    let Some(entry) = found else {
         return own(404, "no Route fits this host and path", None);
     };
+    let max_body_bytes = match entry.route.spec.max_body_bytes {
+        0 => settings.max_body_bytes,
+        own => own,
+    };
+    if max_body_bytes > 0 && matches!(head.framing, Framing::Length(n) if n > max_body_bytes) {
+        return Step::Refuse(Refused { status: 413, reason: "the body is too large" });
+    }
     if let Some(respond) = &entry.route.spec.respond {
         return Step::Answer(
             head.bytes,
@@ -122,37 +130,34 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
         asked,
         framing: head.framing,
         idempotent: head.idempotent(),
+        max_body_bytes,
         entry: entry.clone(),
         backend: backend.clone(),
-        hash: if backend.algorithm.hashes() { hash(&head, backend, around.client) } else { 0 },
+        hash: match backend.algorithm {
+            Algorithm::IpHash => template::hash_client(around.client),
+            algorithm if algorithm.hashes() => {
+                let subject = Subject { request: &head, scheme: around.scheme, client: around.client };
+                backend.hash_on.hash(&subject)
+            }
+            _ => 0,
+        },
         identity: backend.cookie().and_then(|name| named_endpoint(&head, name)),
         client: around.client,
     };
     Step::Forward(head.bytes, plan)
 }
 
-fn hash(head: &request::Head<'_>, backend: &Backend, client: IpAddr) -> u64 {
-    let address = || random::hash_bytes(client.to_string().as_bytes());
-    if backend.algorithm == Algorithm::IpHash {
-        return address();
-    }
-    let value = match &backend.hash_on {
-        HashOn::Client => None,
-        HashOn::Path => Some(random::hash_bytes(head.path())),
-        HashOn::Query(name) => router::query_value(head.query(), name.as_bytes()).map(|v| random::hash_bytes(&v)),
-        HashOn::Header(name) => head.values(name).next().map(random::hash_bytes),
-        HashOn::Cookie(name) => head.values("cookie").find_map(|v| field::cookie(v, name)).map(random::hash_bytes),
-    };
-    value.unwrap_or_else(address)
-}
-
 fn named_endpoint(head: &request::Head<'_>, cookie: &str) -> Option<u64> {
-    let value = head.values("cookie").find_map(|v| field::cookie(v, cookie))?;
-    u64::from_str_radix(std::str::from_utf8(value).ok()?, 16).ok()
+    u64::from_str_radix(std::str::from_utf8(head.cookie(cookie)?).ok()?, 16).ok()
 }
 
 /// The weighted Backends in turn: exact shares over `total_weight` requests, well spread within them.
 fn pick_backend(entry: &Entry) -> Option<&Arc<Backend>> {
+    if let Some(fallback) = &entry.fallback
+        && entry.backends.iter().all(|(b, weight)| *weight == 0 || b.as_ref().is_none_or(|b| b.shared.is_empty()))
+    {
+        return Some(fallback);
+    }
     if let [(backend, weight)] = &entry.backends[..] {
         return backend.as_ref().filter(|_| *weight > 0);
     }

@@ -4,36 +4,40 @@
 //! counts as in flight at its endpoint until it ends.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
 use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
-use crate::balance::{Ask, random};
+use crate::balance::Ask;
+use crate::balance::outlier::Outcome;
 use crate::http::buffer::Buffer;
 use crate::http::pool::Connection;
 use crate::http::relay;
+use crate::http::serve::Whence;
 use crate::table::endpoint::InFlight;
+use crate::table::template;
 use crate::worker::context::{self, Context};
 use crate::worker::deadline::Deadline;
 
 const DEFAULT_CONNECT_SECONDS: f64 = 5.0;
-const DEFAULT_RETRIES: u32 = 3;
+const DEFAULT_ATTEMPTS: u32 = 4;
 
-pub async fn serve(context: Rc<Context>, mut client: TcpStream, socket: Rc<str>, peer: SocketAddr) {
+pub async fn serve(context: Rc<Context>, mut client: TcpStream, whence: Whence) {
     let _counted = context::Client::new(&context);
-    let Some(listener) = context.listener(&socket) else { return };
-    let Some(backend) = &listener.backend else { return refuse(&client) };
+    let Some(listener) = context.listener(&whence.socket) else { return };
+    let at = whence.destination.and_then(|d| context.at(d));
+    let meant = at.as_ref().and_then(|entry| entry.backends.first()).and_then(|(backend, _)| backend.as_ref());
+    let Some(backend) = meant.or(listener.backend.as_ref()) else { return refuse(&client) };
     let deadline = context.deadlines.register();
     let timeouts = backend.spec.timeouts.clone();
     let connect_seconds = timeouts.as_ref().map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds);
-    let retries = backend.spec.retry.as_ref().map_or(DEFAULT_RETRIES, |r| r.attempts);
-    let peer = peer.ip().to_canonical();
-    let hash = if backend.algorithm.hashes() { random::hash_bytes(peer.to_string().as_bytes()) } else { 0 };
+    let attempts = backend.spec.retry.as_ref().map_or(DEFAULT_ATTEMPTS, |r| r.attempts.max(1));
+    let peer = whence.peer.ip().to_canonical();
+    let hash = if backend.algorithm.hashes() { template::hash_client(peer) } else { 0 };
     let mut avoid: SmallVec<[u64; 4]> = SmallVec::new();
-    for _ in 0..=retries {
+    for _ in 0..attempts {
         let ask = Ask {
             now_nanos: context.now_nanos(),
             avoid: &avoid,
@@ -46,11 +50,15 @@ pub async fn serve(context: Rc<Context>, mut client: TcpStream, socket: Rc<str>,
         let Some((endpoint, in_flight)) = backend.shared.choose(&ask) else { break };
         match connect(&deadline, connect_seconds, Connection::open(endpoint.clone())).await {
             Ok(connection) => {
+                if backend.spec.outlier.is_some() {
+                    backend.shared.note(&endpoint, Outcome::Good, context.now_nanos());
+                }
                 let idle_seconds = timeouts.as_ref().map_or(0.0, |t| t.idle_seconds);
                 return carry(&context, &mut client, connection, in_flight, &deadline, idle_seconds).await;
             }
             Err(_) => {
                 endpoint.connect_failures.add(1);
+                backend.shared.note(&endpoint, Outcome::ConnectFailure, context.now_nanos());
                 backend.shared.retries.add(1);
                 avoid.push(endpoint.id);
             }

@@ -84,7 +84,7 @@ fn named_statuses_are_tried_again() {
     let mut engine = Engine::start(1);
     let failing = Backend::scripted(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy");
     let backend = Backend::named("alive");
-    let retry = json!({"retry": {"attempts": 1, "on": ["connect", "gateway-error"]}});
+    let retry = json!({"retry": {"attempts": 2, "on": ["connect", "gateway-error"]}});
     let port = engine.simple(&[failing.port, backend.port], retry);
     let mut client = Client::connect(port);
     assert_eq!(client.get("/").text(), "alive");

@@ -4,6 +4,7 @@
 
 mod affinity;
 mod harness;
+mod health;
 mod http_forward;
 mod http_malformed;
 mod http_retry;

@@ -1,6 +1,7 @@
 //! What everything on one thread shares: the table it works by, buffers, idle connections, deadlines, randomness.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use super::deadline::Deadlines;
 use crate::balance::random::Random;
 use crate::http::buffer::Buffers;
 use crate::http::pool::Pool;
+use crate::table::router::Entry;
 use crate::table::{Listener, Table};
 
 /// How far the worker's end has come.
@@ -62,6 +64,11 @@ impl Context {
 
     pub fn listener(&self, socket: &str) -> Option<Arc<Listener>> {
         self.table.borrow().by_socket.get(socket).cloned()
+    }
+
+    /// What a transparent Listener's connection was meant for.
+    pub fn at(&self, destination: SocketAddr) -> Option<Arc<Entry>> {
+        self.table.borrow().at(destination).cloned()
     }
 
     pub fn draw(&self) -> u64 {

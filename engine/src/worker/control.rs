@@ -14,6 +14,7 @@ use std::sync::Arc;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::checks::Checks;
 use super::thread::{Command, Threads};
 use crate::control::channel::Channel;
 use crate::control::wire::{self, Event, Nack, Request};
@@ -28,6 +29,7 @@ pub struct Control {
     listening: RefCell<BTreeSet<String>>,
     drains: RefCell<BTreeMap<String, wire::Drain>>,
     prober: RefCell<Prober>,
+    checks: Rc<Checks>,
     events: RefCell<mpsc::UnboundedReceiver<Event>>,
     idle: Arc<Notify>,
     epoch: Cell<u64>,
@@ -46,10 +48,11 @@ impl Control {
         let (report, events) = mpsc::unbounded_channel();
         Rc::new(Self {
             threads,
-            store: Rc::new(RefCell::new(Store::new(idle.clone()))),
+            store: Rc::new(RefCell::new(Store::new(idle.clone(), report.clone()))),
             sockets: RefCell::default(),
             listening: RefCell::default(),
             drains: RefCell::default(),
+            checks: Checks::new(report.clone()),
             prober: RefCell::new(Prober::new(report)),
             events: RefCell::new(events),
             idle,
@@ -266,7 +269,9 @@ impl Control {
         Ok(())
     }
 
+    /// After a change: checks follow it, idle connections to endpoints that are going are closed.
     async fn settle(&self) {
+        self.checks.follow(&self.store.borrow());
         self.wait_all(Command::Settle).await;
     }
 

@@ -4,12 +4,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, spawn_local};
 
@@ -110,16 +110,24 @@ async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>) {
         let Some(found) = context.listener(&socket) else { continue };
         found.counters.connections.add(1);
         let _ = stream.set_nodelay(true);
+        let destination = if found.spec.transparent { original_destination(&stream) } else { None };
+        let whence = serve::Whence { socket: socket.clone(), peer, destination };
         match found.spec.protocol {
             ListenerProtocol::Http => {
-                spawn_local(serve::serve(context.clone(), stream, socket.clone(), peer, "http"));
+                spawn_local(serve::serve(context.clone(), stream, whence, "http"));
             }
             ListenerProtocol::Tcp => {
-                spawn_local(tcp::serve(context.clone(), stream, socket.clone(), peer));
+                spawn_local(tcp::serve(context.clone(), stream, whence));
             }
             _ => {}
         }
     }
+}
+
+/// Where a connection that the kernel redirected was going (SO_ORIGINAL_DST).
+fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
+    let socket = socket2::SockRef::from(stream);
+    socket.original_dst_v4().or_else(|_| socket.original_dst_v6()).ok()?.as_socket()
 }
 
 /// Half of the time idle clients may still ask and are told to close, then they are closed; requests have all of it.
