@@ -39,10 +39,11 @@ class Shim:
         self.over = asyncio.Event()
         self.background: set[asyncio.Task] = set()
 
-    async def serve(self) -> None:
+    async def serve(self, listening) -> None:
         os.chdir(self.folder)
         server = await asyncio.start_unix_server(self.client, path="shim.sock")
         os.chmod("shim.sock", 0o600)
+        listening()
         await self.over.wait()
         server.close()
 
@@ -214,7 +215,15 @@ def main() -> None:
     if "net" in config.get("namespaces", []) and os.environ.get("FAKE_SHIM") != "inside":
         os.environ["FAKE_SHIM"] = "inside"
         os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv])
-    asyncio.run(Shim(folder).serve())
+    if "--daemon" in sys.argv:
+        ready, listening = os.pipe()
+        if os.fork():
+            os.close(listening)
+            os._exit(0 if os.read(ready, 1) else 1)
+        os.setsid()
+        asyncio.run(Shim(folder).serve(lambda: os.write(listening, b"1")))
+    else:
+        asyncio.run(Shim(folder).serve(lambda: None))
 
 
 if __name__ == "__main__":

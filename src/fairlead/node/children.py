@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Mapping, Sequence
 
 
@@ -51,6 +52,8 @@ def spawn(argv: Sequence[str], *, env: Mapping[str, str], output: int) -> Child:
                 (os.POSIX_SPAWN_DUP2, output, 2),
             ],
             setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores them, its children should not
         )
     finally:
         os.close(nothing)

@@ -24,12 +24,7 @@ from fairlead.node import children, runtime, shim, status
 
 _log = log.get(__name__)
 
-_REASONS = {
-    "NotFound": "StartError",
-    "PermissionDenied": "StartError",
-    "BadDirectory": "CreateContainerError",
-    "Invalid": "CreateContainerConfigError",
-}
+_EXEC_FAILED = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +70,33 @@ class ProcessRuntime:
         (folder / "shim.json").write_bytes(
             msgspec.json.encode(
                 {
-                    "pod": {"namespace": spec.namespace, "name": spec.name, "uid": spec.uid},
+                    "pod": f"{spec.namespace}/{spec.name}",
                     "hostname": spec.hostname,
                     "namespaces": list(namespaces),
                     "hide": list(self._settings.hide),
+                    "loopback_up": spec.own_network,
                 }
             )
         )
         with (folder / "shim.log").open("ab") as output:
             try:
                 child = children.spawn(
-                    [*self._settings.engine, "shim", str(folder)], env=os.environ, output=output.fileno()
+                    [*self._settings.engine, "shim", str(folder), "--daemon"], env=os.environ, output=output.fileno()
                 )
             except OSError as error:
                 raise runtime.StartFailed("FailedCreatePodSandBox", f"the shim cannot be started: {error}") from error
         self._children = [entry for entry in self._children if not entry.ended.is_set()] + [child]
         try:
-            return await shim.connect_soon(folder, child, timeout_seconds=self._settings.start_seconds)
-        except (shim.ShimGone, TimeoutError) as error:
+            async with asyncio.timeout(self._settings.start_seconds):
+                await child.ended.wait()
+            if child.status == 0:
+                return await shim.connect(folder)
+        except (OSError, TimeoutError) as error:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signals.SIGKILL)
             raise runtime.StartFailed("FailedCreatePodSandBox", str(error) or "the shim did not answer") from error
+        why = f"the shim ended with exit code {child.status}: {shim.last_line(folder)}"
+        raise runtime.StartFailed("FailedCreatePodSandBox", why)
 
     async def found(self) -> Sequence[str]:
         try:
@@ -178,7 +179,7 @@ class ProcessSandbox:
         try:
             answer = await self._connection.request("start", **self._start_fields(plan))
         except shim.ShimRefused as error:
-            raise runtime.StartFailed(_REASONS.get(error.reason, "StartError"), str(error)) from error
+            raise runtime.StartFailed("StartError", str(error)) from error
         except shim.ShimGone as error:
             raise runtime.SandboxLost(str(error)) from error
         identity = status.container_id(self._folder.name, plan.name, plan.attempt, answer["pid"], answer["at"])
@@ -204,8 +205,6 @@ class ProcessSandbox:
             fields["capabilities"] = list(plan.capabilities)
         if plan.mounts:
             fields["mounts"] = [_mount(entry) for entry in plan.mounts]
-        if plan.read_only_root:
-            fields["read_only_root"] = True
         return fields
 
     async def signal(self, container: str, signal: int) -> None:
@@ -226,7 +225,7 @@ class ProcessSandbox:
                 max_output_bytes=self._settings.max_output_bytes,
             )
         except shim.ShimRefused as error:
-            return runtime.ExecResult(126 if error.reason == "PermissionDenied" else 127, b"", f"{error}\n".encode())
+            return runtime.ExecResult(_EXEC_FAILED, b"", f"{error}\n".encode())
         return runtime.ExecResult(
             answer.get("exit_code", -1),
             base64.b64decode(answer.get("stdout", "")),

@@ -18,7 +18,6 @@ from typing import Any
 import msgspec
 
 from fairlead.base import log
-from fairlead.node import children
 
 _log = log.get(__name__)
 
@@ -33,11 +32,7 @@ class ShimGone(Exception):
 
 
 class ShimRefused(Exception):
-    """The shim answered `error`. `reason` is one of docs/protocol.md's words."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+    """The shim answered `error`; the message says why."""
 
 
 class ShimConnection:
@@ -69,7 +64,7 @@ class ShimConnection:
         finally:
             self._waiting.pop(number, None)
         if message["type"] == "error":
-            raise ShimRefused(message.get("reason", "Other"), message.get("message", ""))
+            raise ShimRefused(message.get("message", ""))
         return message
 
     def tell(self, kind: str, number: str, **fields: Any) -> None:
@@ -122,20 +117,8 @@ async def connect(folder: Path) -> ShimConnection:
         os.close(descriptor)
 
 
-async def connect_soon(folder: Path, process: children.Child, *, timeout_seconds: float) -> ShimConnection:
-    """Connects to a shim that is being started. Raises ShimGone when it ends or does not listen in time."""
-    delay = 0.001
-    async with asyncio.timeout(timeout_seconds):
-        while True:
-            with contextlib.suppress(OSError):
-                return await connect(folder)
-            if process.ended.is_set():
-                raise ShimGone(f"the shim ended with exit code {process.status}: {_last_line(folder)}")
-            await asyncio.sleep(delay)
-            delay = min(delay * 1.5, 0.02)
-
-
-def _last_line(folder: Path) -> str:
+def last_line(folder: Path) -> str:
+    """What the shim complained of last."""
     with contextlib.suppress(OSError):
         lines = (folder / "shim.log").read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""

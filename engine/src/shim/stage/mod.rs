@@ -57,6 +57,10 @@ fn become_command(channel: &mut UnixStream) -> Result<std::convert::Infallible, 
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
             .map_err(|error| format!("cannot tie the process to its parent: {error}"))?;
     }
+    // The shim reads its own signals from a descriptor and so blocks them; a container must be able to get SIGTERM.
+    nix::sys::signal::SigSet::empty()
+        .thread_set_mask()
+        .map_err(|error| format!("cannot unblock signals: {error}"))?;
     command::execute(&spec)
 }
 
