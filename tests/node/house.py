@@ -1,4 +1,4 @@
-"""A node agent with everything around it: API server in memory, shim, network, and a gate and prober that tests hold."""
+"""A node agent with all it needs: API server in memory, shim, network, and a gate and prober that tests hold."""
 
 import asyncio
 import json
