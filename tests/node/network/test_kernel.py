@@ -1,0 +1,159 @@
+"""Network mode kernel in a namespace of the test's own: what it makes works, and all of it goes."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fairlead.node import protocols
+from fairlead.node.network import choose, kernel
+
+pytestmark = pytest.mark.usefixtures("own_network")
+
+
+def run(*words: str) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+def snapshot() -> tuple[str, ...]:
+    """All that a network mode could leave behind."""
+    return (
+        run("ip", "-br", "link"),
+        run("ip", "-br", "-4", "addr"),
+        run("ip", "route", "show", "table", "all"),
+        run("ip", "neigh"),
+        Path("/proc/sys/net/ipv4/ip_forward").read_text(),
+        str(sorted(Path("/run/fairlead").glob("*")) if Path("/run/fairlead").exists() else []),
+    )
+
+
+def own_note() -> Path:
+    return Path("/run/fairlead") / f"net-{os.stat('/proc/thread-self/ns/net').st_ino}"
+
+
+@contextlib.contextmanager
+def namespaces(count: int):
+    """Processes in network namespaces of their own."""
+    held = [
+        subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec sleep 600"], stdout=subprocess.PIPE)
+        for _ in range(count)
+    ]
+    try:
+        for process in held:
+            process.stdout.readline()
+        yield [process.pid for process in held]
+    finally:
+        for process in held:
+            process.kill()
+            process.communicate()
+
+
+def inside(pid: int, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["nsenter", "-t", str(pid), "-n", *words], capture_output=True, text=True)
+
+
+async def test_pods_reach_each_other_and_the_node_and_nothing_is_left():
+    before = snapshot()
+    network = kernel.KernelNetwork("tests")
+    await network.start()
+    assert (network.cidr, network.gateway) == ("10.244.0.0/16", "10.244.0.1")
+    with namespaces(2) as (one, two):
+        for uid, pid in (("a", one), ("b", two)):
+            network.allocate(uid)
+            await network.attach(uid, pid)
+        assert inside(one, "ping", "-c1", "-W2", "10.244.0.3").returncode == 0
+        assert inside(two, "ping", "-c1", "-W2", "10.244.0.1").returncode == 0
+        run("ping", "-c1", "-W2", "10.244.0.2")
+        assert inside(one, "ping", "-c1", "-W1", "10.244.9.9").returncode != 0
+        await network.detach("b")
+        assert network.link_name("b") not in run("ip", "-br", "link")
+        await network.close()
+    assert snapshot() == before
+
+
+async def test_attaching_again_changes_nothing_and_a_new_life_takes_the_same_range():
+    network = kernel.KernelNetwork("tests")
+    await network.start()
+    with namespaces(1) as (pid,):
+        network.allocate("a")
+        await network.attach("a", pid)
+        await network.release()
+        links = run("ip", "link")
+        again = kernel.KernelNetwork("tests", wanted=network.cidr)
+        await again.start()
+        assert again.cidr == network.cidr
+        assert again.allocate("a", wanted="10.244.0.2").ip == "10.244.0.2"
+        await again.attach("a", pid)
+        assert run("ip", "link") == links
+        run("ping", "-c1", "-W2", "10.244.0.2")
+        await again.close()
+
+
+async def test_clusters_side_by_side_take_different_ranges_and_the_last_restores_forwarding():
+    forward = Path("/proc/sys/net/ipv4/ip_forward")
+    forward.write_text("0")
+    before = snapshot()
+    one, two = kernel.KernelNetwork("one"), kernel.KernelNetwork("two")
+    await one.start()
+    await two.start()
+    assert one.cidr != two.cidr
+    assert forward.read_text() == "1\n"
+    await one.close()
+    assert forward.read_text() == "1\n"
+    assert run("ip", "route").count("unreachable") == 1
+    await two.close()
+    assert forward.read_text() == "0\n"
+    assert snapshot() == before
+
+
+async def test_what_a_dead_life_left_is_cleaned_by_name():
+    before = snapshot()
+    network, other = kernel.KernelNetwork("mine"), kernel.KernelNetwork("others")
+    await network.start()
+    await other.start()
+    with namespaces(2) as (one, two):
+        network.allocate("a")
+        await network.attach("a", one)
+        other.allocate("a")
+        await other.attach("a", two)
+        await network.release()
+        await asyncio.to_thread(kernel.clean, "mine", network.cidr)
+        await asyncio.to_thread(kernel.clean, "mine", network.cidr)
+        assert other.link_name("a") in run("ip", "-br", "link")
+        assert network.link_name("a") not in run("ip", "-br", "link")
+        await other.close()
+    assert snapshot() == before
+
+
+async def test_a_range_that_routes_use_is_left_alone():
+    run("ip", "route", "add", "unreachable", "10.244.128.0/17")
+    network = kernel.KernelNetwork("tests", avoid=("10.245.0.0/16",))
+    await network.start()
+    assert network.cidr == "10.246.0.0/16"
+    await network.close()
+
+
+async def test_an_address_is_not_used_again_at_once():
+    network = kernel.KernelNetwork("tests")
+    await network.start()
+    first = network.allocate("a").ip
+    await network.detach("a")
+    assert network.allocate("b").ip != first
+    assert network.allocate("b").ip == network.allocate("b").ip
+    await network.close()
+
+
+async def test_the_chooser_takes_the_best_and_says_why():
+    choice = await choose.choose("tests")
+    assert choice.network.mode == "kernel"
+    await choice.network.close()
+    forced = await choose.choose("tests", forced="loopback")
+    assert forced.network.mode == "loopback"
+    assert "--network" in forced.reason
+    await forced.network.close()
+    with pytest.raises(protocols.NetworkUnavailable, match="rootless"):
+        await choose.choose("tests", forced="rootless")
+    assert not own_note().exists()
