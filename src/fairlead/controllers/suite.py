@@ -16,10 +16,15 @@ from fairlead.client import informer, informers, protocol
 from fairlead.controllers import context, namespaces
 from fairlead.controllers.autoscaling import controller as autoscaling
 from fairlead.controllers.autoscaling import metrics
+from fairlead.controllers.cronjob import controller as cronjob
+from fairlead.controllers.daemonset import controller as daemonset
 from fairlead.controllers.deployment import controller as deployment
+from fairlead.controllers.disruption import controller as disruption
 from fairlead.controllers.endpoints import controller as endpoints
 from fairlead.controllers.garbage import controller as garbage
+from fairlead.controllers.job import controller as job
 from fairlead.controllers.replicaset import controller as replicaset
+from fairlead.controllers.statefulset import controller as statefulset
 
 INFORMERS = "kube-controller-manager"
 
@@ -47,6 +52,11 @@ class ControllerSuite:
         self._context = given = context.Context(client_for, self.informers, clock, rng, on_failure)
         self.deployments = deployment.Deployments(given)
         self.replica_sets = replicaset.ReplicaSets(given)
+        self.stateful_sets = statefulset.StatefulSets(given)
+        self.daemon_sets = daemonset.DaemonSets(given)
+        self.jobs = job.Jobs(given)
+        self.cron_jobs = cronjob.CronJobs(given)
+        self.disruptions = disruption.Disruptions(given)
         self.endpoints = endpoints.Endpoints(given)
         self.garbage = garbage.Garbage(given, collected=garbage.collected_of(known_kinds))
         self.namespaces = namespaces.Namespaces(given, emptied=known_kinds, root_ca_pem=root_ca_pem)

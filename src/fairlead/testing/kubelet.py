@@ -33,6 +33,7 @@ class FakeKubelet:
         stop_seconds: float = 0.0,
     ) -> None:
         self.delay = delay
+        self.outcome: Callable[[Object], tuple[float, int] | None] = lambda pod: None  # ends after seconds with a code
         self._client = client
         self._clock = clock
         self._stop_seconds = stop_seconds
@@ -65,7 +66,7 @@ class FakeKubelet:
     async def _run(self, pod: Object) -> None:
         with contextlib.suppress(errors.ApiError):  # the pod may be gone at any step
             if not pod["spec"].get("nodeName"):
-                await self._patch(pod, {"spec": {"nodeName": NODE}})
+                await self._patch(pod, {"spec": {"nodeName": _place(pod)}})
             delay = self.delay(pod)
             if delay is None:
                 return
@@ -79,6 +80,16 @@ class FakeKubelet:
                 "startTime": clocks.rfc3339(self._clock.now()),
             }
             await self.set_ready(pod, True, **status)
+            if (outcome := self.outcome(pod)) is not None:
+                await self._clock.sleep(outcome[0])
+                await self.end(pod, outcome[1])
+
+    async def end(self, pod: Object, exit_code: int) -> None:
+        """The pod's containers exit with that code, for good."""
+        ended = {"exitCode": exit_code, "finishedAt": clocks.rfc3339(self._clock.now())}
+        statuses = [{"name": one["name"], "state": {"terminated": ended}} for one in pod["spec"]["containers"]]
+        phase = "Succeeded" if exit_code == 0 else "Failed"
+        await self.set_ready(pod, False, phase=phase, containerStatuses=statuses)
 
     async def _stop(self, pod: Object) -> None:
         if self._stop_seconds:
@@ -102,3 +113,11 @@ class FakeKubelet:
         await self._client.patch(
             kinds.POD, metadata["name"], patch, namespace=metadata["namespace"], subresource=subresource
         )
+
+
+def _place(pod: Object) -> str:
+    """The node that the pod is bound to by its affinity, else the only one."""
+    required = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
+    terms = required.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms", ())
+    named = [field["values"][0] for term in terms for field in term.get("matchFields") or ()]
+    return str(named[0]) if named else NODE

@@ -85,3 +85,21 @@ def deployment(name: str = "web", *, replicas: int = 3, image: str = "web:1", **
             **spec,
         },
     }
+
+
+def workload(kind: str, name: str = "web", *, image: str = "web:1", **spec: Any) -> Object:
+    """A StatefulSet, DaemonSet or Job of one container."""
+    body = deployment(name, image=image)
+    template = body["spec"]["template"]
+    if kind == "Job":
+        template["spec"]["restartPolicy"] = "Never"
+        template.pop("metadata")
+        return {"metadata": {"name": name, "namespace": "default"}, "spec": {"template": template, **spec}}
+    made = {"selector": body["spec"]["selector"], "template": template, **spec}
+    return {"metadata": {"name": name, "namespace": "default"}, "spec": made}
+
+
+def node(name: str = kubelet.NODE, **more: Any) -> Object:
+    """A Node with its usual labels."""
+    labels = {"kubernetes.io/hostname": name, **more.pop("labels", {})}
+    return {"metadata": {"name": name, "labels": labels}, "spec": more}

@@ -1,0 +1,1 @@
+"""CronJobs (batch/v1): Jobs by the clock."""

@@ -1,0 +1,1 @@
+"""DaemonSets (apps/v1): one pod on every node that fits."""

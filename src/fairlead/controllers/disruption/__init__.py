@@ -1,0 +1,1 @@
+"""PodDisruptionBudgets (policy/v1): how many pods may be evicted now."""

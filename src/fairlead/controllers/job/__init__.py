@@ -1,0 +1,1 @@
+"""Jobs (batch/v1): pods that run until enough of them have succeeded."""

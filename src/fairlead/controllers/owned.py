@@ -1,0 +1,56 @@
+"""The thin part that all controllers of pods share: which pod concerns which owner, and the pods in a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fairlead.api import kinds, selectors
+from fairlead.api.kinds import Kind
+from fairlead.client import cache, informer
+from fairlead.controllers import context, runner, writes
+from fairlead.controllers.writes import Object
+
+Decide = Callable[[Object], writes.Decision]
+
+
+class OwnedPods:
+    """Follows owners of one kind and their pods, and adds the owner's key to a runner when one of them changes."""
+
+    def __init__(self, given: context.Context, name: str, kind: Kind, decide: Decide, *also: informer.Informer) -> None:
+        self.kind = kind
+        self.clock = given.clock
+        self.owners = given.informers.of(kind)
+        self.pods = given.informers.of(kinds.POD)
+        self.pods.cache.add_index("controller", cache.by_controller)
+        self.pods.cache.add_index("orphan", context.by_orphan_namespace)
+        self._decide = decide
+        self.runner = given.runner(name, self._decide_key, self.owners, self.pods, *also)
+        self.owners.add_handler(lambda change: self.runner.add(change.key))
+        self.pods.add_handler(self._pod_changed)
+
+    def follow(self, other: informer.Informer) -> None:
+        """Objects of another kind that the owners control concern them, too."""
+        other.cache.add_index("controller", cache.by_controller)
+        other.add_handler(lambda change: self.runner.add_all(runner.owners(change, self.kind.kind)))
+
+    def pods_of(self, owner: Object) -> list[Object]:
+        """The owner's pods, and those of its namespace that nobody controls."""
+        metadata = owner["metadata"]
+        owned = self.pods.cache.indexed("controller", metadata["uid"])
+        return [*owned, *self.pods.cache.indexed("orphan", metadata["namespace"])]
+
+    def _pod_changed(self, change: informer.Change) -> None:
+        self.runner.add_all(runner.owners(change, self.kind.kind))
+        if not runner.orphan(change):
+            return
+        labels = change.object["metadata"].get("labels")
+        for owner in self.owners.cache.list(change.object["metadata"]["namespace"]):
+            if selectors.from_object(owner["spec"].get("selector")).matches(labels):
+                self.runner.add(cache.key_of(owner))
+
+    def _decide_key(self, key: str) -> writes.Decision:
+        owner = self.owners.cache.get(key)
+        if owner is None:
+            self.runner.refused.pop(key, None)
+            return writes.NOTHING
+        return self._decide(owner)

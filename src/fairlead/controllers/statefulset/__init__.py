@@ -1,0 +1,1 @@
+"""StatefulSets (apps/v1): pods with names and volumes that stay theirs."""

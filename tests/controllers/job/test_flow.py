@@ -1,0 +1,176 @@
+"""Jobs run until enough pods have succeeded, and count each end exactly once."""
+
+from typing import Any
+
+import pytest
+
+from fairlead.api import kinds
+from fairlead.client import errors
+from fairlead.controllers import conditions
+from fairlead.controllers.job import indexes
+from fairlead.testing import interruption, workloads
+
+Object = dict[str, Any]
+
+
+def job(**spec: Any) -> Object:
+    return workloads.workload("Job", "work", **spec)
+
+
+async def get(cluster: workloads.FakeCluster) -> Object:
+    return await cluster.client.get(kinds.JOB, "work", namespace="default")
+
+
+def reason(found: Object, type_: str) -> str | None:
+    condition = conditions.find(found, type_)
+    return condition["reason"] if condition and condition["status"] == "True" else None
+
+
+async def test_one_pod_that_succeeds_completes_the_job() -> None:
+    async with workloads.FakeCluster() as cluster:
+        cluster.kubelet.outcome = lambda pod: (1.0, 0)
+        await cluster.client.create(kinds.JOB, job())
+        await cluster.settle(0.5)
+        found = await get(cluster)
+        assert (found["status"]["active"], found["status"]["ready"]) == (1, 1)
+        assert found["status"]["startTime"]
+        await cluster.settle(2)
+        found = await get(cluster)
+        assert found["status"]["succeeded"] == 1 and not found["status"]["active"]
+        assert reason(found, "Complete") == "CompletionsReached"
+        assert found["status"]["completionTime"]
+        assert not found["status"]["uncountedTerminatedPods"]
+        (pod,) = await cluster.pods()
+        assert "finalizers" not in pod["metadata"]
+
+
+async def test_completions_run_at_most_parallelism_at_a_time() -> None:
+    async with workloads.FakeCluster() as cluster:
+        cluster.kubelet.outcome = lambda pod: (1.0, 0)
+        await cluster.client.create(kinds.JOB, job(completions=5, parallelism=2))
+        for _ in range(20):
+            await cluster.settle(0.5)
+            running = [pod for pod in await cluster.pods() if pod["status"]["phase"] in ("Pending", "Running")]
+            assert len(running) <= 2
+        found = await get(cluster)
+        assert found["status"]["succeeded"] == 5
+        assert len(await cluster.pods()) == 5
+
+
+async def test_indexed_pods_know_their_index() -> None:
+    async with workloads.FakeCluster() as cluster:
+        cluster.kubelet.outcome = lambda pod: (1.0, 0)
+        await cluster.client.create(kinds.JOB, job(completions=4, parallelism=4, completionMode="Indexed"))
+        await cluster.settle(3)
+        found = await get(cluster)
+        assert found["status"]["completedIndexes"] == "0-3"
+        assert reason(found, "Complete")
+        pods = await cluster.pods()
+        assert sorted(indexes.of(pod) or 0 for pod in pods) == [0, 1, 2, 3]
+        assert sorted(pod["spec"]["hostname"] for pod in pods) == [f"work-{index}" for index in range(4)]
+        assert pods[0]["spec"]["containers"][0]["env"][0]["name"] == "JOB_COMPLETION_INDEX"
+
+
+async def test_failures_are_retried_later_and_later_then_given_up() -> None:
+    async with workloads.FakeCluster() as cluster:
+        cluster.kubelet.outcome = lambda pod: (0.0, 1)
+        await cluster.client.create(kinds.JOB, job(backoffLimit=2))
+        await cluster.settle(5)
+        assert len(await cluster.pods()) == 1
+        await cluster.settle(10)
+        assert len(await cluster.pods()) == 2
+        await cluster.settle(10)
+        assert len(await cluster.pods()) == 2
+        await cluster.settle(20)
+        found = await get(cluster)
+        assert found["status"]["failed"] == 3
+        assert reason(found, "Failed") == "BackoffLimitExceeded"
+
+
+async def test_a_deadline_ends_it() -> None:
+    async with workloads.FakeCluster() as cluster:
+        await cluster.client.create(kinds.JOB, job(activeDeadlineSeconds=10))
+        await cluster.settle(5)
+        assert reason(await get(cluster), "Failed") is None
+        await cluster.settle(10)
+        assert reason(await get(cluster), "Failed") == "DeadlineExceeded"
+        assert await cluster.pods() == []
+
+
+async def test_suspend_takes_the_pods_away_and_resume_brings_them_back() -> None:
+    async with workloads.FakeCluster() as cluster:
+        await cluster.client.create(kinds.JOB, job(suspend=True))
+        await cluster.settle(1)
+        assert await cluster.pods() == []
+        assert reason(await get(cluster), "Suspended") == "JobSuspended"
+        await cluster.client.patch(kinds.JOB, "work", {"spec": {"suspend": False}}, namespace="default")
+        await cluster.settle(1)
+        assert len(await cluster.pods()) == 1
+        assert reason(await get(cluster), "Suspended") is None
+        await cluster.client.patch(kinds.JOB, "work", {"spec": {"suspend": True}}, namespace="default")
+        await cluster.settle(2)
+        assert await cluster.pods() == []
+        assert "startTime" not in (await get(cluster))["status"]
+
+
+@pytest.mark.parametrize(("action", "ends"), [("FailJob", "PodFailurePolicy"), ("Ignore", None)])
+async def test_a_failure_policy_judges_exit_codes(action: str, ends: str | None) -> None:
+    rule = {"action": action, "onExitCodes": {"operator": "In", "values": [42]}}
+    async with workloads.FakeCluster() as cluster:
+        cluster.kubelet.outcome = lambda pod: (0.0, 42)
+        await cluster.client.create(kinds.JOB, job(backoffLimit=0, podFailurePolicy={"rules": [rule]}))
+        await cluster.settle(5)
+        found = await get(cluster)
+        assert reason(found, "Failed") == ends
+        assert found["status"].get("failed", 0) == (0 if action == "Ignore" else 1)
+        if ends:
+            condition = conditions.find(found, "Failed")
+            assert condition is not None and "failed with exit code 42" in condition["message"]
+
+
+async def test_a_finished_job_goes_after_its_ttl() -> None:
+    async with workloads.FakeCluster() as cluster:
+        cluster.kubelet.outcome = lambda pod: (0.0, 0)
+        await cluster.client.create(kinds.JOB, job(ttlSecondsAfterFinished=10))
+        await cluster.settle(5)
+        assert reason(await get(cluster), "Complete")
+        await cluster.settle(10)
+        with pytest.raises(errors.ApiError):
+            await get(cluster)
+        assert await cluster.pods() == []
+
+
+async def test_what_is_not_carried_out_is_said() -> None:
+    async with workloads.FakeCluster() as cluster:
+        await cluster.client.create(kinds.JOB, job(backoffLimitPerIndex=1, completions=1, completionMode="Indexed"))
+        await cluster.settle(1)
+        events = (await cluster.client.list(kinds.EVENT)).items
+        assert any("backoffLimitPerIndex" in event["message"] for event in events)
+
+
+async def test_interrupted_after_every_single_write_it_counts_each_pod_once() -> None:
+    after = 1
+    while True:
+        async with workloads.FakeCluster() as cluster:
+            cluster.kubelet.outcome = lambda pod: (0.2, 0)
+            cluster.door = cut = interruption.Interruption(cluster.server, after=after)
+            await cluster.restart()
+            await cluster.client.create(kinds.JOB, job(completions=3, parallelism=2))
+            await cluster.settle(1)
+            cluster.door = cluster.server
+            await cluster.restart()
+            await cluster.settle(3)
+            found = await get(cluster)
+            assert found["status"]["succeeded"] == 3, f"interrupted after write {after}"
+            assert reason(found, "Complete")
+            assert len(await cluster.pods()) == 3
+        if cut.writes < after:
+            break
+        after += 1
+    assert after > 10
+
+
+def test_indexes_are_written_as_ranges() -> None:
+    assert indexes.render([5, 0, 1, 2, 7, 8]) == "0-2,5,7-8"
+    assert indexes.parse("0-2,5,7-8") == {0, 1, 2, 5, 7, 8}
+    assert indexes.parse("") == indexes.parse("x,1-y") == set()
