@@ -7,6 +7,7 @@ reaches the store.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 import uuid
 
@@ -95,6 +96,15 @@ class Chain:
         if not self.authorizer.allowed(identity, attributes):
             raise denial(identity, info)
         return info
+
+    def may(self, info: requests.Info, verb: str) -> bool:
+        """Whether the caller may also do another verb on what the request is about."""
+        attributes = dataclasses.replace(attributes_of(info), verb=verb)
+        return self.authorizer.allowed(info.identity, attributes)
+
+    def denied(self, info: requests.Info, verb: str) -> errors.ApiError:
+        """403 for another verb on what the request is about."""
+        return denial(info.identity, dataclasses.replace(info, verb=verb))
 
     def _impersonated(self, identity: exchange.Identity, request: exchange.Request) -> exchange.Identity:
         user = request.headers["impersonate-user"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairlead.api.schema import pack
 from fairlead.apiserver import (
+    applying,
     codec,
     delete,
     discovery,
@@ -71,6 +72,8 @@ class Dispatcher:
                 raise status.method_not_allowed()
             obj = codec.read_object(info, resource)
             return _object(201, await self._writer.create(obj, info, resource, around))
+        if info.verb == "patch" and info.name and patching.is_apply(info):
+            return await self._apply(info, resource)
         if info.verb in ("update", "patch") and info.name:
             return _object(200, await self._change(info, resource))
         if info.verb == "delete":
@@ -78,6 +81,24 @@ class Dispatcher:
         if info.verb == "deletecollection":
             return await delete.collection(store, info, resource, around, self._writer)
         raise status.method_not_allowed()
+
+    async def _apply(self, info: requests.Info, resource: resources.Resource) -> exchange.Response:
+        """Server-side apply: creates or changes."""
+        around = self._parts.around(info)
+        wanted = applying.read(info, resource)
+        if self._parts.store.head(resource.key(info.namespace, info.name)) is None and not info.subresource:
+            if wanted["metadata"].get("uid"):
+                raise status.conflict(resource.kind, info.name, "uid mismatch: the object is not there any more")
+            if not self._parts.may(info, "create"):
+                raise self._parts.denied(info, "create")
+            managers = applying.created(wanted, info, resource, around.now())
+            return _object(201, await self._writer.create(wanted, info, resource, around, managers=managers))
+        entry, old = self._writer.current(info, resource)
+        version = wanted["metadata"].get("resourceVersion", "")
+        if version and version != old["metadata"]["resourceVersion"]:
+            raise status.conflict(resource.kind, info.name)
+        obj = applying.applied(old, wanted, info, resource, around.now())
+        return _object(200, await self._writer.update(obj, old, entry, info, resource, around))
 
     async def _change(self, info: requests.Info, resource: resources.Resource) -> bytes:
         around = self._parts.around(info)
@@ -93,6 +114,8 @@ class Dispatcher:
         if info.subresource == "status" or (info.subresource == "finalize" and info.verb == "update"):
             if info.verb == "get":
                 return read.get(self._parts.store, info, resource)
+            if info.verb == "patch" and patching.is_apply(info):
+                return await self._apply(info, resource)
             if info.verb in ("update", "patch"):
                 return _object(200, await self._change(info, resource))
         elif info.subresource == "scale":
@@ -109,7 +132,6 @@ class Dispatcher:
         if info.verb not in ("update", "patch"):
             raise status.method_not_allowed()
         obj = scaling.changed(old, info, resource)
-        info.subresource = ""
         changed = await self._writer.update(obj, old, entry, info, resource, self._parts.around(info))
         return _object(200, codec.encode(scaling.scale_of(codec.decode(changed), resource)))
 

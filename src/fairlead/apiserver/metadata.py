@@ -29,7 +29,7 @@ def begin(obj: Object, info: requests.Info, resource: resources.Resource, around
     if not isinstance(metadata, dict):
         raise status.bad_request("metadata must be an object")
     _place(metadata, info, resource)
-    for field in _SERVER_SET:
+    for field in (*_SERVER_SET, "managedFields"):
         metadata.pop(field, None)
     if not metadata.get("name") and metadata.get("generateName"):
         base = metadata["generateName"][: 63 - 5] if len(metadata["generateName"]) > 58 else metadata["generateName"]

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fairlead.api import field_errors
-from fairlead.apiserver import codec, metadata, requests, resources, status
+from fairlead.apiserver import applying, codec, metadata, patching, requests, resources, status
 from fairlead.apiserver.around import Around
 from fairlead.store import protocol
 
@@ -25,14 +25,24 @@ class Writer:
     def __init__(self, store: protocol.Store) -> None:
         self._store = store
 
-    async def create(self, obj: Object, info: requests.Info, resource: resources.Resource, around: Around) -> bytes:
-        """Creates an object of the resource's shape; returns its JSON."""
+    async def create(
+        self,
+        obj: Object,
+        info: requests.Info,
+        resource: resources.Resource,
+        around: Around,
+        *,
+        managers: list[Object] | None = None,
+    ) -> bytes:
+        """Creates an object of the resource's shape; returns its JSON. `managers` are an apply's managedFields."""
         behaviour = resource.behaviour
         obj = _stored(obj, resource)
         metadata.begin(obj, info, resource, around)
         name, namespace = obj["metadata"].get("name", ""), obj["metadata"].get("namespace", "")
         if resource.has("status") and (behaviour.status_field == "status"):
             obj.pop("status", None)
+        if managers:
+            obj["metadata"]["managedFields"] = managers
         behaviour.default(obj)
         problems = metadata.validate(obj, resource)
         if not problems:
@@ -101,6 +111,8 @@ class Writer:
         problems = self._problems(obj, old, info, resource, around)
         if problems:
             raise status.invalid(resource.kind, info.name, problems)
+        if not patching.is_apply(info):
+            applying.track(obj, old, info, resource, around.now())
         if obj == old:
             return _value(entry, obj, resource)
         metadata.touch(obj, old, resource)
