@@ -316,7 +316,7 @@ impl<C: Client> Exchange<'_, C> {
         let mut reusable = head.reusable;
         match head.framing {
             Framing::Empty => {
-                self.finish(reusable);
+                self.finish(reusable, 0);
                 self.write(output).await?;
             }
             Framing::Length(length) => self.pass_length(length, reusable, output).await?,
@@ -328,7 +328,7 @@ impl<C: Client> Exchange<'_, C> {
                         decoder.transfer(self.answer.filled(), output, asked.http10).map_err(|_| Failure::Over)?;
                     self.answer.consume(used);
                     if decoder.done() {
-                        self.finish(reusable);
+                        self.finish(reusable, 0);
                     }
                     self.write(output).await?;
                     output.clear();
@@ -356,7 +356,7 @@ impl<C: Client> Exchange<'_, C> {
                         Err(_) => return Err(Failure::Over),
                     }
                 }
-                self.finish(reusable);
+                self.finish(reusable, 0);
             }
         }
         self.count(head.status);
@@ -369,7 +369,7 @@ impl<C: Client> Exchange<'_, C> {
         self.answer.consume(here);
         let mut left = length - here as u64;
         if left == 0 {
-            self.finish(reusable);
+            self.finish(reusable, 0);
         } else if left > LARGE_BODY_BYTES && self.answer.is_empty() {
             let buffers = &self.session.context.buffers;
             buffers.give(std::mem::replace(&mut self.answer, buffers.take_large()));
@@ -379,10 +379,8 @@ impl<C: Client> Exchange<'_, C> {
             self.need_more().await?;
             let n = usize::try_from(left).unwrap_or(usize::MAX).min(self.answer.filled().len());
             left -= n as u64;
-            if left == 0 && self.answer.filled().len() == n {
-                self.finish(reusable);
-            } else if left == 0 {
-                self.finish(false); // more bytes than were announced
+            if left == 0 {
+                self.finish(reusable, n);
             }
             self.write_answer(n).await?;
         }
@@ -397,13 +395,14 @@ impl<C: Client> Exchange<'_, C> {
     }
 
     /// The response is read whole: the endpoint is free before the client sees the end.
-    fn finish(&mut self, reusable: bool) {
+    /// `unwritten` bytes of the buffer are its own; more than that were not announced.
+    fn finish(&mut self, reusable: bool, unwritten: usize) {
         self.in_flight = None;
         if let Some(connection) = self.backend.take()
             && reusable
             && self.upload.done()
             && !self.upload_broken
-            && self.answer.is_empty()
+            && self.answer.filled().len() == unwritten
         {
             self.session.context.pool.give(connection);
         }

@@ -82,6 +82,8 @@ fn large_answers_stream_through() {
         assert_eq!(response.body.len(), 5_000_000);
         assert!(response.body.iter().enumerate().all(|(i, b)| usize::from(*b) == i % 251));
     }
+    let seen = backend.seen.lock().unwrap();
+    assert!(seen.iter().all(|s| s.connection == seen[0].connection), "the connection is kept after a large answer");
 }
 
 #[test]
