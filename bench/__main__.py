@@ -26,6 +26,8 @@ def parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
     made.add_argument("--only", default="", help="only these candidates: fairlead,haproxy,nginx,envoy")
     made.add_argument("--keep", action="store_true", help="keep the folder with configurations and logs")
     made.add_argument("--engine-part", choices=("master", "worker"), default="master", help=argparse.SUPPRESS)
+    networks = ("auto", "kernel", "loopback")
+    made.add_argument("--network", choices=networks, default="auto", help="network mode of clusters")
     if hasattr(module, "add_options"):
         module.add_options(made)
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -209,6 +210,10 @@ class Running:
     async def output(self) -> bytes:
         """Its last line, when it has ended."""
         return (await self.whole()).splitlines()[-1]
+
+    def enough(self) -> None:
+        """No more requests become due; those that were are still waited for. (Open loops only.)"""
+        self.process.popen.send_signal(signal.SIGUSR1)
 
     async def outcome(self) -> Outcome:
         """What a closed or open loop saw."""

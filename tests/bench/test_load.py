@@ -1,6 +1,7 @@
 """The generators account for every request that was due, and one that falls behind shows it."""
 
 import argparse
+import asyncio
 
 import pytest
 
@@ -83,3 +84,14 @@ async def test_large_bodies_are_counted_to_the_byte(room):
     target = load.Target(addresses=backend.addresses, paths=("/bytes?n=1000000",), body_bytes=5000, method="POST")
     seen = await load.closed(room, load.Closed(target=target, connections=2, seconds=5, requests=6))
     assert (seen.answered, seen.body_bytes) == (6, 6_000_000)
+
+
+async def test_enough_ends_the_open_loop_and_every_request_due_by_then_is_counted(room):
+    backend = await load.backend(room, load.BackendSpec(servers=1))
+    target = load.Target(addresses=backend.addresses, paths=("/slow?ms=300",))
+    running = load.start(room, load.Open(target=target, rate=100, seconds=3600, connections=64))
+    await asyncio.sleep(1.0)
+    running.enough()
+    seen = await running.outcome()
+    assert 80 <= seen.due == seen.answered <= 110
+    assert seen.seconds < 3

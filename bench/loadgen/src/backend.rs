@@ -45,6 +45,7 @@ struct Loop {
     alarm: Alarm,
     listeners: Vec<TcpListener>,
     servers: Vec<Server>,
+    names: Vec<String>,
     answers: Vec<Rc<[u8]>>,
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
@@ -61,8 +62,8 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
-fn head(server: usize, length: u64) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nX-Pod: b{server}\r\n\r\n")
+fn head(name: &str, length: u64) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nX-Pod: {name}\r\n\r\n")
 }
 
 pub fn run(spec: Backend) -> io::Result<()> {
@@ -70,7 +71,8 @@ pub fn run(spec: Backend) -> io::Result<()> {
     let alarm = Alarm::new(poll.registry(), ALARM)?;
     let ip: IpAddr = spec.address.parse().map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
     let begin = Instant::now();
-    let (mut listeners, mut ports, mut servers, mut answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut listeners, mut ports, mut servers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut names, mut answers) = (Vec::new(), Vec::new());
     for index in 0..spec.servers {
         let port = spec.ports.get(index).copied().unwrap_or(0);
         let mut listener = listen(SocketAddr::new(ip, port))?;
@@ -80,13 +82,15 @@ pub fn run(spec: Backend) -> io::Result<()> {
         let stall = spec.stalls.iter().copied().find(|stall| stall.server == index);
         let slowness = spec.slowness.get(index).copied().unwrap_or(1.0);
         servers.push(Server::new(spec.workers, slowness, stall, begin));
-        let mut answer = head(index, spec.answer_bytes as u64).into_bytes();
+        let name = if spec.name.is_empty() { format!("b{index}") } else { spec.name.clone() };
+        let mut answer = head(&name, spec.answer_bytes as u64).into_bytes();
+        names.push(name);
         answer.resize(answer.len() + spec.answer_bytes, b'a');
         answers.push(answer.into());
     }
     println!("{}", serde_json::json!({ "ports": ports }));
     let (connections, free, due) = (Vec::new(), Vec::new(), BinaryHeap::new());
-    Loop { poll, alarm, listeners, servers, answers, connections, free, due, serial: 0 }.turn()
+    Loop { poll, alarm, listeners, servers, names, answers, connections, free, due, serial: 0 }.turn()
 }
 
 fn number(target: &str, name: &str) -> Option<u64> {
@@ -213,7 +217,7 @@ impl Loop {
             number(target, "ms").map(|ms| now + Duration::from_millis(ms))
         };
         match when {
-            None => connection.answer(request, &self.answers),
+            None => connection.answer(&request, &self.names, &self.answers),
             Some(when) => {
                 connection.delayed = Some(request);
                 self.due.push(Reverse((when, index, connection.serial)));
@@ -233,7 +237,7 @@ impl Loop {
                 continue;
             }
             let Some(request) = connection.delayed.take() else { continue };
-            connection.answer(request, &self.answers);
+            connection.answer(&request, &self.names, &self.answers);
             let behind = std::mem::take(&mut connection.behind);
             let open = connection.flush().unwrap_or(false) && self.take(index, &behind).is_ok();
             if !open {
@@ -245,7 +249,7 @@ impl Loop {
 }
 
 impl Connection {
-    fn answer(&mut self, request: Request, answers: &[Rc<[u8]>]) {
+    fn answer(&mut self, request: &Request, names: &[String], answers: &[Rc<[u8]>]) {
         self.close = request.close;
         if request.upgrade {
             let text = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -255,7 +259,7 @@ impl Connection {
             return;
         }
         if let Some(n) = number(&request.target, "n") {
-            self.out.push_back(Piece::Bytes(head(self.server, n).into_bytes().into(), 0));
+            self.out.push_back(Piece::Bytes(head(&names[self.server], n).into_bytes().into(), 0));
             if !request.head_only {
                 self.out.push_back(Piece::Body(n));
             }

@@ -1,5 +1,5 @@
 //! The load tools of the benchmarks: `loadgen backend|closed|open|hold SPEC`, where SPEC is one JSON object (see
-//! `spec`). A run prints one JSON object per line: the backend its ports, a generator its outcome. Generators never
+//! `spec`), and `loadgen app`, a backend that is a pod. A run prints one JSON object per line: the backend its ports, a generator its outcome. Generators never
 //! retry and count every request that was due.
 
 #![forbid(unsafe_code)]
@@ -32,11 +32,15 @@ fn run(command: &str, spec: &str) -> io::Result<()> {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, command, spec] = arguments.as_slice() else {
-        eprintln!("usage: loadgen backend|closed|open|hold SPEC");
-        return ExitCode::from(2);
+    let (command, done) = match arguments.as_slice() {
+        [_, command] if command == "app" => (command, spec::pod().and_then(backend::run)),
+        [_, command, spec] => (command, run(command, spec)),
+        _ => {
+            eprintln!("usage: loadgen backend|closed|open|hold SPEC, or loadgen app");
+            return ExitCode::from(2);
+        }
     };
-    match run(command, spec) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("loadgen {command}: {error}");

@@ -1,19 +1,24 @@
 //! The open loop: requests are due at times that do not depend on any answer. A latency is measured from the due time,
 //! so that a server (or a generator) that falls behind shows it; a request that had to wait for a free connection has
-//! waited. `late_ms` tells how long after its due time each request was written.
+//! waited. `late_ms` tells how long after its due time each request was written. After SIGUSR1 no more requests become due.
 
 use crate::alarm::Alarm;
 use crate::client::{self, Client, READ_BYTES, Step};
 use crate::outcome::{Failure, Outcome, WallClock};
 use crate::random::Random;
 use crate::spec::Open;
-use mio::{Events, Poll, Token};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 const ALARM: Token = Token(usize::MAX - 1);
+const ENOUGH: Token = Token(usize::MAX - 2);
 
 /// When requests are due: `rate` a second for `seconds`, the same for the same seed.
 pub struct Arrivals {
@@ -24,6 +29,16 @@ pub struct Arrivals {
     made: u64,
     at: f64,
     seconds: f64,
+}
+
+/// A descriptor that is readable after SIGUSR1.
+fn enough(poll: &Poll) -> io::Result<SignalFd> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGUSR1);
+    signals.thread_block()?;
+    let fd = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), ENOUGH, Interest::READABLE)?;
+    Ok(fd)
 }
 
 impl Arrivals {
@@ -68,6 +83,7 @@ struct Loop {
 pub fn run(spec: Open) -> io::Result<()> {
     let poll = Poll::new()?;
     let alarm = Alarm::new(poll.registry(), ALARM)?;
+    let _enough = enough(&poll)?;
     let arrivals = Arrivals::new(spec.rate, spec.seconds, spec.poisson, spec.seed).peekable();
     let requests = client::requests(&spec.target)?;
     let clock = WallClock::now();
@@ -120,6 +136,11 @@ impl Loop {
         for event in events.iter() {
             if event.token() == ALARM {
                 self.alarm.rang();
+                continue;
+            }
+            if event.token() == ENOUGH {
+                self.take_due(Instant::now())?;
+                self.arrivals = Arrivals::new(1.0, 0.0, false, 0).peekable();
                 continue;
             }
             let index = event.token().0;

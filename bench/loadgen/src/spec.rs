@@ -27,6 +27,27 @@ pub struct Backend {
     pub slowness: Vec<f64>,
     #[serde(default)]
     pub stalls: Vec<Stall>,
+    /// What `x-pod` says; else `b` and the server's number.
+    #[serde(default)]
+    pub name: String,
+}
+
+/// A pod's backend, from its environment: it listens on $HOST:$PORT (0.0.0.0:8080) after $START_MS and answers with the
+/// name of its pod, $HOSTNAME. It dies at once on SIGTERM.
+pub fn pod() -> io::Result<Backend> {
+    let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.into());
+    let number = |name: &str, default: &str| variable(name, default).parse::<u16>().map_err(io::Error::other);
+    std::thread::sleep(std::time::Duration::from_millis(u64::from(number("START_MS", "0")?)));
+    Ok(Backend {
+        servers: 1,
+        address: variable("HOST", "0.0.0.0"),
+        ports: vec![number("PORT", "8080")?],
+        answer_bytes: small(),
+        workers: usize::from(number("WORKERS", "1")?),
+        slowness: Vec::new(),
+        stalls: Vec::new(),
+        name: variable("HOSTNAME", "pod"),
+    })
 }
 
 /// Server `server` begins no work in the first `for_seconds` of every `every_seconds`.
