@@ -63,7 +63,6 @@ class Traffic:
         self._sent: Any = None
         self._reports = traffic_reports.Reports()
         self._idle = asyncio.Event()
-        self._idle.set()
 
     async def start(self) -> None:
         """Begins to follow the cluster. Returns at once; `ready` says when the planes have the first table."""
@@ -73,6 +72,7 @@ class Traffic:
         for kind, one in self._informers.items():
             if kind is not kinds.ENDPOINT_SLICE:
                 one.add_handler(self._object_changed)
+        self._idle.clear()
         self._structure_changed.set()
         self._nursery.start(self._follow_structure(), name="structure")
 

@@ -61,6 +61,11 @@ class ImageMap:
             entries.update(other._entries)
         return ImageMap(entries)
 
+    @property
+    def entries(self) -> Mapping[str, ImageCommand]:
+        """Names and globs with their commands."""
+        return self._entries
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -46,10 +46,14 @@ class FakeKernel:
         self.chains, self.elements = chains, elements
 
     @staticmethod
-    def _check(chains: dict[str, tuple[nft_rules.Rule, ...]], elements: dict[nft_rules.Element, nft_rules.Data]) -> None:
+    def _check(
+        chains: dict[str, tuple[nft_rules.Rule, ...]], elements: dict[nft_rules.Element, nft_rules.Data]
+    ) -> None:
         targets = {str(data[0]) for data in elements.values() if len(data) == 1}
         for rules in chains.values():
-            targets |= {rule.chain for rule in rules if isinstance(rule, nft_rules.Goto | nft_rules.Allow | nft_rules.FromHere)}
+            targets |= {
+                rule.chain for rule in rules if isinstance(rule, nft_rules.Goto | nft_rules.Allow | nft_rules.FromHere)
+            }
         if missing := targets - chains.keys():
             raise Refused(f"leads to chains that are not there: {sorted(missing)}")
 

@@ -1,0 +1,75 @@
+"""Where an application is reached: one line an address, with who can reach it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairlead.api import kinds
+from fairlead.client import protocol
+from fairlead.cluster import state
+from fairlead.routing import settings
+
+Object = dict[str, Any]
+
+
+async def lines(client: protocol.Client, record: state.Record, folder: state.StateFolder) -> list[str]:
+    """Ingress, Service and API addresses of a running cluster."""
+    ingresses = (await client.list(kinds.INGRESS)).items
+    services = (await client.list(kinds.SERVICE)).items
+    found = [
+        f"ingress   {url}   {title} ({_reach(record.edge_http)})" for url, title in ingress_urls(ingresses, record)
+    ]
+    found += [f"service   {url}   {title}" for url, title in service_urls(services, record)]
+    host = f"[{record.api_address}]" if ":" in record.api_address else record.api_address
+    found.append(f"api       https://{host}:{record.api_port}   ({_reach([f'{host}:0'])})")
+    found.append(f"kubectl   export KUBECONFIG={folder.kubeconfig}")
+    return found
+
+
+def ingress_urls(ingresses: list[Object], record: state.Record) -> list[tuple[str, str]]:
+    """(URL, namespace/name) of every host of every Ingress."""
+    ports = {True: _port(record.edge_https, 443), False: _port(record.edge_http, 80)}
+    found = []
+    for ingress in ingresses:
+        spec = ingress.get("spec", {})
+        secured = {host for tls in spec.get("tls", ()) for host in tls.get("hosts", ())}
+        title = f"{ingress['metadata']['namespace']}/{ingress['metadata']['name']}"
+        for rule in spec.get("rules") or [{}]:
+            host = rule.get("host", "localhost")
+            scheme, default = ("https", 443) if host in secured else ("http", 80)
+            port = ports[host in secured]
+            found.append((f"{scheme}://{host}{'' if port == default else f':{port}'}/", title))
+    return found
+
+
+def service_urls(services: list[Object], record: state.Record) -> list[tuple[str, str]]:
+    """(address, namespace/name) of every Service port that has an address; the port it is really carried at."""
+    found = []
+    for service in services:
+        metadata, spec = service["metadata"], service.get("spec", {})
+        address = spec.get("clusterIP", "")
+        if address in ("", "None") or metadata["name"] == "kubernetes":
+            continue
+        for port in spec.get("ports", ()):
+            at = carried_port(record, port["port"])
+            scheme = "udp" if port.get("protocol") == "UDP" else "http" if port["port"] in (80, 8080) else "tcp"
+            host = f"[{address}]" if ":" in address else address
+            tail = "" if scheme == "http" and at == 80 else f":{at}"
+            found.append((f"{scheme}://{host}{tail}/", f"{metadata['namespace']}/{metadata['name']}"))
+    return found
+
+
+def carried_port(record: state.Record, port: int) -> int:
+    """Where a Service port is listened on: itself, or port + 8000 where sockets carry it and may not bind it."""
+    if record.network != "loopback" or port >= record.lowest_port:
+        return port
+    return port + settings.UNPRIVILEGED_SHIFT
+
+
+def _port(places: list[str], default: int) -> int:
+    return int(places[0].rpartition(":")[2]) if places else default
+
+
+def _reach(places: list[str]) -> str:
+    local = all(place.startswith(("127.", "[::1]", "localhost")) for place in places)
+    return "this machine only" if local else "everybody who reaches this machine"

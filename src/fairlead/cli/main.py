@@ -1,0 +1,55 @@
+"""`fairlead`: the commands, each imported only when it is asked for (start-up time is a promise)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+import fairlead
+
+_COMMANDS = {
+    "up": ("fairlead.cli.up", "Bring manifests up on a local cluster, with traffic flowing."),
+    "down": ("fairlead.cli.down", "Take the cluster down; nothing that runs stays behind."),
+    "status": ("fairlead.cli.status", "What runs, how it is reached, and by whom."),
+    "logs": ("fairlead.cli.logs", "Logs of a pod, or of all pods of deployment/NAME."),
+    "kubeconfig": ("fairlead.cli.kubeconfig", "The path of the kubeconfig (or its text with --raw)."),
+}
+
+
+class _Lazy(click.Group):
+    """Lists every command without importing it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "serve":  # the background process of `up -d`
+            return _load("fairlead.cli.serve")
+        if cmd_name not in _COMMANDS:
+            return None
+        return _load(_COMMANDS[cmd_name][0])
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+def _load(module: str) -> click.Command:
+    command: Any = importlib.import_module(module).command
+    assert isinstance(command, click.Command)
+    return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(fairlead.__version__, prog_name="fairlead")
+def main() -> None:
+    """Kubernetes' automatic load balancing as one Python package.
+
+    `fairlead up DIR` runs the manifests in DIR on a cluster of its own: replicas, health, balancing, autoscaling.
+    """
+
+
+if __name__ == "__main__":
+    main()

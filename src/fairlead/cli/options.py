@@ -1,0 +1,37 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+name = click.option("--name", default="default", show_default=True, help="The cluster's name.")
+NETWORKS = ("auto", "kernel", "rootless", "loopback")
+
+
+def serving(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how a cluster is run; `up` and its background process take the same ones."""
+    for option in reversed(
+        (
+            click.option("--network", type=click.Choice(NETWORKS), default="auto", help="Force one network mode."),
+            click.option(
+                "--http",
+                multiple=True,
+                metavar="ADDR:PORT",
+                help="Where the edge listens for HTTP (127.0.0.1:8080 and [::1]:8080).",
+            ),
+            click.option(
+                "--https",
+                multiple=True,
+                metavar="ADDR:PORT",
+                help="Where the edge listens for HTTPS (127.0.0.1:8443 and [::1]:8443).",
+            ),
+            click.option("--api-address", default="127.0.0.1", metavar="ADDR", help="Where the API server listens."),
+            click.option("--api-port", default=0, help="The API server's port (6443 if free, else another)."),
+            click.option("--hpa-period", default=1.0, metavar="SECONDS", help="How often autoscalers are evaluated."),
+        )
+    ):
+        function = option(function)
+    return function

@@ -1,0 +1,110 @@
+"""Shows an application coming up: a line for each change, and the end when every workload that was applied is ready.
+
+`follow` returns the rows that are not ready when the time is up, so the caller can say what is missing and why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import click
+
+from fairlead.api import kinds
+from fairlead.base import clock as clocks
+from fairlead.cli import apply, board
+from fairlead.client import informer, informers, protocol
+
+_MARKS = {
+    "starting": ("…", "yellow"),
+    "ready": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "stopping": ("-", "bright_black"),
+}
+_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
+
+
+def line(row: board.Row, seconds: float) -> str:
+    """One row for people: mark, title, detail and the seconds since the start."""
+    mark, colour = _MARKS[row.state]
+    return f"{seconds:7.2f}s {click.style(mark, fg=colour)} {row.title}" + (f"  {row.detail}" if row.detail else "")
+
+
+class Progress:
+    """Collects rows; prints each when it changes; knows when all that was waited for is ready."""
+
+    def __init__(self, wanted: set[str], *, clock: clocks.Clock, started: float, say: Callable[[str], None]) -> None:
+        self._wanted = wanted
+        self._clock, self._started, self._say = clock, started, say
+        self._rows: dict[str, board.Row] = {}
+        self.done = asyncio.Event()
+        self._check()
+
+    def show(self, row: board.Row) -> None:
+        """Takes a new state of one object."""
+        if self._rows.get(row.title) == row:
+            return
+        self._rows[row.title] = row
+        self._say(line(row, self._clock.monotonic() - self._started))
+        self._check()
+
+    def forget(self, title: str) -> None:
+        self._rows.pop(title, None)
+
+    def missing(self) -> list[board.Row]:
+        """What was waited for and is not ready, and every pod that failed."""
+        late = [self._rows.get(title) or board.Row(title, "starting", "not seen yet") for title in sorted(self._wanted)]
+        failed = [row for row in self._rows.values() if row.state == "failed" and row.title not in self._wanted]
+        return [row for row in late if row.state != "ready"] + failed
+
+    def _check(self) -> None:
+        if all(self._rows.get(title, _UNSEEN).state == "ready" for title in self._wanted):
+            self.done.set()
+
+
+_UNSEEN = board.Row("", "starting")
+
+
+async def follow(
+    client: protocol.Client,
+    planned: list[apply.Planned],
+    *,
+    clock: clocks.Clock,
+    started: float,
+    timeout_seconds: float,
+    say: Callable[[str], None],
+) -> list[board.Row]:
+    """Shows what happens until everything planned is ready. Returns what is not when the time is up."""
+    wanted = {
+        f"{one.kind.kind.lower()}/{one.name}" for one in planned if one.kind.kind in (*_WORKLOADS, "Pod") and one.name
+    }
+    spaces = {one.namespace for one in planned if one.namespace} or {"default"}
+    progress = Progress(wanted, clock=clock, started=started, say=say)
+    watched = informers.Informers(client, clock=clock, rng=random.Random(), on_failure=_raise)  # noqa: S311  back-off jitter
+    for kind in {one.kind for one in planned if one.kind.kind in _WORKLOADS} | {kinds.POD}:
+        for space in spaces:
+            watched.of(kind, namespace=space).add_handler(_teller(progress, wanted, kind))
+    watched.start()
+    try:
+        await asyncio.wait_for(progress.done.wait(), timeout_seconds)
+    except TimeoutError:
+        return progress.missing()
+    finally:
+        await watched.close()
+    return []
+
+
+def _teller(progress: Progress, wanted: set[str], kind: kinds.Kind) -> informer.Handler:
+    def tell(change: informer.Change) -> None:
+        row = board.pod(change.object) if kind is kinds.POD else board.workload(change.object, kind.kind)
+        if change.new is None:
+            progress.forget(row.title)
+        elif kind is kinds.POD or row.title in wanted:
+            progress.show(row)
+
+    return tell
+
+
+def _raise(where: str, error: BaseException) -> None:
+    raise RuntimeError(where) from error

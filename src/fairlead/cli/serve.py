@@ -1,0 +1,40 @@
+"""`fairlead serve`: the background process of `up -d`. It says `ready` (or why not) on --ready-fd."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import click
+
+from fairlead.base import log
+from fairlead.cli import options, serving
+from fairlead.cluster import errors, state, wiring
+
+
+@click.command("serve", hidden=True)
+@options.name
+@options.serving
+@click.option("--ready-fd", type=int, default=-1)
+@click.option("--log-level", default="info")
+def command(name: str, ready_fd: int, log_level: str, **how: Any) -> None:
+    """Run a cluster until SIGTERM."""
+    log.configure(level=log_level)
+    folder = state.StateFolder.of(name)
+
+    async def work(cluster: wiring.Cluster, stop: asyncio.Event) -> None:
+        _tell(ready_fd, "ready")
+        await stop.wait()
+
+    try:
+        serving.run(folder, serving.configured(name, ephemeral=False, **how), work)
+    except errors.CannotStart as error:
+        _tell(ready_fd, str(error))
+        raise SystemExit(1) from None
+
+
+def _tell(descriptor: int, word: str) -> None:
+    if descriptor >= 0:
+        os.write(descriptor, word.encode())
+        os.close(descriptor)

@@ -1,0 +1,62 @@
+"""Runs a cluster in this process until it is asked to stop: what `up` in the foreground and `serve` share.
+
+SIGINT and SIGTERM stop it gently (drain, then end); a second one at once (pods are killed, connections cut).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fairlead.cluster import config, state, wiring
+
+Work = Callable[[wiring.Cluster, asyncio.Event], Awaitable[None]]
+
+
+def configured(
+    name: str, *, ephemeral: bool, http: tuple[str, ...], https: tuple[str, ...], **how: Any
+) -> config.ClusterConfig:
+    """The ClusterConfig of command-line options. Raises AddressError."""
+    return config.ClusterConfig(
+        name=name,
+        ephemeral=ephemeral,
+        http=config.doors(http, config.EDGE_HTTP),
+        https=config.doors(https, config.EDGE_HTTPS),
+        network=how["network"],
+        api_address=how["api_address"],
+        api_port=how["api_port"],
+        hpa_period_seconds=how["hpa_period"],
+    )
+
+
+def run(folder: state.StateFolder, wanted: config.ClusterConfig, work: Work) -> None:
+    """Starts the cluster, does `work` (which returns when the event is set), closes the cluster."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(folder, wanted, work))
+
+
+async def _run(folder: state.StateFolder, wanted: config.ClusterConfig, work: Work) -> None:
+    loop = asyncio.get_running_loop()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def asked() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked)
+    cluster = wiring.Cluster(folder, wanted)
+    try:
+        starting = asyncio.ensure_future(cluster.start())
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            await work(cluster, stop)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+    finally:
+        await cluster.close(hurry=hurry)

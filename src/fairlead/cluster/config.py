@@ -1,0 +1,45 @@
+"""How a local cluster is asked to be: decided once, before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EDGE_HTTP = ("127.0.0.1:8080", "[::1]:8080")
+EDGE_HTTPS = ("127.0.0.1:8443", "[::1]:8443")
+
+
+class AddressError(ValueError):
+    """An ADDR:PORT that cannot be one; the message says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """`network` is auto or a mode; edge addresses are ADDR:PORT; `ephemeral` forgets the state at the end."""
+
+    name: str = "default"
+    network: str = "auto"
+    http: tuple[str, ...] = EDGE_HTTP
+    https: tuple[str, ...] = EDGE_HTTPS
+    api_address: str = "127.0.0.1"
+    api_port: int = 0
+    hpa_period_seconds: float = 1.0
+    ephemeral: bool = False
+
+
+def door(text: str) -> tuple[str, ...]:
+    """The addresses of one value: `:80` is every address, `8080` both loopback ones. Raises AddressError."""
+    address, colon, port = text.rpartition(":")
+    if not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise AddressError(f"{text!r}: ADDR:PORT is expected, with a port from 1 to 65535")
+    if not colon:
+        return (f"127.0.0.1:{port}", f"[::1]:{port}")
+    if not address:
+        return (f"0.0.0.0:{port}", f"[::]:{port}")
+    if ":" in address and not address.startswith("["):
+        raise AddressError(f"{text!r}: write an IPv6 address in brackets: [{address}]:{port}")
+    return (("127.0.0.1" if address == "localhost" else address) + f":{port}",)
+
+
+def doors(given: tuple[str, ...], default: tuple[str, ...]) -> tuple[str, ...]:
+    """All addresses of an option that may be repeated. Raises AddressError."""
+    return tuple(place for text in given for place in door(text)) or default

@@ -1,0 +1,54 @@
+"""Addresses, ports and environment that a local cluster takes from its machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+
+
+def services_beside(pod_cidr: str) -> str:
+    """The Service range that goes with a pod range: 10.244.0.0/16 -> 10.96.0.0/16, 127.244.0.0/16 -> 127.96.0.0/16.
+
+    Clusters side by side have different pod ranges, so their Service ranges differ too.
+    """
+    first, second, *_ = str(ipaddress.ip_network(pod_cidr).network_address).split(".")
+    return f"{first}.{(int(second) - 148) % 256}.0.0/16"
+
+
+def free_port(address: str, *, preferred: int) -> int:
+    """The preferred port where it is free, else one that the system chooses."""
+    for port in (preferred, 0):
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    return preferred
+
+
+def lowest_port() -> int:
+    """The first port that may be bound here."""
+    if os.geteuid() == 0:
+        return 1
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except (OSError, ValueError):
+        return 1024
+
+
+def pod_environment() -> dict[str, str]:
+    """What every process pod inherits: where programs are found, and the language; nothing else of ours."""
+    wanted = ("PATH", "LANG", "LC_ALL", "TZ")
+    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"} | {
+        name: os.environ[name] for name in wanted if name in os.environ
+    }
+
+
+def reachable(places: tuple[str, ...]) -> tuple[str, ...]:
+    """The places whose address family this machine has."""
+    has_ipv6 = Path("/proc/net/if_inet6").exists()
+    return tuple(place for place in places if has_ipv6 or not place.startswith("["))

@@ -1,0 +1,87 @@
+"""Removes what a cluster left running when nobody is left to do it: after `kill -9`, and as the last look of `down`.
+
+Everything is found from the state folder: the engine by its socket, shims by theirs, links, routes and rules by the
+cluster's name. Processes are ended by a pidfd after their command line was checked, so never somebody else's.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from fairlead.base import log
+from fairlead.cluster import state
+from fairlead.dataplane import nftables
+from fairlead.node.network import kernel
+
+_log = log.get(__name__)
+GENTLE_SECONDS = 2.0
+
+
+def sweep(folder: state.StateFolder) -> list[str]:
+    """Ends and removes everything of the cluster but its state. Returns what was found, for people. Blocking."""
+    found = []
+    for pid, what in _processes(folder):
+        end(pid)
+        found.append(f"ended {what} (pid {pid})")
+    record = folder.read()
+    if record.network == "kernel" and os.geteuid() == 0:
+        nftables.delete_table(f"fairlead-{folder.name}")
+        if record.pod_cidr:
+            kernel.clean(folder.name, record.pod_cidr)
+    for path in folder.run.glob("*"):
+        path.unlink(missing_ok=True)
+    for pod in folder.pods.glob("*"):
+        shutil.rmtree(pod, ignore_errors=True)
+    return found
+
+
+def _processes(folder: state.StateFolder) -> Iterator[tuple[int, str]]:
+    """The engine's processes and every shim and its children, engine first, parents before children."""
+    ours = str(folder.path) + "/"
+    for entry in sorted(Path("/proc").iterdir(), key=lambda path: int(path.name) if path.name.isdigit() else 0):
+        if entry.name.isdigit():
+            words = _command(int(entry.name))
+            if words and "fairlead-engine" in words[0] and any(word.startswith(ours) for word in words[1:]):
+                what = f"engine {words[1]}" if len(words) > 1 else "engine"
+                for child in _descendants(int(entry.name)):
+                    yield child, f"process of {what}"
+                yield int(entry.name), what
+
+
+def _command(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+    except OSError:
+        return []
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return [one for child in children for one in (*_descendants(child), child)]
+
+
+def end(pid: int, *, gentle_seconds: float = 0.0) -> None:
+    """Ends one process: SIGTERM first where there is time for it, then SIGKILL; returns when it is gone."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        for number, seconds in ((signal.SIGTERM, gentle_seconds), (signal.SIGKILL, GENTLE_SECONDS)):
+            if seconds:
+                signal.pidfd_send_signal(descriptor, number)
+                if select.select([descriptor], [], [], seconds)[0]:
+                    return
+        _log.error("process does not end", pid=pid)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,282 @@
+"""A local cluster, wired: API server, controllers, node agent, planes; started in order, closed in reverse.
+
+The order is the promise: the store before what writes to it, the planes' first table before pods may be told to end,
+drains before stops, engine and rules last. A start that fails takes down what it had started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from fairlead.apiserver import server
+from fairlead.base import clock as clocks
+from fairlead.base import log as logs
+from fairlead.client import events, exchange, informers, inprocess, protocol
+from fairlead.cluster import config, doors, errors, imagefile, poddoor, ranges, state
+from fairlead.controllers import permissions, suite, traffic
+from fairlead.dataplane import coordinator, engine, nftables, plane, spawn
+from fairlead.node import agent, identity, processes, protocols
+from fairlead.node import settings as node_settings
+from fairlead.node.network import choose
+from fairlead.routing import settings as routing_settings
+from fairlead.store import protocol as state_errors
+from fairlead.store import sqlite
+
+log = logs.get(__name__)
+NODE_NAME = socket.gethostname().lower()
+ENGINE_GRACE_SECONDS = 30.0
+ENGINE_START_SECONDS = 10.0
+_REASONS = (
+    protocols.NetworkUnavailable,
+    nftables.PlaneUnavailable,
+    spawn.EngineMissing,
+    state.StateError,
+    state_errors.Refused,
+)
+Closer = Callable[[], Awaitable[object]]
+
+
+class Cluster:
+    """One local cluster in this process. `start`, then `client`; `close` ends all that runs."""
+
+    def __init__(self, folder: state.StateFolder, wanted: config.ClusterConfig) -> None:
+        self.folder, self.wanted = folder, wanted
+        self.clock = clocks.SystemClock()
+        self._rng = random.Random()  # noqa: S311  jitter, names
+        self._metrics = doors.PodMetrics()
+        self._closers: list[tuple[str, Closer]] = []
+        self._hurry = asyncio.Event()
+        self.client: protocol.Client
+        self.agent: agent.NodeAgent
+        self.engine: engine.EnginePlane
+        self.traffic: traffic.Traffic
+
+    async def start(self) -> None:
+        """Starts everything; returns when the planes have their first table. Raises CannotStart."""
+        try:
+            await self._start()
+        except _REASONS as error:
+            raise errors.CannotStart(str(error)) from error
+
+    async def _start(self) -> None:
+        self._hold_folder()
+        record = self.folder.read()
+        network = await self._network(record)
+        record.service_cidr = ranges.services_beside(network.cidr)
+        api = await self._api(record, network)
+        planes = await self._planes(network, record)
+        self.controllers = suite.ControllerSuite(
+            inprocess.clients_for_controllers(api.exchange),
+            clock=self.clock,
+            rng=self._rng,
+            on_failure=self._failed,
+            metrics_source=self._metrics,
+            root_ca_pem=(self.folder.pki / "ca.crt").read_text(),
+            hpa_period_seconds=self.wanted.hpa_period_seconds,
+        )
+        self._closing("controllers", self.controllers.close)
+        await self._traffic(api, planes, network)
+        await self._node(api, planes, network)
+        await self._first_table(record)
+
+    def _closing(self, name: str, closer: Closer) -> None:
+        self._closers.append((name, closer))
+
+    def _failed(self, where: str, error: BaseException) -> None:
+        log.error("a task failed; this is a bug", error=error, where=where)
+
+    def _hold_folder(self) -> None:
+        self.folder.create()
+        lock = state.Lock(self.folder)
+
+        async def release() -> None:
+            lock.release()
+
+        self._closing("lock", release)
+
+    async def _network(self, record: state.Record) -> protocols.Network:
+        forced = "" if self.wanted.network == "auto" else self.wanted.network
+        choice = await choose.choose(self.wanted.name, forced=forced, wanted_cidr=record.pod_cidr)
+        record.network, record.network_reason = choice.network.mode, choice.reason
+        record.pod_cidr = choice.network.cidr
+        record.edge_http, record.edge_https = list(self.wanted.http), list(self.wanted.https)
+        record.lowest_port = ranges.lowest_port()
+        record.started_at = self.clock.now()
+        self.folder.write(record)
+        self._closing("network", choice.network.close)
+        return choice.network
+
+    async def _api(self, record: state.Record, network: protocols.Network) -> server.ApiServer:
+        store = sqlite.SqliteStore(self.folder.store)
+        await store.open()
+        self._closing("store", store.close)
+        port = self.wanted.api_port or record.api_port or ranges.free_port(self.wanted.api_address, preferred=6443)
+        addresses = {self.wanted.api_address, *([network.gateway] if network.mode == "kernel" else [])} - {
+            "127.0.0.1",
+            "::1",
+        }
+        wanted = server.ApiServerConfig(
+            state_folder=self.folder.path,
+            cluster_name=self.wanted.name,
+            controller_rules=permissions.RULES,
+            node_name=NODE_NAME,
+            port=port,
+            addresses=tuple(sorted(addresses)),
+            service_cidr=record.service_cidr,
+        )
+        api = server.ApiServer(store, wanted, clock=self.clock)
+        try:
+            await api.start()
+        except OSError as error:
+            raise errors.CannotStart(
+                f"the API server cannot listen on port {port}: {error.strerror}; --api-port"
+            ) from error
+        self._closing("API server", api.close)
+        api.write_kubeconfig(self.folder.kubeconfig)
+        record.api_address, record.api_port = self.wanted.api_address, api.port
+        self.folder.write(record)
+        self.client = inprocess.client(api.exchange, server.ADMIN)
+        return api
+
+    async def _planes(self, network: protocols.Network, record: state.Record) -> coordinator.Coordinator:
+        self.engine = engine.EnginePlane(
+            str(self.folder.run / "engine.sock"),
+            clock=self.clock,
+            on_failure=self._failed,
+            binary=spawn.find_binary(),
+            log_path=str(self.folder.log / "engine.log"),
+            on_nacks=lambda _: self.traffic.retranslate(),
+        )
+        await self.engine.start()
+        self._closing("engine", self._stop_engine)
+        planes: list[plane.Plane] = [self.engine]
+        if network.mode == "kernel":
+            kernel = nftables.NftablesPlane(
+                f"fairlead-{self.wanted.name}",
+                clock=self.clock,
+                on_failure=self._failed,
+                pods=(network.cidr,),
+                services=(record.service_cidr,),
+            )
+            await kernel.start()
+            self._closing("kernel plane", lambda: kernel.close(purge=True))
+            planes.append(kernel)
+        made = coordinator.Coordinator(planes, clock=self.clock, on_failure=self._failed)
+        self._closing("coordinator", made.close)
+        return made
+
+    async def _stop_engine(self) -> None:
+        await self.engine.shutdown(grace_seconds=0 if self._hurry.is_set() else ENGINE_GRACE_SECONDS)
+        await self.engine.close()
+
+    async def _traffic(
+        self, api: server.ApiServer, planes: coordinator.Coordinator, network: protocols.Network
+    ) -> None:
+        where = routing_settings.Settings(
+            node=NODE_NAME,
+            network=network.mode,
+            lowest_port=ranges.lowest_port(),
+            gateway=network.gateway if network.mode == "kernel" else "",
+            edge_http=tuple(f"tcp:{place}" for place in self.wanted.http),
+            edge_https=tuple(f"tcp:{place}" for place in self.wanted.https),
+        )
+        client = inprocess.client(api.exchange, inprocess.service_account("traffic-controller"))
+        recorder = self._recorder(client, "traffic-controller")
+        self.traffic = traffic.Traffic(
+            client,
+            self.controllers.informers,
+            where=where,
+            sink=doors.TableSink(planes),
+            recorder=recorder,
+            clock=self.clock,
+            on_failure=self._failed,
+        )
+        await self.traffic.start()
+        self._closing("traffic", self.traffic.close)
+
+    def _recorder(self, client: protocol.Client, component: str, host: str = "") -> events.Recorder:
+        made = events.Recorder(client, component=component, clock=self.clock, on_failure=self._failed, host=host)
+        made.start()
+        self._closing(f"events of {component}", made.close)
+        return made
+
+    async def _node(self, api: server.ApiServer, planes: coordinator.Coordinator, network: protocols.Network) -> None:
+        found = imagefile.read(self.folder.images)
+        asked = identity.asked_by(found.environment(), Path(found.folder) if found.folder else None)
+        settings = node_settings.NodeSettings(
+            name=NODE_NAME, folder=self.folder.pods, asked=asked, environ=ranges.pod_environment()
+        )
+        client = inprocess.client(
+            api.exchange, exchange.Identity(f"system:node:{NODE_NAME}", ("system:nodes", "system:authenticated"))
+        )
+        shims = processes.ProcessSettings(
+            folder=self.folder.pods,
+            engine=(spawn.find_binary(),),
+            namespaces=("mnt", "uts", "ipc", "pid") if network.mode == "kernel" else (),
+            hide=(str(self.folder.path),) if network.mode == "kernel" else (),
+        )
+        shared = informers.Informers(client, clock=self.clock, rng=self._rng, on_failure=self._failed)
+        self._closing("node informers", shared.close)
+        self.agent = agent.NodeAgent(
+            settings,
+            node_settings.Doors(
+                client=client,
+                informers=shared,
+                recorder=self._recorder(client, "kubelet", NODE_NAME),
+                network=network,
+                processes=processes.ProcessRuntime(shims),
+                prober=doors.EngineProber(self.engine),
+                gate=doors.Gate(planes),
+                clock=self.clock,
+                rng=self._rng,
+                images=imagefile.Images(self.folder.images),
+            ),
+            on_failure=self._failed,
+        )
+        api.chain.pod_door = poddoor.PodDoor(self.agent)
+        self._metrics.agent = self.agent
+        self._closing("pods", lambda: self.agent.close(stop_pods=True))
+        self._closing("doors", lambda: self._close_doors(planes))
+
+    async def _close_doors(self, planes: coordinator.Coordinator) -> None:
+        """No plane takes a new request or connection; what is in flight goes on and keeps its pod."""
+        await self.traffic.close()
+        now = planes.structure
+        quiet = {name: msgspec.structs.replace(one, virtual=()) for name, one in now.backends.items()}
+        sent = await planes.apply(msgspec.structs.replace(now, listeners={}, backends=quiet))
+        with contextlib.suppress(TimeoutError):  # a dead plane takes no new request either
+            await asyncio.wait_for(planes.acked(sent), coordinator.ACK_LIMIT_SECONDS)
+
+    async def _first_table(self, record: state.Record) -> None:
+        """Everything runs; a door that cannot be opened ends the start with the name of who holds its port."""
+        await self.controllers.start()
+        try:
+            await asyncio.wait_for(self.engine.connected(), ENGINE_START_SECONDS)
+            await asyncio.wait_for(self.traffic.settled(), ENGINE_START_SECONDS)
+        except TimeoutError:
+            raise errors.CannotStart(
+                f"the engine did not start: {self.engine.problem}; see {self.folder.log}"
+            ) from None
+        taken = [nack for nack in self.engine.nacks if nack.object.startswith("listener/edge-")]
+        if taken:
+            raise errors.CannotStart(
+                "; ".join(f"{nack.message}; choose another with --http or --https" for nack in taken)
+            )
+        await self.agent.start()
+
+    async def close(self, *, hurry: asyncio.Event) -> None:
+        """Ends all of it in reverse order: no new request, pods drained, then planes, API server and store."""
+        self._hurry = hurry
+        while self._closers:
+            name, closer = self._closers.pop()
+            try:
+                await closer()
+            except Exception as error:  # the others must still be closed
+                log.error("closing failed", error=error, room=name)

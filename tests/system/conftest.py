@@ -1,0 +1,35 @@
+"""Whole clusters for proofs, one for each network mode that this machine allows."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system import local
+
+MODES = ("loopback", "kernel") if os.geteuid() == 0 else ("loopback",)
+
+
+@pytest.fixture(scope="module", params=MODES)
+def my_app(request: pytest.FixtureRequest) -> Iterator[local.Local]:
+    """A cluster that runs the example application."""
+    cluster = local.make(Path(tempfile.mkdtemp(prefix="fl-state-")), request.param)
+    try:
+        cluster.up(local.EXAMPLE)
+        yield cluster
+    finally:
+        local.remove(cluster)
+
+
+@pytest.fixture(params=MODES)
+def empty(request: pytest.FixtureRequest) -> Iterator[local.Local]:
+    """A cluster that is not started."""
+    cluster = local.make(Path(tempfile.mkdtemp(prefix="fl-state-")), request.param)
+    try:
+        yield cluster
+    finally:
+        local.remove(cluster)

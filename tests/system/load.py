@@ -1,0 +1,132 @@
+"""An open-loop generator for proofs: every request is due at its time, none is retried, every answer is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Outcome:
+    """What became of the requests that were due. `failures` holds (seconds since start, what happened)."""
+
+    due: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+    bodies: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[float, str]] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+
+    @property
+    def answered(self) -> int:
+        return sum(self.statuses.values())
+
+    def all_ok(self) -> bool:
+        """Every request that was due was answered by 200."""
+        return self.due > 0 and self.statuses == Counter({200: self.due}) and not self.failures
+
+
+class Connection:
+    """One HTTP/1.1 connection; `get` raises OSError or EOFError when the answer does not come whole."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def get(self, path: str, *, host: str = "", method: str = "GET") -> tuple[int, str]:
+        """Sends one request on this connection (opened when needed). Returns status and body."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(self._host, self._port)
+        reader, writer = self._streams
+        try:
+            writer.write(f"{method} {path} HTTP/1.1\r\nHost: {host or self._host}\r\n\r\n".encode())
+            status, headers = await _head(reader)
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
+        except BaseException:
+            self.close()
+            raise
+        if headers.get("connection", "").lower() == "close":
+            self.close()
+        return status, body.decode()
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *rest = head.rstrip("\r\n").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
+    return int(first.split(" ")[1]), headers
+
+
+class Load:
+    """`async with Load(...) as load:` sends `rate` requests a second until the block ends.
+
+    Half of the requests go over keep-alive connections from a pool, half over a connection of their own.
+    """
+
+    def __init__(
+        self, host: str, port: int, *, rate: int, path: str = "/", header: str = "", fresh_share: float = 0.5
+    ) -> None:
+        self._host, self._port, self._rate, self._path, self._header = host, port, rate, path, header
+        self._fresh_every = round(1 / fresh_share) if fresh_share else 0
+        self._idle: list[Connection] = []
+        self._running: set[asyncio.Task[None]] = set()
+        self.outcome = Outcome()
+
+    async def __aenter__(self) -> Load:
+        self._start = time.monotonic()
+        self._driver = asyncio.create_task(self._drive())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._driver.cancel()
+        await asyncio.gather(self._driver, return_exceptions=True)
+        await asyncio.wait_for(asyncio.gather(*self._running), 60)
+        for connection in self._idle:
+            connection.close()
+
+    async def reaches(self, count: int) -> None:
+        """Returns when so many more requests have been due."""
+        target = self.outcome.due + count
+        while self.outcome.due < target:
+            await asyncio.sleep(1 / self._rate)
+
+    async def sees(self, body: str) -> None:
+        """Returns when an answer with that body has come."""
+        while not self.outcome.bodies[body]:
+            await asyncio.sleep(1 / self._rate)
+
+    async def _drive(self) -> None:
+        while True:
+            due = self._start + self.outcome.due / self._rate
+            if (wait := due - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            self.outcome.due += 1
+            task = asyncio.create_task(self._one(self.outcome.due))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _one(self, number: int) -> None:
+        fresh = bool(self._fresh_every) and number % self._fresh_every == 0
+        connection = Connection(self._host, self._port) if fresh or not self._idle else self._idle.pop()
+        begun = time.monotonic()
+        try:
+            status, body = await asyncio.wait_for(connection.get(self._path, host=self._header), 30)
+        except (OSError, EOFError, TimeoutError) as error:
+            self.outcome.failures.append((begun - self._start, f"{type(error).__name__}: {error}"))
+            connection.close()
+            return
+        self.outcome.latencies.append(time.monotonic() - begun)
+        self.outcome.statuses[status] += 1
+        self.outcome.bodies[body.strip()] += 1
+        if status != 200:
+            self.outcome.failures.append((begun - self._start, f"{status} {body.strip()}"))
+        if fresh:
+            connection.close()
+        else:
+            self._idle.append(connection)

@@ -1,0 +1,51 @@
+"""After the end of a cluster, gentle or not, the machine is as it was before."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.system import listing, local
+
+pytestmark = pytest.mark.system
+
+
+def test_down_leaves_nothing_behind(empty: local.Local) -> None:
+    before = listing.take()
+    empty.up(local.EXAMPLE)
+    assert "processes" in listing.left(before, listing.take())
+    empty.down("--purge")
+    assert listing.left(before, listing.take()) == {}
+    assert not empty.state.path.exists()
+
+
+def test_kill_and_then_down_leaves_nothing_behind(empty: local.Local) -> None:
+    before = listing.take()
+    empty.up(local.EXAMPLE)
+    os.kill(empty.state.holder(), signal.SIGKILL)
+    empty.down()
+    assert listing.left(before, listing.take()) == {}
+    assert empty.state.store.exists()
+
+
+def test_ctrl_c_leaves_nothing_behind(empty: local.Local) -> None:
+    before = listing.take()
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "fairlead.cli.main", "up", *empty.arguments(), str(local.EXAMPLE)],
+        env=empty.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if "Ctrl-C" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=90)[0]
+    assert process.returncode == 0, "".join(seen) + rest
+    assert listing.left(before, listing.take()) == {}
+    assert not empty.state.path.exists()
