@@ -131,7 +131,8 @@ class Writer:
         problems = metadata.validate(obj, resource) + metadata.validate_update(obj, old)
         if info.subresource == "status":
             return problems + behaviour.validate_status(obj, old)
-        behaviour.admit_update(obj, old, around)
+        if info.subresource != "finalize":  # the only way to a namespace's own finalizers
+            behaviour.admit_update(obj, old, around)
         return problems + behaviour.validate(obj) + behaviour.validate_update(obj, old)
 
     async def remove(self, obj: Object, entry: protocol.Entry, resource: resources.Resource, around: Around) -> bytes:

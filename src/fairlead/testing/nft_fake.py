@@ -1,7 +1,7 @@
 """A kernel without a kernel: keeps the chains and maps of typed transactions and answers where a packet goes.
 
-Faithful where it matters: a transaction that adds what is there, deletes what is not, or leaves a rule or element without
-its chain is refused, as the kernel refuses it; then nothing of it is applied.
+Faithful where it matters: a transaction that adds what is there, deletes what is not, or leaves a rule or element
+without its chain is refused, as the kernel refuses it; then nothing of it is applied.
 """
 
 from __future__ import annotations
