@@ -59,6 +59,16 @@ impl FrameReader {
         Ok(Some(body))
     }
 
+    /// What came of a frame that is not whole yet.
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    /// A reader that goes on where another stopped (`rest`).
+    pub fn resume(rest: Vec<u8>) -> Self {
+        Self { buffer: rest, ..Self::default() }
+    }
+
     /// The oldest `count` descriptors that came; fewer when fewer came.
     pub fn take_fds(&mut self, count: usize) -> Vec<OwnedFd> {
         self.fds.drain(..count.min(self.fds.len())).collect()

@@ -7,7 +7,7 @@
 
 mod children;
 mod client;
-mod clock;
+pub mod clock;
 mod config;
 mod containers;
 mod execs;
@@ -19,7 +19,7 @@ mod loopback;
 mod output;
 mod probes;
 mod server;
-mod spawn;
+pub mod spawn;
 pub mod stage;
 mod wire;
 

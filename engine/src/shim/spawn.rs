@@ -25,6 +25,16 @@ pub struct Report {
 }
 
 impl Report {
+    /// The parent's end of the second stage's standard input.
+    pub fn new(channel: UnixStream) -> Self {
+        Self { channel: Some(channel), text: Vec::new() }
+    }
+
+    /// Of a process whose second stage ended long ago.
+    pub fn over() -> Self {
+        Self { channel: None, text: Vec::new() }
+    }
+
     /// Takes what is there. `true` once all was said.
     pub fn read(&mut self) -> bool {
         let Some(channel) = &mut self.channel else { return true };
@@ -75,7 +85,7 @@ pub fn spawn(spec: &Spec) -> Result<Spawned, String> {
         stderr: child.stderr.take().map(|pipe| unblocked(pipe.into())).transpose().map_err(failed)?,
     };
     // std's Child neither kills nor waits when it is dropped; the server reaps by pid.
-    Ok(Spawned { pid: child.id() as i32, pipes, report: Report { channel: Some(ours), text: Vec::new() } })
+    Ok(Spawned { pid: child.id() as i32, pipes, report: Report::new(ours) })
 }
 
 fn unblocked(fd: OwnedFd) -> io::Result<OwnedFd> {

@@ -218,9 +218,7 @@ impl Control {
                 nacks.push(Nack { object: format!("listener/{listener}"), path: "sockets".to_owned(), message });
             }
         }
-        if message.full {
-            self.sockets.borrow_mut().retain(|id, _| wanted.contains(id));
-        }
+        self.sockets.borrow_mut().retain(|id, _| wanted.contains(id));
         self.settle().await;
         nacks
     }

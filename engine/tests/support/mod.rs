@@ -217,3 +217,18 @@ pub fn text_of(base64: &Value) -> String {
 pub fn is_root() -> bool {
     nix::unistd::Uid::effective().is_root()
 }
+
+impl Framed {
+    /// Sends a message with one descriptor for each of `fds`.
+    pub fn send_with(&mut self, message: &Value, fds: &[std::os::fd::BorrowedFd<'_>]) {
+        use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+        let json = serde_json::to_vec(message).unwrap();
+        let bytes = [&(json.len() as u32).to_be_bytes()[..], &json].concat();
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(20))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(fds)));
+        let pieces = [std::io::IoSlice::new(&bytes)];
+        let sent = rustix::net::sendmsg(&self.stream, &pieces, &mut control, SendFlags::empty()).unwrap();
+        self.stream.write_all(&bytes[sent..]).unwrap();
+    }
+}
