@@ -361,7 +361,7 @@ async def test_a_client_on_one_udp_socket_is_answered_after_its_pod_left(world, 
         "flush chain inet fairlead-test prerouting",
         "flush chain inet fairlead-test b1",
         "flush map inet fairlead-test services4",
-        "flush map inet fairlead-test endpoints4",
+        "flush map inet fairlead-test endpoints4_01",
     ],
 )
 async def test_what_somebody_flushes_is_written_again(world, kernel, vandalism):

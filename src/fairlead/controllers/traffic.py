@@ -114,7 +114,11 @@ class Traffic:
             await self._send_endpoints()
 
     async def _send_endpoints(self) -> None:
-        services, self._services = self._services, set()
+        while self._services:
+            await self._send_some()
+
+    async def _send_some(self) -> None:
+        services = {self._services.pop() for _ in range(min(IN_THE_LOOP, len(self._services)))}
         delta = [one for service in services for one in self._endpoints_of(service)]
         if delta:
             await self._sink.apply_endpoints(delta)

@@ -17,9 +17,11 @@ MAPS = tuple(
     f"{name}{family}"
     for family in (4, 6)
     for name in (
-        "services", "nodeports", "endpoints", "affine", "affineports", "masquerade", "masqueradeports", "hairpin",
+        "services", "nodeports", "affine", "affineports", "masquerade", "masqueradeports", "hairpin",
         "addresses",
     )
+) + tuple(
+    nft_rules.endpoints_map(family, shard * nft_rules.SLOTS) for family in (4, 6) for shard in range(nft_rules.SHARDS)
 )  # fmt: skip
 _GET_TABLE, _GET_CHAIN = 1, 4
 _OURS = ("b", "v", "a")

@@ -32,6 +32,10 @@ def messages(table: str, change: nft_rules.Transaction) -> list[Message]:
     """The transaction as messages of one batch."""
     head = netlink.text(1, table)
     found: list[Message] = [(NEW_CHAIN, _CREATE, head + netlink.text(3, chain)) for chain in change.new_chains]
+    found += _elements(head, DELETE_ELEMENT, 0, ((element, None) for element in change.deleted))
+    values = ((element, data) for element, data in change.added.items() if len(data) != 1)
+    verdicts = ((element, data) for element, data in change.added.items() if len(data) == 1)
+    found += _elements(head, NEW_ELEMENT, _CREATE, values)
     fresh = set(change.new_chains)
     for chain, rules in change.rewritten.items():
         place = head + netlink.text(2, chain)
@@ -40,8 +44,7 @@ def messages(table: str, change: nft_rules.Transaction) -> list[Message]:
         for rule in rules:
             for expressions in rule_expressions(rule):
                 found.append((NEW_RULE, _APPEND, place + netlink.nested(4, *expressions)))
-    found += _elements(head, DELETE_ELEMENT, 0, ((element, None) for element in change.deleted))
-    found += _elements(head, NEW_ELEMENT, _CREATE, change.added.items())
+    found += _elements(head, NEW_ELEMENT, _CREATE, verdicts)
     for chain in change.gone_chains:
         found.append((DELETE_RULE, 0, head + netlink.text(2, chain)))
     for chain in change.gone_chains:
@@ -109,7 +112,7 @@ def raw_deletions(table: str, stale: Mapping[str, Iterable[bytes]]) -> list[Mess
 
 def key_of(name: str, key: tuple[str | int, ...]) -> bytes:
     """An element's key in its map."""
-    match name.rstrip("46"):
+    match name.partition("_")[0].rstrip("46"):
         case "endpoints":
             return struct.pack("=I", key[0])
         case "services" | "masquerade" | "affine":
@@ -171,7 +174,7 @@ def rule_expressions(rule: nft_rules.Rule) -> list[tuple[bytes, ...]]:
 
 def _spread(rule: nft_rules.Spread) -> list[tuple[bytes, ...]]:
     family = rule.family
-    pick = (*_pick(rule), _lookup(f"endpoints{family}", _PICK, _ADDRESS), _dnat(family))
+    pick = (*_pick(rule), _lookup(nft_rules.endpoints_map(family, rule.base), _PICK, _ADDRESS), _dnat(family))
     if not rule.affinity_seconds:
         return [pick]
     base = _immediate(_KEY, struct.pack("=I", rule.base))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 SLOTS = 1 << 14  # endpoints of one Backend at most; 2**18 Backends
+SHARDS = 64  # maps of endpoints per address family
 Family = Literal[4, 6]
 Place = tuple[str, int]  # address, port
 
@@ -77,6 +78,15 @@ class Remember:
 @dataclass(frozen=True, slots=True)
 class Goto:
     chain: str
+
+
+def endpoints_map(family: int, base: int) -> str:
+    """The map that holds a Backend's endpoints.
+
+    There are several because the kernel visits every rule that uses a map to add an element, and every element to add
+    a rule: with one map, a first load of 5,000 Services of 10 endpoints takes 4 s, and each changed count 5 ms.
+    """
+    return f"endpoints{family}_{base // SLOTS % SHARDS:02d}"
 
 
 Rule = Spread | Refuse | Drop | Redirect | Allow | FromHere | Remember | Goto

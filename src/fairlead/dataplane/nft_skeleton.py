@@ -11,15 +11,16 @@ import ipaddress
 import re
 from collections.abc import Iterable
 
+from fairlead.dataplane import nft_rules
+
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?")
-VERSION = "2"  # of the rules that nft_encode adds
+VERSION = "3"  # of the rules that nft_encode adds
 AFFINITY_CLIENTS = 262144
 
 _FAMILY = """
   map services{f} {{ type {addr} . inet_proto . inet_service : verdict; }}
   map nodeports{f} {{ type inet_proto . inet_service : verdict; }}
-  map endpoints{f} {{ typeof numgen inc mod 2 : {ip} daddr . tcp dport; }}
-  map affinity{f} {{ type mark . {addr} : {addr} . inet_service; flags dynamic,timeout; size {clients}; }}
+{endpoints}  map affinity{f} {{ type mark . {addr} : {addr} . inet_service; flags dynamic,timeout; size {clients}; }}
   map affine{f} {{ type {addr} . inet_proto . inet_service : verdict; }}
   map affineports{f} {{ type inet_proto . inet_service : verdict; }}
   set masquerade{f} {{ type {addr} . inet_proto . inet_service; }}
@@ -126,4 +127,9 @@ def _family(version: int, pods: list[Network], services: list[Network]) -> str:
         forward=forward,
         unallocated=unallocated,
         strangers=strangers,
+        endpoints="".join(
+            f"  map {nft_rules.endpoints_map(version, shard * nft_rules.SLOTS)} "
+            f"{{ typeof numgen inc mod 2 : {ip} daddr . tcp dport; }}\n"
+            for shard in range(nft_rules.SHARDS)
+        ),
     )

@@ -36,6 +36,7 @@ class State:
         self._endpoints: dict[str, tuple[table.Endpoint, ...]] = {}
         self._numbers: dict[str, int] = {}
         self._free: list[int] = []
+        self._freed: list[int] = []
         self._next = itertools.count(1)
         self._slots: dict[str, list[nft_rules.Place]] = {}
         self._parts: dict[str, nft_rules.Part] = {}
@@ -111,24 +112,28 @@ class State:
         self._references.clear()
         self._owners.clear()
 
-    def take(self, *, limit: int = 0) -> nft_rules.Transaction:
-        """The changes to commit now (of `limit` Backends at most), which are taken for done."""
-        names = set(sorted(self._dirty)[: limit or None])
-        for name in list(names):  # a chain that rules lead to must be there
-            backend = self._structure.backends.get(name)
-            names |= {one.cluster for one in backend.virtual} & self._dirty if backend else set()
-        self._dirty -= names
-        change = nft_rules.Transaction()
-        fresh = {name: self._part(name) for name in sorted(names)}
+    def take(self) -> nft_rules.Transaction:
+        """All changes to commit now, which are taken for done."""
+        change = self.begin()
+        self.take_into(change, limit=len(self._dirty))
+        return change
+
+    def begin(self) -> nft_rules.Transaction:
+        """A new transaction. Numbers that the last one freed may be given again: their chains are gone by now."""
+        self._free += self._freed
+        self._freed = []
+        return nft_rules.Transaction()
+
+    def take_into(self, change: nft_rules.Transaction, *, limit: int) -> None:
+        """Adds the changes of so many Backends; what changes again before the commit may be added again."""
+        names = sorted(self._dirty)[:limit]
+        self._dirty -= set(names)
+        fresh = {name: self._part(name) for name in names}
         for name, part in fresh.items():
             self._leave(name, part, change)
         for name, part in fresh.items():
             self._enter(name, part, change)
-        for name in (
-            names - self._structure.backends.keys()
-        ):  # not before: a chain's name is gone only when this is done
-            self._free += [self._numbers.pop(name)] if name in self._numbers else []
-        return change
+        self._freed += [self._numbers.pop(n) for n in names if n not in self._structure.backends and n in self._numbers]
 
     # -- the difference of one Backend
 
@@ -166,7 +171,8 @@ class State:
         self._references[element] -= 1
         if self._references[element] <= 0:
             del self._references[element]
-            self._owners.pop(element, None)
+            if self._owners.pop(element, None) is not None and self._nacks:
+                self._dirty |= self._nacks.keys()  # who wanted it may have it now
             if element in change.added:
                 del change.added[element]
             else:
@@ -274,7 +280,7 @@ class State:
     def _endpoint_elements(self, name: str, rule: nft_rules.Spread) -> dict[nft_rules.Element, nft_rules.Data]:
         found: dict[nft_rules.Element, nft_rules.Data] = {}
         for index, (address, port) in enumerate(self._slots[name]):
-            found[(f"endpoints{rule.family}", (rule.base + index,))] = (address, port)
+            found[(nft_rules.endpoints_map(rule.family, rule.base), (rule.base + index,))] = (address, port)
             found[(f"hairpin{rule.family}", (address,))] = ()
         return found
 
@@ -319,7 +325,7 @@ def _spread_of(part: nft_rules.Part) -> nft_rules.Spread | None:
 
 
 def _places(part: nft_rules.Part, spread: nft_rules.Spread) -> list[nft_rules.Place]:
-    name = f"endpoints{spread.family}"
+    name = nft_rules.endpoints_map(spread.family, spread.base)
     return [(str(data[0]), int(data[1])) for (map_name, _), data in part.elements.items() if map_name == name]
 
 

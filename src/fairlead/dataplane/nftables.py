@@ -31,9 +31,9 @@ from fairlead.dataplane.plane import Ack, Nack
 from fairlead.routing import table
 
 log = logs.get(__name__)
-BATCH_BACKENDS = 400  # per transaction, so that a first load does not hold the kernel's lock for long
 _Result = TypeVar("_Result")
 GUARD_SECONDS = 1.0
+STEP_BACKENDS = 100  # looked at in one turn of the loop, which is to take less than 20 ms
 _POLL_SECONDS = (0.02, 0.5)
 
 
@@ -77,6 +77,7 @@ class NftablesPlane:
         self._changed = asyncio.Event()
         self._settled = asyncio.Condition()
         self._lock = asyncio.Lock()  # the writer's socket has one user at a time
+        self._turn = asyncio.Lock()  # from a decision to its commit, nobody else decides
         self.reloads = 0
 
     async def start(self) -> None:
@@ -145,18 +146,28 @@ class NftablesPlane:
             sequence = self._sequence
             self._refused = ()
             if self._left is not None and self._began:
-                await self._adopt()
+                async with self._turn:
+                    await self._adopt()
             while self._state.dirty and self._left is None:
-                await self._commit(self._state.take(limit=BATCH_BACKENDS))
+                async with self._turn:
+                    await self._commit(await self._collect())
             async with self._settled:
                 self._acked = sequence
                 self._settled.notify_all()
+
+    async def _collect(self) -> nft_rules.Transaction:
+        """All that is to be changed, a little in each turn of the loop."""
+        change = self._state.begin()
+        while self._state.dirty:
+            self._state.take_into(change, limit=STEP_BACKENDS)
+            await asyncio.sleep(0)
+        return change
 
     async def _adopt(self) -> None:
         """The first table of this life, as one change of what the last one left."""
         left, self._left = self._left, None
         assert left is not None
-        change = self._state.take()
+        change = await self._collect()
         stale = nft_adopt.settle(left, change)
         await self._commit(change, before=nft_encode.raw_deletions(self._table, stale))
         await self._with_link(self._forget_strangers)
@@ -177,7 +188,7 @@ class NftablesPlane:
         self._state.forget_kernel()
         while self._state.dirty:
             try:
-                await self._with_link(self._send, self._state.take(limit=BATCH_BACKENDS))
+                await self._with_link(self._send, await self._collect())
             except netlink.NetlinkError as error:
                 self._refused += (Nack("plane/kernel", "", f"the kernel refused a change: {error} (first: {why})"),)
 
@@ -220,13 +231,20 @@ class NftablesPlane:
 
     async def _with_link(self, work: Callable[..., _Result], *arguments: object) -> _Result:
         async with self._lock:
-            return await asyncio.to_thread(work, self._link, *arguments)
+            running = asyncio.ensure_future(asyncio.to_thread(work, self._link, *arguments))
+            try:
+                return await asyncio.shield(running)
+            except asyncio.CancelledError:
+                await asyncio.wait({running})  # the thread uses the socket to its end, whatever we want
+                raise
 
     async def _watch(self) -> None:
         """Looks once a second whether anybody else changed the ruleset, and repairs what is ours."""
         while True:
             await self._clock.sleep(GUARD_SECONDS)
-            if self._left is None and not self._state.dirty:
+            if self._left is not None:
+                continue
+            async with self._turn:
                 problem = await self._with_link(self._check)
                 if problem:
                     log.warning("somebody changed our rules; they are written anew", table=self._table, problem=problem)

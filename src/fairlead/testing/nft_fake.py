@@ -103,7 +103,7 @@ class FakeKernel:
         return "PASS", ()
 
     def _slot(self, rule: nft_rules.Spread, index: int) -> table.Endpoint:
-        address, port = self.elements[(f"endpoints{rule.family}", (rule.base + index,))]
+        address, port = self.elements[(nft_rules.endpoints_map(rule.family, rule.base), (rule.base + index,))]
         return table.Endpoint(address=str(address), port=int(port))
 
 
