@@ -58,9 +58,7 @@ fn become_command(channel: &mut UnixStream) -> Result<std::convert::Infallible, 
             .map_err(|error| format!("cannot tie the process to its parent: {error}"))?;
     }
     // The shim reads its own signals from a descriptor and so blocks them; a container must be able to get SIGTERM.
-    nix::sys::signal::SigSet::empty()
-        .thread_set_mask()
-        .map_err(|error| format!("cannot unblock signals: {error}"))?;
+    nix::sys::signal::SigSet::empty().thread_set_mask().map_err(|error| format!("cannot unblock signals: {error}"))?;
     command::execute(&spec)
 }
 
