@@ -25,6 +25,7 @@ from fairlead.node import (
     runtime,
     settings,
     usage,
+    volumes,
     worker,
 )
 
@@ -121,6 +122,7 @@ class NodeAgent:
             self._node.folder / uid,
             self._cpu,
             self._memory,
+            volumes.PodVolumes(self._node.folder / uid),
         )
 
     def replace_images(self, found: images.ImageSource) -> None:

@@ -11,7 +11,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from fairlead.base import log
-from fairlead.node import hooks, lifecycle, probing, records, runtime, status
+from fairlead.node import hooks, last_words, lifecycle, pod_files, probing, records, runtime, status
 
 if TYPE_CHECKING:
     from fairlead.node import worker
@@ -50,7 +50,19 @@ class Containers:
                 self._early[exit.container] = exit
             return
         reason = "OOMKilled" if exit.oom else ("Completed" if exit.exit_code == 0 else "Error")
-        self._note_end(known, records.Ended(exit.exit_code, reason, known.started_at, exit.finished_at, known.id))
+        message = self._last_words(known, exit.exit_code)
+        started = known.started_at
+        self._note_end(known, records.Ended(exit.exit_code, reason, started, exit.finished_at, known.id, message))
+
+    def _last_words(self, known: records.ContainerRecord, exit_code: int) -> str:
+        owner = self._owner
+        spec = lifecycle.find(owner.pod, known.name) or {}
+        return last_words.read(
+            spec,
+            file=pod_files.termination_file(owner.folder, known.name),
+            log=owner.folder / "logs" / known.name / f"{known.restarts}.log",
+            exit_code=exit_code,
+        )
 
     def lost(self, message: str) -> None:
         """The sandbox has died with everything in it."""
@@ -180,7 +192,7 @@ class Containers:
 
     def _not_started(self, known: records.ContainerRecord, error: runtime.StartFailed) -> None:
         owner, now = self._owner, self._owner.doors.clock.now()
-        owner.tell("Failed", f"Error: {error.message}", warning=True)
+        owner.tell(error.event, f"Error: {error.message}" if error.event == "Failed" else error.message, warning=True)
         if error.reason == "StartError":
             self._note_attempt(known)
             identity = status.container_id(owner.uid, known.name, known.attempts, now)

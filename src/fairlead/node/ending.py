@@ -129,7 +129,13 @@ async def _take_down(owner: worker.PodWorker) -> None:
             _log.warning("a pod's link was not removed", pod=owner.record.name, why=str(error))
     if owner.record.ip:
         owner.doors.gate.release(owner.record.ip)
-    await asyncio.to_thread(shutil.rmtree, owner.folder, ignore_errors=True)
+    await asyncio.to_thread(_remove_files, owner)
+
+
+def _remove_files(owner: worker.PodWorker) -> None:
+    shutil.rmtree(owner.folder, ignore_errors=True)
+    if owner.doors.cgroups is not None:
+        owner.doors.cgroups.remove(owner.uid)
 
 
 async def _delete(owner: worker.PodWorker) -> None:

@@ -7,19 +7,36 @@ nobody has, ErrImageNeverPull for an image that nothing here can run.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairlead.api import kinds
+from fairlead.api import kinds, quantity
 from fairlead.client import errors
-from fairlead.node import env, expand, identity, images, records, runtime, settings
+from fairlead.node import (
+    cgroups,
+    env,
+    expand,
+    identity,
+    images,
+    pod_files,
+    records,
+    runtime,
+    settings,
+    volume_content,
+    volumes,
+)
 
 Object = dict[str, Any]
 _DEFAULT_PORT = 8080
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_DEFAULT_CAPABILITIES = (
+    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
+    "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+)  # fmt: skip
 _KIND = {"ConfigMap": kinds.CONFIG_MAP, "Secret": kinds.SECRET}
 
 
@@ -33,6 +50,7 @@ class Place:
     folder: Path
     node_cpu: float
     node_memory_bytes: int
+    volumes: volumes.PodVolumes
 
 
 class Planner:
@@ -55,8 +73,11 @@ class Planner:
                 pod, container, asked=self._node.asked, owner=mapped.owner if mapped is not None else None
             )
             values = await self.environment(pod, container, record, place, mapped=mapped, who=who)
-        except (identity.IdentityProblem, env.EnvProblem) as error:
+            limits = cgroups.limits_of(container)
+            capabilities = _capabilities(container)
+        except (identity.IdentityProblem, env.EnvProblem, quantity.QuantityError) as error:
             raise runtime.StartFailed("CreateContainerConfigError", str(error)) from error
+        mounts = await self._mounts(pod, container, record, place, values=values, who=who)
         known = record.container(container["name"])
         context = container.get("securityContext") or {}
         return runtime.ContainerPlan(
@@ -64,10 +85,15 @@ class Planner:
             image=image,
             argv=_argv(container, mapped, values),
             env=values,
-            cwd=_cwd(container, mapped, who),
+            cwd=_cwd(container, mapped, who, mounts),
             log=str(place.folder / "logs" / container["name"] / f"{restarts}.log"),
             attempt=known.attempts,
             credentials=who,
+            mounts=mounts,
+            capabilities=capabilities,
+            cgroups=await self._cgroups(pod, container, limits),
+            memory_bytes=limits.memory_bytes,
+            cpu_cores=limits.cpu_cores,
             no_new_privs=not context.get("allowPrivilegeEscalation", False),
         )
 
@@ -82,21 +108,59 @@ class Planner:
         who: runtime.Credentials,
     ) -> dict[str, str]:
         """The container's whole environment. Raises EnvProblem."""
-        needed = env.references(container)
+        facts = await self.facts(pod, place, env.references(container))
+        facts = dataclasses.replace(facts, services=await self._services(pod))
+        base = {**self._base(pod, container, record, place, who), **(mapped.env if mapped is not None else {})}
+        return env.build(container, facts, base)
+
+    async def facts(self, pod: Object, place: Place, needed: set[env.Key]) -> env.Facts:
+        """What references may name, with the objects that are needed. Raises EnvProblem when they cannot be read."""
         namespace = pod["metadata"]["namespace"]
-        found = dict(zip(needed, await asyncio.gather(*(self._fetch(namespace, key) for key in needed)), strict=True))
-        facts = env.Facts(
+        found = await asyncio.gather(*(self._fetch(namespace, key) for key in needed))
+        return env.Facts(
             pod,
             self._node.name,
             place.host_ip,
             place.ip,
             place.node_cpu,
             place.node_memory_bytes,
-            found,
-            await self._services(pod),
+            dict(zip(needed, found, strict=True)),
         )
-        base = {**self._base(pod, container, record, place, who), **(mapped.env if mapped is not None else {})}
-        return env.build(container, facts, base)
+
+    async def _mounts(
+        self,
+        pod: Object,
+        container: Object,
+        record: records.PodRecord,
+        place: Place,
+        *,
+        values: Mapping[str, str],
+        who: runtime.Credentials,
+    ) -> tuple[runtime.Mount, ...]:
+        own = pod_files.mounts(pod, container, record, place.folder, dns=self._node.dns, who=who)
+        if not container.get("volumeMounts"):
+            return own if self._doors.processes.can_mount else ()
+        if not self._doors.processes.can_mount:
+            why = (
+                "volumeMounts need a mount namespace, which this cluster's pods do not have "
+                "(run fairlead as root, in network mode kernel)"
+            )
+            raise runtime.StartFailed("CreateContainerConfigError", why)
+        try:
+            facts = await self.facts(pod, place, volumes.references(pod, container))
+            await place.volumes.prepare(pod, container, facts, who=who)
+            return own + place.volumes.mounts(pod, container, values)
+        except (env.EnvProblem, volume_content.VolumeProblem) as error:
+            raise runtime.StartFailed("ContainerCreating", str(error), event="FailedMount") from error
+
+    async def _cgroups(self, pod: Object, container: Object, limits: cgroups.Limits) -> tuple[str, ...]:
+        made = self._doors.cgroups
+        if limits.is_empty or made is None or made.why:
+            return ()
+        try:
+            return await asyncio.to_thread(made.make, pod["metadata"]["uid"], container["name"], limits)
+        except OSError as error:
+            raise runtime.StartFailed("CreateContainerError", f"cgroup: {error}") from error
 
     def _base(
         self, pod: Object, container: Object, record: records.PodRecord, place: Place, who: runtime.Credentials
@@ -172,9 +236,35 @@ def _argv(container: Object, mapped: images.ImageCommand | None, values: Mapping
     return command + expand.expand_all(container.get("args") or (), values)
 
 
-def _cwd(container: Object, mapped: images.ImageCommand | None, who: runtime.Credentials) -> str:
+def _is_mounted(path: str, mounts: Sequence[runtime.Mount]) -> bool:
+    return any(Path(path).is_relative_to(mount.target) for mount in mounts)
+
+
+def _capabilities(container: Object) -> tuple[str, ...] | None:
+    """The capabilities kept; None is the default set. Raises IdentityProblem for what no container may have."""
+    context = container.get("securityContext") or {}
+    if context.get("privileged"):
+        raise identity.IdentityProblem("privileged containers are not offered; a process pod has the default set at most")
+    asked = context.get("capabilities") or {}
+    if not asked:
+        return None
+    kept = set(_DEFAULT_CAPABILITIES)
+    dropped = {name.upper().removeprefix("CAP_") for name in asked.get("drop") or []}
+    kept = set() if "ALL" in dropped else kept - dropped
+    added = {name.upper().removeprefix("CAP_") for name in asked.get("add") or []}
+    outside = added - set(_DEFAULT_CAPABILITIES)
+    if outside:
+        raise identity.IdentityProblem(
+            f"capabilities {', '.join(sorted(outside))} are not offered; the most is {', '.join(_DEFAULT_CAPABILITIES)}"
+        )
+    return tuple(sorted(kept | added))
+
+
+def _cwd(
+    container: Object, mapped: images.ImageCommand | None, who: runtime.Credentials, mounts: Sequence[runtime.Mount]
+) -> str:
     wanted = container.get("workingDir")
-    if wanted and (mapped is None or Path(wanted).is_dir()):
+    if wanted and (mapped is None or Path(wanted).is_dir() or _is_mounted(wanted, mounts)):
         return str(wanted)
     if mapped is not None:
         return mapped.folder

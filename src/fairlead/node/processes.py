@@ -48,6 +48,7 @@ class ProcessRuntime:
 
     def __init__(self, settings: ProcessSettings) -> None:
         self._settings = settings
+        self.can_mount = "mnt" in settings.namespaces
         self._children: list[children.Child] = []
 
     async def open(self, spec: runtime.SandboxSpec, listener: runtime.Listener) -> ProcessSandbox:

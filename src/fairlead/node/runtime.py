@@ -117,12 +117,13 @@ class ExecProbe:
 
 
 class StartFailed(Exception):
-    """The container did not start. `reason` is the kubelet's word, `fatal` that trying again soon is pointless."""
+    """The container did not start. `reason` is the kubelet's word for its state, `event` the one for the Event."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, event: str = "Failed") -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.event = event
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,7 @@ class Runtime(Protocol):
     """Makes and finds sandboxes."""
 
     name: Literal["process", "container"]
+    can_mount: bool  # whether containers see mounts of their own
 
     async def open(self, spec: SandboxSpec, listener: Listener) -> Sandbox:
         """The pod's sandbox: the one that runs, else a new one. Raises StartFailed."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fairlead.base import clock
 from fairlead.client import events, informers, protocol
-from fairlead.node import images, protocols, runtime
+from fairlead.node import cgroups, images, protocols, runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class NodeSettings:
     environ: Mapping[str, str] = field(default_factory=dict)
     host_ip: str = ""  # default: the network's gateway
     hide: tuple[str, ...] = ()
+    dns: str = ""  # the address that pods ask, "" for the host's resolver
     labels: Mapping[str, str] = field(default_factory=dict)
     drain_seconds: float = 30.0
     first_backoff_seconds: float = 10.0
@@ -43,3 +44,4 @@ class Doors:
     images: images.ImageSource
     containers: runtime.Runtime | None = None
     services: protocols.ServiceSource | None = None
+    cgroups: cgroups.Cgroups | None = None

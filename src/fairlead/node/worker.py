@@ -14,8 +14,10 @@ from typing import Any
 
 from fairlead.base import log, tasks
 from fairlead.node import (
+    cgroups,
     containers_of,
     ending,
+    env,
     lifecycle,
     network_ports,
     plans,
@@ -24,6 +26,8 @@ from fairlead.node import (
     records,
     runtime,
     settings,
+    unsupported,
+    volumes,
 )
 
 _log = log.get(__name__)
@@ -63,6 +67,7 @@ class PodWorker:
         self.shutting_down = False
         self._sandbox_failures = 0
         self._sandbox_retry_at = 0.0
+        self._refreshing = False
         self._wake = asyncio.Event()
         self.hurry = asyncio.Event()
 
@@ -123,6 +128,7 @@ class PodWorker:
         now = self.doors.clock.now()
         if not self.record.started_at:
             self.record.started_at = now
+            self._tell_unsupported()
         decision = lifecycle.decide(self.pod, self.record, now)
         if decision.finished:
             await self._finish()
@@ -139,6 +145,15 @@ class PodWorker:
             self.containers.start(name)
         self.containers.tell_backoffs()
         return decision.wake_at
+
+    def _tell_unsupported(self) -> None:
+        found = unsupported.message(self.pod, own_network=self.doors.network.mode != "loopback")
+        if found:
+            self.tell("FieldNotHonoured", found, warning=True)
+        limits = any(cgroups.has_limits(entry) for entry in lifecycle.all_containers(self.pod))
+        if limits and (self.doors.cgroups is None or self.doors.cgroups.why):
+            why = self.doors.cgroups.why if self.doors.cgroups is not None else "cgroups are not in use here"
+            self.tell("LimitsNotEnforced", f"resources.limits are not enforced: {why}", warning=True)
 
     async def _wait(self, wake_at: float | None) -> None:
         if wake_at is None:
@@ -182,7 +197,18 @@ class PodWorker:
             self.record.ports = network_ports.choose(self.pod, ip, own_network=own_network or host_network)
         await self.containers.adopt(sandbox)
         self.save()
+        if not self._refreshing and volumes.references(self.pod, None):
+            self._refreshing = True
+            self.beside(self._refresh_volumes(), name="volumes")
         return True
+
+    async def _refresh_volumes(self) -> None:
+        while True:
+            await self.doors.clock.sleep(volumes.REFRESH_SECONDS)
+            if self.place is not None and self.sandbox is not None:
+                with contextlib.suppress(env.EnvProblem):
+                    facts = await self.planner.facts(self.pod, self.place, volumes.references(self.pod, None))
+                    await self.place.volumes.refresh(self.pod, facts)
 
     def _address(self, host_network: bool) -> tuple[bool, str]:
         if host_network:

@@ -1,0 +1,85 @@
+"""A folder of files that changes all at once, as the kubelet's AtomicWriter does it.
+
+Every file is a link to `..data/NAME`; `..data` is a link to the newest generation and is replaced by one rename, so a reader
+sees the old files or the new ones, never a mixture. Blocking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_DATA = "..data"
+
+
+class BadPath(ValueError):
+    """A path that would leave the folder; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """One file."""
+
+    data: bytes
+    mode: int = 0o644
+
+
+def write(folder: Path, files: Mapping[str, FileContent], *, owner: tuple[int, int] | None = None) -> bool:
+    """Makes the folder hold exactly these files (paths are relative). Returns whether anything changed. Raises BadPath."""
+    for path in files:
+        _check(path)
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if _current(folder) == dict(files):
+        return False
+    generation = Path(tempfile.mkdtemp(prefix="..", dir=folder))
+    generation.chmod(0o755)
+    for path, content in files.items():
+        target = generation / path
+        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        target.write_bytes(content.data)
+        target.chmod(content.mode)
+        if owner is not None:
+            os.chown(target, *owner)
+    before = folder / _DATA
+    old = before.readlink() if before.is_symlink() else None
+    fresh = folder / "..data_new"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(generation.name)
+    fresh.replace(before)
+    _relink(folder, {path.split("/", 1)[0] for path in files})
+    if old is not None:
+        shutil.rmtree(folder / old, ignore_errors=True)
+    return True
+
+
+def _check(path: str) -> None:
+    parts = path.split("/")
+    if not path or path.startswith("/") or ".." in parts or any(part.startswith("..") for part in parts[:1]):
+        raise BadPath(f"path {path!r} must be relative and must not leave the volume")
+
+
+def _relink(folder: Path, names: set[str]) -> None:
+    for name in names:
+        link = folder / name
+        if not link.is_symlink():
+            link.symlink_to(f"{_DATA}/{name}")
+    for entry in folder.iterdir():
+        if not entry.name.startswith("..") and entry.name not in names:
+            with contextlib.suppress(OSError):
+                entry.unlink()
+
+
+def _current(folder: Path) -> dict[str, FileContent] | None:
+    data = folder / _DATA
+    if not data.is_symlink():
+        return None
+    found = {}
+    for path in data.resolve().rglob("*"):
+        if path.is_file():
+            found[str(path.relative_to(data.resolve()))] = FileContent(path.read_bytes(), path.stat().st_mode & 0o7777)
+    return found
