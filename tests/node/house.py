@@ -78,10 +78,19 @@ class Prober:
 class House:
     """One node with its API server. `restart_agent` is a kill and a new life."""
 
-    def __init__(self, folder: Path, *, network: protocols.Network | None = None, api: Any = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        network: protocols.Network | None = None,
+        namespaces: tuple[str, ...] = (),
+        cgroups: Any = None,
+        clock: Any = None,
+    ) -> None:
         self.folder = folder
-        self.clock = clocks.SystemClock()
-        self.api = api or apiserver.FakeApiServer(clock=self.clock)
+        self.clock = clock or clocks.SystemClock()
+        self.namespaces, self.cgroups = namespaces, cgroups
+        self.api = apiserver.FakeApiServer(clock=self.clock)
         self.gate, self.prober = Gate(), Prober()
         self.network = network
         self.client = self.api.client("tests")
@@ -106,7 +115,15 @@ class House:
             informers=self.informers,
             recorder=self.recorder,
             network=self.network,
-            processes=processes.ProcessRuntime(processes.ProcessSettings(self.folder / "pods", engine())),
+            processes=processes.ProcessRuntime(
+                processes.ProcessSettings(
+                    self.folder / "pods",
+                    engine(),
+                    namespaces=self.namespaces,
+                    hide=(str(self.folder / "pods"),) if self.namespaces else (),
+                )
+            ),
+            cgroups=self.cgroups,
             prober=self.prober,
             gate=self.gate,
             clock=self.clock,

@@ -1,7 +1,7 @@
 """A folder of files that changes all at once, as the kubelet's AtomicWriter does it.
 
-Every file is a link to `..data/NAME`; `..data` is a link to the newest generation and is replaced by one rename, so a reader
-sees the old files or the new ones, never a mixture. Blocking.
+Every file is a link to `..data/NAME`; `..data` is a link to the newest generation and is replaced by one rename, so a
+reader sees the old files or the new ones, never a mixture. Blocking.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class FileContent:
 
 
 def write(folder: Path, files: Mapping[str, FileContent], *, owner: tuple[int, int] | None = None) -> bool:
-    """Makes the folder hold exactly these files (paths are relative). Returns whether anything changed. Raises BadPath."""
+    """Makes the folder hold exactly these files (relative paths). Returns whether anything changed. Raises BadPath."""
     for path in files:
         _check(path)
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """Resource limits and shares of containers by cgroups, version 2 or 1, where we may; `fairlead/CLUSTER/UID/CONTAINER`.
 
-Promises: a container with limits is started in its cgroup or not at all; without limits it gets one only for its CPU share.
-`remove` and, after a crash, `clean` take the folders away. Where cgroups cannot be made, `Cgroups.why` says so and
-whoever asked for limits hears it in an Event. Blocking, a few file writes each.
+Promises: a container with limits is started in its cgroup or not at all; without limits it gets one only for its CPU
+share. `remove` and, after a crash, `clean` take the folders away. Where cgroups cannot be made, `Cgroups.why` says so
+and whoever asked for limits hears it in an Event. Blocking, a few file writes each.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class Cgroups:
     def _bases(self) -> list[Path]:
         if self._unified:
             return [self._root / self._name]
-        found = [self._root / word for word in ("cpu", "memory", "pids") if (self._root / word / "cgroup.procs").exists()]
+        found = [
+            self._root / word for word in ("cpu", "memory", "pids") if (self._root / word / "cgroup.procs").exists()
+        ]
         return [path / self._name for path in found]
 
     def make(self, uid: str, container: str, limits: Limits) -> tuple[str, ...]:

@@ -244,7 +244,9 @@ def _capabilities(container: Object) -> tuple[str, ...] | None:
     """The capabilities kept; None is the default set. Raises IdentityProblem for what no container may have."""
     context = container.get("securityContext") or {}
     if context.get("privileged"):
-        raise identity.IdentityProblem("privileged containers are not offered; a process pod has the default set at most")
+        raise identity.IdentityProblem(
+            "privileged containers are not offered; a process pod has the default set at most"
+        )
     asked = context.get("capabilities") or {}
     if not asked:
         return None

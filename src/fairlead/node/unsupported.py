@@ -1,7 +1,7 @@
 """Fields of a pod that we do not honour: each is told in an Event, so that nothing is silently ignored.
 
-Only what changes behaviour is here. What would be dangerous to leave out (a privilege that is asked for and missing) fails
-when the container starts instead.
+Only what changes behaviour is here. What would be dangerous to leave out (a privilege that is asked for and missing)
+fails when the container starts instead.
 """
 
 from __future__ import annotations

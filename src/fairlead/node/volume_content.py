@@ -1,7 +1,7 @@
 """What the files of configMap, secret, downwardAPI and projected volumes hold. Pure: the objects are passed in.
 
-`items`, `optional`, `defaultMode` and `mode` are as Kubernetes has them. What is missing is VolumeProblem with the kubelet's
-message, and the pod waits for it.
+`items`, `optional`, `defaultMode` and `mode` are as Kubernetes has them. What is missing is VolumeProblem with the
+kubelet's message, and the pod waits for it.
 """
 
 from __future__ import annotations

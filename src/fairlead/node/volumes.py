@@ -1,8 +1,8 @@
 """The volumes of one pod on disk, and the mounts that containers get of them.
 
 `emptyDir` and the generated ones live in STATE/pods/UID/volumes and go with the pod; generated ones are looked at again
-every ten seconds, so that updates reach the pod. `hostPath` is the host's own. Everything else (PersistentVolumeClaim, CSI, …) is
-refused by VolumeProblem, as are mounts where no mount namespace may be made (network mode loopback).
+every ten seconds, so that updates reach the pod. `hostPath` is the host's own. Everything else
+(PersistentVolumeClaim, CSI, …) is refused by VolumeProblem.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ class PodVolumes:
         for mount in container.get("volumeMounts") or []:
             volume = by_name.get(mount["name"])
             if volume is None:
-                raise volume_content.VolumeProblem(f"volumeMounts names {mount['name']!r}, which is no volume of the pod")
+                raise volume_content.VolumeProblem(
+                    f"volumeMounts names {mount['name']!r}, which is no volume of the pod"
+                )
             source = self._source(volume, mount, values)
             found.append(runtime.Mount(mount["mountPath"], str(source), read_only=bool(mount.get("readOnly"))))
         return tuple(sorted(found, key=lambda entry: entry.target))
