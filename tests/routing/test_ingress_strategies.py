@@ -53,11 +53,11 @@ def test_a_policy_of_an_ingress_is_on_top_of_its_services_and_its_own_alone() ->
         ),
     )
     backends = translation.structure.backends
-    own = backends["default/web:80/http@own"]
+    [own] = [one for name, one in backends.items() if name.startswith("default/web:80/http@own~")]
     assert (own.algorithm, own.hash_on, own.slow_start_seconds) == ("maglev", "header:X-User", 5)
     assert own.timeouts == table.Timeouts(connect_seconds=2, request_seconds=9)
     assert backends["default/web:80/http"].algorithm == ""
-    assert [one.backend for one in translation.sources["default/web"]].count("default/web:80/http@own") == 1
+    assert [one.backend for one in translation.sources["default/web"]].count(own.id) == 1
 
 
 def test_a_wrong_policy_word_is_told_and_the_rest_works() -> None:

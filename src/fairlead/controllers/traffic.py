@@ -51,7 +51,8 @@ class Traffic:
         clock: clocks.Clock,
         on_failure: Callable[[str, BaseException], None],
     ) -> None:
-        self.translation = translate.translate(translate.Snapshot(), where)
+        self._translator = translate.Translator(where)
+        self.translation = self._translator.translate(translate.Snapshot())
         self._client, self._sink, self._recorder, self._clock = client, sink, recorder, clock
         self._where = where
         watched = (*WATCHED, kinds.CONFIG_MAP) if where.ingress_nginx else WATCHED  # it has its settings in one
@@ -161,9 +162,9 @@ class Traffic:
             backend_policies=self._informers[kinds.BACKEND_POLICY].cache.list(),
         )
         if len(snapshot.services) + len(snapshot.ingresses) > IN_THE_LOOP:
-            fresh = await asyncio.to_thread(translate.translate, snapshot, self._where)
+            fresh = await asyncio.to_thread(self._translator.translate, snapshot)
         else:
-            fresh = translate.translate(snapshot, self._where)
+            fresh = self._translator.translate(snapshot)
         known, self.translation = self.translation, fresh
         for service, sources in fresh.sources.items():
             if known.sources.get(service) != sources:

@@ -15,18 +15,17 @@ from fairlead.routing import draft, table
 Object = dict[str, Any]
 
 
-class Secrets:
-    """Collects the certificates of the edge; `used` are their ids, in the order of first use."""
+def add(work: draft.Draft, ingress: Object) -> None:
+    """Adds what the Ingress's `spec.tls` names, to a draft of its own."""
+    _Secrets(work).add(ingress)
+
+
+class _Secrets:
+    """Collects the certificates of one Ingress."""
 
     def __init__(self, work: draft.Draft) -> None:
         self._work = work
-        self._secrets = {draft.key(secret): secret for secret in work.snapshot.secrets}
-        self._used: dict[str, None] = {}
         self._names: dict[str, tuple[str, ...]] = {}
-
-    @property
-    def used(self) -> tuple[str, ...]:
-        return tuple(self._used)
 
     def add(self, ingress: Object) -> None:
         """Adds what `spec.tls` names."""
@@ -45,9 +44,9 @@ class Secrets:
                 self._work.problem(obj, path, "CertificateMismatch", message)
 
     def _add(self, obj: str, path: str, key: str) -> None:
-        if key in self._used:
+        if key in self._work.certificates:
             return
-        secret = self._secrets.get(key)
+        secret = self._work.secrets.get(key)
         if secret is None:
             self._work.problem(obj, path, "SecretNotFound", f"there is no Secret {key}; its hosts have no certificate")
             return
@@ -62,7 +61,6 @@ class Secrets:
         except ValueError as error:
             self._work.problem(obj, path, "InvalidCertificate", f"Secret {key}: {error}")
             return
-        self._used[key] = None
         self._work.certificates[key] = table.Certificate(id=key, chain_pem=pem[0], key_pem=pem[1])
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import collections
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fairlead.api.problem import Problem
@@ -43,15 +44,18 @@ class Draft:
     settings: settings.Settings
     listeners: dict[str, table.Listener] = field(default_factory=dict)
     routes: dict[str, table.Route] = field(default_factory=dict)
-    backends: dict[str, table.Backend] = field(default_factory=dict)
+    backends: MutableMapping[str, table.Backend] = field(default_factory=dict)
     certificates: dict[str, table.Certificate] = field(default_factory=dict)
     names: dict[str, table.Name] = field(default_factory=dict)
-    sources: dict[str, endpoints.Source] = field(default_factory=dict)
+    sources: MutableMapping[str, endpoints.Source] = field(default_factory=dict)
     statuses: list[Status] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    services: dict[str, Object] = field(default_factory=dict)
+    services: Mapping[str, Object] = field(default_factory=dict)
+    secrets: Mapping[str, Object] = field(default_factory=dict)
+    config_maps: Mapping[str, Object] = field(default_factory=dict)
     attached: attachments.Attached = field(default_factory=attachments.Attached)
     sockets: dict[str, str] = field(default_factory=dict)  # socket id -> the object that has it
+    https: bool = False  # whether the edge has an https door
 
     def claim(self, socket: str, owner: str) -> str:
         """Gives the socket to the owner unless somebody has it; returns who has it."""
@@ -60,6 +64,50 @@ class Draft:
     def problem(self, obj: str, path: str, reason: str, message: str) -> None:
         """Records a user's mistake; the translation goes on."""
         self.problems.append(Problem(obj, path, reason, message))
+
+
+def by_key(objects: Sequence[Object]) -> dict[str, Object]:
+    """Objects by `namespace/name`."""
+    return {key(one): one for one in objects}
+
+
+def continued(before: Draft, snapshot: Snapshot) -> Draft:
+    """A draft with all of another one, which stays as it is."""
+    return replace(
+        before,
+        snapshot=snapshot,
+        listeners=dict(before.listeners),
+        routes=dict(before.routes),
+        backends=dict(before.backends),
+        certificates=dict(before.certificates),
+        names=dict(before.names),
+        sources=dict(before.sources),
+        statuses=list(before.statuses),
+        problems=list(before.problems),
+        secrets=by_key(snapshot.secrets),
+        config_maps=by_key(snapshot.config_maps),
+    )
+
+
+def below(
+    work: Draft,
+    *,
+    services: Mapping[str, Object],
+    secrets: Mapping[str, Object],
+    config_maps: Mapping[str, Object],
+) -> Draft:
+    """An empty draft that sees another one's Backends; what it adds is its own."""
+    return Draft(
+        snapshot=work.snapshot,
+        settings=work.settings,
+        backends=collections.ChainMap({}, work.backends),
+        sources=collections.ChainMap({}, work.sources),
+        attached=work.attached,
+        https=work.https,
+        services=services,
+        secrets=secrets,
+        config_maps=config_maps,
+    )
 
 
 def key(obj: Object) -> str:

@@ -1,13 +1,14 @@
 """References to Backends: a Service's port by name or number, a name outside the cluster, and variants with a policy.
 
-A variant shares the Service's endpoints and has an id of its own (`NAMESPACE/SERVICE:PORT/http@OWNER`), so that one
-object's words never change another's traffic. An ExternalName is a Backend whose name the engine resolves; names of
+A variant shares the Service's endpoints and has an id of its own (`NAMESPACE/SERVICE:PORT/http@OWNER~HASH`), so that
+one object's words never change another's traffic. An ExternalName is a Backend whose name the engine resolves; names of
 this machine itself are refused.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import ipaddress
 from typing import Any
 
@@ -31,7 +32,6 @@ class References:
 
     def __init__(self, work: draft.Draft) -> None:
         self._work = work
-        self._variants: dict[tuple[str, bytes], str] = {}
 
     def ingress(self, reference: Object, namespace: str) -> str:
         """The id for an IngressBackend. Raises NoBackend."""
@@ -83,9 +83,8 @@ class References:
         fields = {name: value for name, value in fields.items() if getattr(known, name) != value}
         if not fields:
             return base
-        key = (f"{base}@{owner}", msgspec.json.encode(fields))
-        number = sum(1 for one, _ in self._variants if one == key[0])
-        name = self._variants.setdefault(key, f"{key[0]}/{number}" if number else key[0])
+        content = hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()
+        name = f"{base}@{owner}~{content[:6]}"
         if name not in self._work.backends:
             self._work.backends[name] = msgspec.structs.replace(known, id=name, virtual=(), **fields)
             if base in self._work.sources:

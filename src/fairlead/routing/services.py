@@ -26,8 +26,7 @@ _IGNORED_ANNOTATIONS = frozenset({"drain-seconds"})
 
 def process(work: draft.Draft) -> None:
     """Adds all Services of the snapshot."""
-    for service in work.snapshot.services:
-        work.services[draft.key(service)] = service
+    work.services = draft.by_key(work.snapshot.services)
     for service in sorted(work.snapshot.services, key=draft.age):
         _Translator(work, service).add()
     service_doors.add_transparent(work)

@@ -6,7 +6,8 @@ one Service in microseconds, so that a change of an EndpointSlice never needs a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +15,11 @@ from fairlead.api.problem import Problem
 from fairlead.routing import backend_policy, draft, endpoints, ingresses, load_balancers, services, settings, table
 from fairlead.routing.draft import Snapshot, Status
 
-__all__ = ["Snapshot", "Status", "Translation", "translate"]
+__all__ = ["Snapshot", "Status", "Translation", "Translator", "translate"]
 
 SERVICE_NAME = "kubernetes.io/service-name"
 PROCESSORS: tuple[Callable[[draft.Draft], None], ...] = (
-    backend_policy.process, services.process, load_balancers.process, ingresses.process,
+    backend_policy.process, services.process, load_balancers.process,
 )  # fmt: skip
 
 
@@ -39,24 +40,60 @@ class Translation:
         return [endpoints.backend_endpoints(source, kept, here=here) for source in self.sources.get(service, ())]
 
 
+class Translator:
+    """Translates snapshot after snapshot, each as if it were the first; what did not change is not made again.
+
+    The outcome is that of `translate`, and objects of the table that are equal to those before are the very same.
+    """
+
+    def __init__(self, where: settings.Settings) -> None:
+        self._where = where
+        self._edge = ingresses.Edge(where)
+        self._read: tuple[Sequence[Any], ...] = ()
+        self._services = draft.Draft(Snapshot(), where)
+        self._sources: dict[str, tuple[endpoints.Source, ...]] = {}
+
+    def translate(self, snapshot: Snapshot) -> Translation:
+        """The table of all objects in the snapshot. Never raises for what a user wrote."""
+        self._translate_services(snapshot)
+        work = draft.continued(self._services, snapshot)
+        self._edge.process(work)
+        structure = table.Structure(
+            listeners=work.listeners,
+            routes=work.routes,
+            backends=dict(work.backends),
+            certificates=work.certificates,
+            names=work.names,
+        )
+        sources = dict(self._sources)
+        for name, source in work.sources.items():
+            if name not in self._services.sources:
+                sources[source.service] = (*sources.get(source.service, ()), source)
+        return Translation(self._where, structure, tuple(work.statuses), tuple(work.problems), sources)
+
+    def _translate_services(self, snapshot: Snapshot) -> None:
+        """What does not depend on Ingresses, except that a policy may be for one."""
+        policies = snapshot.backend_policies
+        read = (snapshot.services, policies, snapshot.ingresses if policies else ())
+        if self._read and all(map(_identical, read, self._read)):
+            return
+        work = draft.Draft(snapshot, self._where)
+        for socket in (*self._where.edge_http, *self._where.edge_https):
+            work.claim(socket, "the edge")
+        for process in PROCESSORS:
+            process(work)
+        self._read, self._services, self._sources = tuple(map(tuple, read)), work, {}
+        for source in work.sources.values():
+            self._sources[source.service] = (*self._sources.get(source.service, ()), source)
+
+
+def _identical(now: Sequence[Any], before: Sequence[Any]) -> bool:
+    return len(now) == len(before) and all(map(operator.is_, now, before))
+
+
 def translate(snapshot: Snapshot, where: settings.Settings) -> Translation:
     """The table of all objects in the snapshot. Never raises for what a user wrote."""
-    work = draft.Draft(snapshot, where)
-    for socket in (*where.edge_http, *where.edge_https):
-        work.claim(socket, "the edge")
-    for process in PROCESSORS:
-        process(work)
-    sources: dict[str, tuple[endpoints.Source, ...]] = {}
-    for source in work.sources.values():
-        sources[source.service] = (*sources.get(source.service, ()), source)
-    structure = table.Structure(
-        listeners=work.listeners,
-        routes=work.routes,
-        backends=work.backends,
-        certificates=work.certificates,
-        names=work.names,
-    )
-    return Translation(where, structure, tuple(work.statuses), tuple(work.problems), sources)
+    return Translator(where).translate(snapshot)
 
 
 def service_of(endpoint_slice: dict[str, Any]) -> str:

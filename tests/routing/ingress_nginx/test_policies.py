@@ -77,7 +77,7 @@ def test_cors(world: Any) -> None:
 )
 def test_balancing_is_of_the_ingress_alone(world: Any, annotations: dict[str, str], fields: dict[str, Any]) -> None:
     found = backend(world, **annotations)
-    assert found.id == "default/web:p80/http@a"
+    assert found.id.startswith("default/web:p80/http@a~")
     assert {name: getattr(found, name) for name in fields} == fields
     world.ingress("b", "b.example", ROOT)
     assert world.route("http://b.example/").backends[0].backend == "default/web:p80/http"

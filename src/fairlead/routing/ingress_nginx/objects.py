@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 Object = dict[str, Any]
 
 
 class Lookup:
-    """Objects of one kind by namespace and name."""
+    """Objects of one kind, found by an Ingress's words."""
 
-    def __init__(self, kind: str, objects: Iterable[Object]) -> None:
-        self._kind = kind
-        self._objects = {(one["metadata"].get("namespace", ""), one["metadata"]["name"]): one for one in objects}
+    def __init__(self, kind: str, objects: Mapping[str, Object]) -> None:
+        self._kind, self._objects = kind, objects
 
     def get(self, reference: tuple[str, str], *, namespace: str) -> Object:
         """The object. Raises ValueError where there is none, or it is another namespace's."""
         named, name = reference
         if named not in ("", namespace):
             raise ValueError(f"{self._kind} {named}/{name} is in another namespace, which is never read")
-        found = self._objects.get((namespace, name))
+        found = self._objects.get(f"{namespace}/{name}")
         if found is None:
             raise ValueError(f"there is no {self._kind} {namespace}/{name}")
         return found
 
     def at(self, key: str) -> Object | None:
         """The object with that `namespace/name`, for what an administrator names."""
-        namespace, _, name = key.rpartition("/")
-        return self._objects.get((namespace, name))
+        return self._objects.get(key)
 
 
 def secret_text(secret: Object, name: str) -> str:

@@ -1,41 +1,57 @@
-"""The processor of nginx-class Ingresses: parse, gather by host, translate. Opt-in by `Settings.ingress_nginx`."""
+"""The way of nginx-class Ingresses through a translation: parsed one by one, translated host by host.
+
+Opt-in by `Settings.ingress_nginx`. The controller's ConfigMap gives the defaults of all of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from fairlead.api.problem import Problem
 from fairlead.routing import draft
 from fairlead.routing.ingress_nginx import catalogue, configmap, objects, routes, sites
 
+Object = dict[str, Any]
 #: the controller's name in IngressClasses, and the class that its users write
 CONTROLLER = "k8s.io/ingress-nginx"
 CLASS = "nginx"
 
 
-def process(work: draft.Draft, ingresses: Sequence[tuple[int, draft.Object]]) -> None:
-    """Adds Ingresses of the class. Each comes with its place among all, oldest first."""
-    config = _config(work)
-    sources = [_source(order, ingress) for order, ingress in ingresses]
-    for source in sources:
-        work.problems.extend(source.words.problems)
-    gathered, problems = sites.gather(sources)
-    work.problems.extend(problems)
-    edge = routes.Routes(work, config)
-    for site in gathered.values():
-        edge.add_site(site)
+def source(key: str, ingress: Object, order: int) -> tuple[sites.Source, list[Problem]]:
+    """One Ingress, parsed, and what is wrong with it by itself."""
+    namespace, _, name = key.partition("/")
+    words = catalogue.parse(ingress["metadata"].get("annotations") or {}, obj=f"Ingress/{key}")
+    return sites.parse(namespace, name, order, ingress.get("spec") or {}, words)
 
 
-def _source(order: int, ingress: draft.Object) -> sites.Source:
-    meta = ingress["metadata"]
-    words = catalogue.parse(meta.get("annotations") or {}, obj=f"Ingress/{draft.key(ingress)}")
-    return sites.Source(meta.get("namespace", ""), meta["name"], order, ingress.get("spec") or {}, words)
+class Controller:
+    """Translates hosts by a ConfigMap that stays the same object while it does not change."""
 
+    def __init__(self) -> None:
+        self.config = catalogue.Words()
+        self._config_map: Object | None = None
+        self._names = sites.Names()
 
-def _config(work: draft.Draft) -> catalogue.Words:
-    name = work.settings.ingress_nginx_config
-    found = objects.Lookup("ConfigMap", work.snapshot.config_maps).at(name)
-    if found is None:
-        return catalogue.Words()
-    words = configmap.parse(objects.config_data(found), obj=f"ConfigMap/{name}")
-    work.problems.extend(words.problems)
-    return words
+    def begin(self, work: draft.Draft, sources: Sequence[sites.Source]) -> None:
+        """Reads the ConfigMap and who has which name; what is wrong with these is told."""
+        found = work.config_maps.get(work.settings.ingress_nginx_config)
+        if found is not self._config_map:
+            obj = f"ConfigMap/{work.settings.ingress_nginx_config}"
+            self.config = configmap.parse(objects.config_data(found), obj=obj) if found else catalogue.Words()
+            self._config_map = found
+        self._names = sites.names(sources)
+        work.problems.extend((*self.config.problems, *self._names.problems))
+
+    def names(self, host: str) -> tuple[str, ...]:
+        """What else the host is known by: the www host that leads to it, and its aliases."""
+        return (self._names.www.get(host, ""), *self._names.aliases.get(host, ()))
+
+    def translate(self, part: draft.Draft, host: str, sources: Sequence[sites.Source]) -> None:
+        """Adds the Routes of a host."""
+        www, *aliases = self.names(host)
+        site, problems = sites.at_host(host, sources, aliases=aliases, www=www)
+        part.problems.extend(problems)
+        if site is not None:
+            sites.finish(site)
+            routes.Routes(part, self.config).add_site(site)

@@ -33,8 +33,8 @@ class Routes:
     def __init__(self, work: draft.Draft, config: catalogue.Words) -> None:
         self.work = work
         self.config = config
-        self.secrets = objects.Lookup("Secret", work.snapshot.secrets)
-        self.config_maps = objects.Lookup("ConfigMap", work.snapshot.config_maps)
+        self.secrets = objects.Lookup("Secret", work.secrets)
+        self.config_maps = objects.Lookup("ConfigMap", work.config_maps)
         self.backends = backends.Backends(work, self.secrets)
 
     def add_site(self, site: sites.Site) -> None:
@@ -48,7 +48,7 @@ class Routes:
             rule = f"metadata.annotations[{catalogue.PREFIX}from-to-www-redirect]"
             self.work.routes[name] = table.Route(
                 id=name,
-                listeners=(HTTP, HTTPS),
+                listeners=(HTTP, HTTPS) if self.work.https else (HTTP,),
                 hosts=(site.www,),
                 redirect=table.Redirect(host=site.host, status=status),
                 info=table.Info(object=site.first.object, rule=rule),
@@ -216,6 +216,9 @@ class _Location:
         strict: tuple[tuple[str, str], ...] = (),
         **fields: Any,
     ) -> None:
+        doors = tuple(door for door in doors if door == HTTP or self._work.https)
+        if not doors:
+            return
         name = self._id + suffix
         sent = (*self._response_headers, *strict)
         hidden = tuple(self._config.get("hide-headers", ()))

@@ -8,7 +8,7 @@ are joined to the equal path of the host's main ones. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,13 +22,14 @@ KINDS = ("Exact", "Prefix", "ImplementationSpecific")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One Ingress, parsed. `order` is its place among all Ingresses, oldest first."""
+    """One Ingress, parsed. `order` rises with its age; `locations` are its paths by host."""
 
     namespace: str
     name: str
     order: int
     spec: Object
     words: catalogue.Words
+    locations: Mapping[str, Sequence[Location]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -83,45 +84,35 @@ def _asks_for_regex(location: Location) -> bool:
     return rewrites(location) or bool(location.source.words.get("use-regex"))
 
 
-def gather(sources: Sequence[Source]) -> tuple[dict[str, Site], list[Problem]]:
-    """The sites, and what could not be had."""
-    gathering = _Gathering()
-    for source in sources:
-        if not source.words.get("canary"):
-            gathering.add(source)
+def at_host(
+    host: str, sources: Sequence[Source], *, aliases: Sequence[str], www: str
+) -> tuple[Site | None, list[Problem]]:
+    """The site of a host, from its Ingresses, oldest first; None where they are all canaries."""
+    main = [source for source in sources if not source.words.get("canary")]
+    gathering = _Gathering(Site(host, main[0], aliases=list(aliases), www=www) if main else None)
+    for source in main:
+        gathering.add(host, source)
     for source in sources:
         if source.words.get("canary"):
-            gathering.add_canary(source)
-    gathering.finish()
-    return gathering.sites, gathering.problems
+            gathering.add_canary(host, source)
+    return gathering.site, gathering.problems
 
 
 class _Gathering:
     """What is gathered so far."""
 
-    def __init__(self) -> None:
-        self.sites: dict[str, Site] = {}
+    def __init__(self, site: Site | None) -> None:
+        self.site = site
         self.problems: list[Problem] = []
-        self._sources: list[Source] = []
 
-    def add(self, source: Source) -> None:
-        """A main Ingress: its hosts and paths."""
-        self._sources.append(source)
-        rules = _list(source.spec, "rules")
-        if not rules and source.spec.get("defaultBackend"):
-            self._add_location(self._site("", source), _default(source))
-        for location, host in _locations(source, self.problems):
-            self._add_location(self._site(host, source), location)
-        for index, rule in enumerate(rules):
-            host = _host(rule)
-            if mistake := hosts.mistake(host):
-                self.problems.append(Problem(source.object, f"spec.rules[{index}].host", "InvalidHost", mistake))
-                continue
-            site = self._site(host, source)
-            site.tls = site.tls or source.has_tls(host)
-
-    def _site(self, host: str, source: Source) -> Site:
-        return self.sites.setdefault(host, Site(host, source))
+    def add(self, host: str, source: Source) -> None:
+        """A main Ingress."""
+        assert self.site is not None
+        if not host and not source.spec.get("rules") and source.spec.get("defaultBackend"):
+            self._add_location(self.site, _default(source))
+        for location in source.locations.get(host, ()):
+            self._add_location(self.site, location)
+        self.site.tls = self.site.tls or source.has_tls(host)
 
     def _add_location(self, site: Site, location: Location) -> None:
         for known in site.locations:
@@ -131,16 +122,12 @@ class _Gathering:
                 return
         site.locations.append(location)
 
-    def add_canary(self, source: Source) -> None:
+    def add_canary(self, host: str, source: Source) -> None:
         """A canary Ingress: each of its paths joins the equal path of a main one."""
-        if not any(name in source.words for name in ("canary-weight", "canary-by-header", "canary-by-cookie")):
-            path = "metadata.annotations"
-            self.problems.append(
-                Problem(source.object, path, "InvalidCanary", "a canary needs canary-weight, -by-header or -by-cookie")
-            )
+        if not _is_canary(source.words):
             return
-        for location, host in _locations(source, self.problems):
-            site, key = self.sites.get(host), (location.path, location.kind)
+        for location in source.locations.get(host, ()):
+            site, key = self.site, (location.path, location.kind)
             if site is None or key not in {(one.path, one.kind) for one in site.locations}:
                 what = f"no Ingress that is no canary has {host or 'every host'}{location.path} ({location.kind})"
                 self._tell(location, "NoMainIngress", what)
@@ -150,37 +137,55 @@ class _Gathering:
             else:
                 site.canaries[key] = location
 
-    def finish(self) -> None:
-        """Default locations, aliases and www hosts; each needs to know all sites."""
-        taken = set(self.sites)
-        for source in self._sources:
-            own = dict.fromkeys(_host(rule) for rule in _list(source.spec, "rules"))
-            for site in [self.sites[host] for host in own if host and host in self.sites]:
-                self._add_aliases(site, source, taken)
-                self._add_www(site, source, taken)
-        for site in self.sites.values():
-            if not any(location.path == "/" and location.kind != "Exact" for location in site.locations) and site.host:
-                site.locations.append(_default(site.first))
-
-    def _add_aliases(self, site: Site, source: Source, taken: set[str]) -> None:
-        for alias in source.words.get("server-alias", ()):
-            if alias in taken:
-                path = f"metadata.annotations[{catalogue.PREFIX}server-alias]"
-                self.problems.append(Problem(source.object, path, "Conflict", f"{alias} is already a host or an alias"))
-                continue
-            taken.add(alias)
-            site.aliases.append(alias)
-
-    def _add_www(self, site: Site, source: Source, taken: set[str]) -> None:
-        if not source.words.get("from-to-www-redirect") or site.www or site.host.startswith("*"):
-            return
-        other = site.host.removeprefix("www.") if site.host.startswith("www.") else f"www.{site.host}"
-        if other not in taken:
-            taken.add(other)
-            site.www = other
-
     def _tell(self, location: Location, reason: str, message: str) -> None:
         self.problems.append(Problem(location.source.object, location.place, reason, message))
+
+
+def finish(site: Site) -> None:
+    """A host without a path / answers there with its first Ingress's default backend, or 404."""
+    if site.host and not any(one.path == "/" and one.kind != "Exact" for one in site.locations):
+        site.locations.append(_default(site.first))
+
+
+@dataclass
+class Names:
+    """Aliases and www hosts, which belong to nobody else: these need to know all hosts."""
+
+    aliases: dict[str, list[str]] = field(default_factory=dict)
+    www: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def names(sources: Iterable[Source]) -> Names:
+    """By the hosts that have them, from all Ingresses, oldest first."""
+    found, those = Names(), [source for source in sources if not source.words.get("canary")]
+    asking = [one for one in those if "server-alias" in one.words or one.words.get("from-to-www-redirect")]
+    if not asking:
+        return found
+    taken = {host for source in those for host in source.locations}
+    for source in asking:
+        for host in filter(None, source.locations):
+            _add_aliases(found, host, source, taken)
+            other = host.removeprefix("www.") if host.startswith("www.") else f"www.{host}"
+            asked = source.words.get("from-to-www-redirect") and host not in found.www and not host.startswith("*")
+            if asked and other not in taken:
+                taken.add(other)
+                found.www[host] = other
+    return found
+
+
+def _add_aliases(found: Names, host: str, source: Source, taken: set[str]) -> None:
+    for alias in source.words.get("server-alias", ()):
+        if alias in taken:
+            path = f"metadata.annotations[{catalogue.PREFIX}server-alias]"
+            found.problems.append(Problem(source.object, path, "Conflict", f"{alias} is already a host or an alias"))
+            continue
+        taken.add(alias)
+        found.aliases.setdefault(host, []).append(alias)
+
+
+def _is_canary(words: catalogue.Words) -> bool:
+    return any(name in words for name in ("canary-weight", "canary-by-header", "canary-by-cookie"))
 
 
 def _default(source: Source) -> Location:
@@ -188,29 +193,26 @@ def _default(source: Source) -> Location:
     return Location(source, "default", "spec.defaultBackend", "/", "Prefix", backend, default=True)
 
 
-def _host(rule: Object) -> str:
-    return str(rule.get("host") or "").lower()
-
-
-def _list(parent: Object | None, name: str) -> list[Object]:
-    return list((parent or {}).get(name) or ())
-
-
-def _locations(source: Source, problems: list[Problem]) -> list[tuple[Location, str]]:
-    found = []
-    for index, rule in enumerate(_list(source.spec, "rules")):
-        host = _host(rule)
+def parse(namespace: str, name: str, order: int, spec: Object, words: catalogue.Words) -> tuple[Source, list[Problem]]:
+    """An Ingress with its paths by host, and what is wrong with it by itself."""
+    by_host: dict[str, list[Location]] = {}
+    source, problems = Source(namespace, name, order, spec, words, by_host), list(words.problems)
+    if words.get("canary") and not _is_canary(words):
+        what = "a canary needs canary-weight, -by-header or -by-cookie"
+        problems.append(Problem(source.object, "metadata.annotations", "InvalidCanary", what))
+    for index, rule in enumerate(spec.get("rules") or ()):
+        host = str(rule.get("host") or "").lower()
         if hosts.mistake(host):
             continue
-        for number, path in enumerate(_list(rule.get("http"), "paths")):
+        found = by_host.setdefault(host, [])
+        for number, path in enumerate((rule.get("http") or {}).get("paths") or ()):
             place = f"spec.rules[{index}].http.paths[{number}]"
             value, kind = str(path.get("path") or "/"), path.get("pathType") or "ImplementationSpecific"
-            mistake = _mistake(value, kind)
-            if mistake:
+            if mistake := _mistake(value, kind):
                 problems.append(Problem(source.object, f"{place}.path", "InvalidPath", mistake))
                 continue
-            found.append((Location(source, f"{index}/{number}", place, value, kind, path.get("backend") or {}), host))
-    return found
+            found.append(Location(source, f"{index}/{number}", place, value, kind, path.get("backend") or {}))
+    return source, problems
 
 
 def _mistake(path: str, kind: object) -> str:

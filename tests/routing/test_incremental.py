@@ -1,0 +1,155 @@
+"""A Translator that has seen many snapshots says of the last what a new one says; what is equal is the same object."""
+
+import operator
+from typing import Any
+
+import hypothesis
+import msgspec
+from hypothesis import strategies
+
+from fairlead.routing import settings, table, translate
+
+WHERE = settings.Settings(
+    ingress_nginx=True, check_certificates=False,
+    default_certificate=table.Certificate(id="@default", chain_pem="c", key_pem="k"),
+)  # fmt: skip
+HOSTS = ("a.example", "b.example", "*.example", "")
+NGINX = "nginx.ingress.kubernetes.io/"
+WORDS = (
+    {}, {NGINX + "rewrite-target": "/$1"}, {NGINX + "canary": "true", NGINX + "canary-weight": "20"},
+    {NGINX + "auth-type": "basic", NGINX + "auth-secret": "s0"}, {NGINX + "affinity": "cookie"},
+    {NGINX + "server-alias": "b.example,c.example"}, {NGINX + "custom-headers": "c0"}, {NGINX + "limit-rps": "x"},
+    {"fairlead.dev/algorithm": "ewma"}, {"fairlead.dev/canary": "true", "fairlead.dev/canary-weight": "5"},
+)  # fmt: skip
+
+
+def named(kind: str, name: str, **fields: Any) -> dict[str, Any]:
+    meta = {"namespace": "default", "name": name, "creationTimestamp": "2026-01-01T00:00:00Z"}
+    return {"kind": kind, "metadata": {**meta, **fields.pop("meta", {})}, **fields}
+
+
+@strategies.composite
+def services(draw: Any) -> dict[str, Any]:
+    number = draw(strategies.integers(0, 2))
+    words = draw(strategies.sampled_from([{}, {"fairlead.dev/algorithm": "random"}]))
+    port = {"port": draw(strategies.sampled_from([80, 81])), "name": "http"}
+    if draw(strategies.booleans()):
+        port["appProtocol"] = "http"
+    return named(
+        "Service",
+        f"s{number}",
+        meta={"annotations": words},
+        spec={"clusterIP": f"127.96.0.{number + 1}", "ports": [port]},
+    )
+
+
+@strategies.composite
+def ingresses(draw: Any) -> dict[str, Any]:
+    backend = {"service": {"name": f"s{draw(strategies.integers(0, 3))}", "port": {"number": 80}}}
+    paths = draw(strategies.lists(strategies.sampled_from(["/", "/x", "/x(.*)"]), min_size=1, max_size=2))
+    rules = [
+        {
+            "host": host,
+            "http": {
+                "paths": [{"path": path, "pathType": "ImplementationSpecific", "backend": backend} for path in paths]
+            },
+        }
+        for host in draw(strategies.lists(strategies.sampled_from(HOSTS), min_size=1, max_size=2))
+    ]
+    spec: dict[str, Any] = {
+        "rules": rules,
+        "ingressClassName": draw(strategies.sampled_from(["nginx", "fairlead", "other"])),
+    }
+    if draw(strategies.booleans()):
+        spec["tls"] = [{"hosts": ["a.example"], "secretName": "s1"}]
+    if draw(strategies.booleans()):
+        spec["defaultBackend"] = backend
+    stamp = f"2026-01-01T00:00:0{draw(strategies.integers(0, 3))}Z"
+    words = draw(strategies.sampled_from(WORDS))
+    return named(
+        "Ingress",
+        f"i{draw(strategies.integers(0, 4))}",
+        meta={"annotations": words, "creationTimestamp": stamp},
+        spec=spec,
+    )
+
+
+def others() -> Any:
+    name = strategies.integers(0, 1)
+    pem = {"tls.crt": "-----BEGIN CERTIFICATE-----", "tls.key": "-----BEGIN PRIVATE KEY-----", "auth": "me:{SHA}x"}
+    secret = strategies.builds(
+        lambda n, d: named("Secret", f"s{n}", stringData=d), name, strategies.sampled_from([pem, {}])
+    )
+    headers = strategies.builds(lambda n: named("ConfigMap", f"c{n}", data={"X-A": "1"}), name)
+    control = {"namespace": "ingress-nginx"}
+    config = strategies.builds(
+        lambda size: named("ConfigMap", "ingress-nginx-controller", meta=control, data={"proxy-body-size": size}),
+        strategies.sampled_from(["1m", "2m", "x"]),
+    )
+    targets = strategies.sampled_from(
+        [{"kind": "Service", "name": "s0"}, {"group": "networking.k8s.io", "kind": "Ingress", "name": "i0"}]
+    )
+    policy = strategies.builds(
+        lambda n, t: named("BackendPolicy", f"p{n}", spec={"targetRefs": [t], "algorithm": "maglev"}), name, targets
+    )
+    klass = strategies.builds(
+        lambda c: named("IngressClass", "other", spec={"controller": c}),
+        strategies.sampled_from(["x", "k8s.io/ingress-nginx"]),
+    )
+    return strategies.one_of(secret, headers, config, policy, klass)
+
+
+VERBS = strategies.sampled_from(["put", "put", "delete"])
+OBJECTS = strategies.one_of(services(), ingresses(), ingresses(), others())
+CHANGES = strategies.lists(strategies.tuples(VERBS, OBJECTS), min_size=1, max_size=14)
+
+
+def snapshot(objects: dict[tuple[str, str], dict[str, Any]]) -> translate.Snapshot:
+    def of(kind: str) -> list[dict[str, Any]]:
+        return [one for key, one in objects.items() if key[0] == kind]
+
+    return translate.Snapshot(
+        services=of("Service"), ingresses=of("Ingress"), ingress_classes=of("IngressClass"), secrets=of("Secret"),
+        config_maps=of("ConfigMap"), backend_policies=of("BackendPolicy"),
+    )  # fmt: skip
+
+
+def said(translation: translate.Translation) -> Any:
+    return (
+        msgspec.json.encode(translation.structure, order="deterministic"),
+        translation.problems,
+        translation.statuses,
+        {service: set(sources) for service, sources in translation.sources.items()},
+    )
+
+
+@hypothesis.given(changes=CHANGES)
+@hypothesis.settings(max_examples=150, deadline=None)
+def test_a_translation_after_changes_is_that_of_the_whole(changes: list[tuple[str, dict[str, Any]]]) -> None:
+    translator, objects = translate.Translator(WHERE), {}
+    for verb, one in changes:
+        key = (one["kind"], one["metadata"]["name"])
+        if verb == "put":
+            objects[key] = one
+        else:
+            objects.pop(key, None)
+        assert said(translator.translate(snapshot(objects))) == said(translate.translate(snapshot(objects), WHERE))
+
+
+def test_what_does_not_change_is_the_same_object() -> None:
+    backend = {"service": {"name": "s0", "port": {"number": 80}}}
+
+    def ingress(number: int, path: str = "/") -> dict[str, Any]:
+        paths = [{"path": path, "pathType": "Prefix", "backend": backend}]
+        spec = {"ingressClassName": "nginx", "rules": [{"host": f"h{number}.example", "http": {"paths": paths}}]}
+        return named("Ingress", f"i{number}", spec=spec)
+
+    service = named("Service", "s0", spec={"clusterIP": "127.96.0.1", "ports": [{"port": 80}]})
+    those = [ingress(number) for number in range(20)]
+    translator = translate.Translator(WHERE)
+    before = translator.translate(translate.Snapshot(services=[service], ingresses=those)).structure
+    those[7] = ingress(7, "/changed")
+    after = translator.translate(translate.Snapshot(services=[service], ingresses=those)).structure
+    other = {name for name in before.routes if not name.startswith("Ingress/default/i7/")}
+    assert all(operator.is_(before.routes[name], after.routes[name]) for name in other)
+    assert before.routes.keys() ^ after.routes.keys() or before.routes != after.routes
