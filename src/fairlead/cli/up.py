@@ -14,6 +14,7 @@ import click
 
 import fairlead
 from fairlead.base import clock as clocks
+from fairlead.base import log
 from fairlead.cli import addresses, apply, failure, images, options, progress, serving, source
 from fairlead.client import protocol
 from fairlead.cluster import config, errors, imagefile, state, wiring
@@ -101,7 +102,9 @@ def _foreground(plan: _Plan, wanted: config.ClusterConfig) -> None:
     plan.folder.create()
     imagefile.add(plan.folder.images, plan.entries, folder=plan.owner)
     try:
-        serving.run(plan.folder, wanted, work)
+        with (plan.folder.log / "fairlead.log").open("a") as stream:
+            log.configure(stream=stream)
+            serving.run(plan.folder, wanted, work)
     finally:
         if wanted.ephemeral and fresh and not plan.folder.holder():
             plan.folder.remove()

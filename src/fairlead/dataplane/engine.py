@@ -67,7 +67,8 @@ class EnginePlane:
         self._doors = doors.Doors(opener)
         self._probes = probing.Probes(self._ledger)
         self._structure = table.Structure()
-        self._link: link.Link | None = None
+        self._greeting: link.Link | None = None
+        self._link: link.Link | None = None  # only after the welcome: before it we do not know what the engine has
         self._welcome = wire.Welcome()
         self._epoch = self._wire_seq = self._wire_acked = 0
         self._sequence = self._acked = 0
@@ -142,8 +143,8 @@ class EnginePlane:
         await self._nursery.close()
         if self._retry is not None:
             self._retry.cancel()
-        if self._link is not None:
-            self._link.close()
+        if self._greeting is not None:
+            self._greeting.close()
         for drain in list(self._drains.values()):
             drain.done.cancel()
         for waiter in list(self._waiters):
@@ -285,7 +286,7 @@ class EnginePlane:
 
     def _begin(self, welcome: wire.Welcome) -> None:
         """A new conversation: a new epoch, and everything that the engine lacks."""
-        self._welcome, self.problem = welcome, ""
+        self._link, self._welcome, self.problem = self._greeting, welcome, ""
         self._epoch = max(welcome.epoch + 1, int(self._clock.now() * 1000))
         self._wire_seq = self._wire_acked = 0
         self._nacks.clear()
@@ -343,14 +344,14 @@ class EnginePlane:
 
     async def _converse(self, connected: socket.socket) -> None:
         self._lost.clear()
-        self._link = link.Link(connected, on_event=self._take, on_lost=self._lose)
-        self._link.send(wire.Hello(version=wire.VERSION))
+        self._greeting = link.Link(connected, on_event=self._take, on_lost=self._lose)
+        self._greeting.send(wire.Hello(version=wire.VERSION))
         await self._lost.wait()
 
     def _lose(self, why: str) -> None:
         log.warning("the engine's connection is lost", problem=why)
         self.problem = why
-        self._link = None
+        self._link = self._greeting = None
         self._marks = [(1 << 62, sequence) for _, sequence in self._marks]
         self._lost.set()
 
