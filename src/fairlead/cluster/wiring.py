@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 import socket
 from collections.abc import Awaitable, Callable
@@ -166,11 +167,9 @@ class Cluster:
                 services=(record.service_cidr,),
             )
             await kernel.start()
-            self._closing("kernel plane", lambda: kernel.close(purge=True))
+            self._closing("kernel plane", functools.partial(kernel.close, purge=True))
             planes.append(kernel)
-        made = coordinator.Coordinator(planes, clock=self.clock, on_failure=self._failed)
-        self._closing("coordinator", made.close)
-        return made
+        return coordinator.Coordinator(planes, clock=self.clock, on_failure=self._failed)
 
     async def _stop_engine(self) -> None:
         await self.engine.shutdown(grace_seconds=0 if self._hurry.is_set() else ENGINE_GRACE_SECONDS)
@@ -276,6 +275,7 @@ class Cluster:
         self._hurry = hurry
         while self._closers:
             name, closer = self._closers.pop()
+            log.info("closing", room=name)
             try:
                 await closer()
             except Exception as error:  # the others must still be closed

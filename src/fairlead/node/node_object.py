@@ -118,12 +118,6 @@ class NodeObject:
 
     async def _make_lease(self, spec: Object) -> None:
         client, name = self._doors.client, self._node.name
-        try:
-            namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": LEASE_NAMESPACE}}
-            await client.create(kinds.NAMESPACE, namespace)
-        except errors.ApiError as error:
-            if not error.already_exists:
-                raise
         lease = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
