@@ -14,6 +14,7 @@ _COMMANDS = {
     "down": ("fairlead.cli.down", "Take the cluster down; nothing that runs stays behind."),
     "status": ("fairlead.cli.status", "What runs, how it is reached, and by whom."),
     "logs": ("fairlead.cli.logs", "Logs of a pod, or of all pods of deployment/NAME."),
+    "migrate": ("fairlead.cli.migrate", "What of ingress-nginx' manifests stays the same, differs or is refused."),
     "kubeconfig": ("fairlead.cli.kubeconfig", "The path of the kubeconfig (or its text with --raw)."),
 }
 

@@ -28,6 +28,7 @@ def serving(function: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="ADDR:PORT",
                 help="Where the edge listens for HTTPS (127.0.0.1:8443 and [::1]:8443).",
             ),
+            click.option("--ingress-nginx", is_flag=True, help="Take Ingresses of class nginx as ingress-nginx does."),
             click.option("--api-address", default="127.0.0.1", metavar="ADDR", help="Where the API server listens."),
             click.option("--api-port", default=0, help="The API server's port (6443 if free, else another)."),
             click.option("--hpa-period", default=1.0, metavar="SECONDS", help="How often autoscalers are evaluated."),

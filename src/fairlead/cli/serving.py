@@ -25,6 +25,7 @@ def configured(
         http=config.doors(http, config.EDGE_HTTP),
         https=config.doors(https, config.EDGE_HTTPS),
         network=how["network"],
+        ingress_nginx=how["ingress_nginx"],
         api_address=how["api_address"],
         api_port=how["api_port"],
         hpa_period_seconds=how["hpa_period"],

@@ -162,4 +162,6 @@ def _spawn(folder: state.StateFolder, how: dict[str, Any]) -> None:
 
 def _flag(key: str, given: Any) -> list[str]:
     name = "--" + key.replace("_", "-")
+    if isinstance(given, bool):
+        return [name] if given else []
     return [part for item in (given if isinstance(given, tuple) else (given,)) for part in (name, str(item))]

@@ -20,6 +20,7 @@ class ClusterConfig:
     network: str = "auto"
     http: tuple[str, ...] = EDGE_HTTP
     https: tuple[str, ...] = EDGE_HTTPS
+    ingress_nginx: bool = False
     api_address: str = "127.0.0.1"
     api_port: int = 0
     hpa_period_seconds: float = 1.0

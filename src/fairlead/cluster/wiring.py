@@ -185,6 +185,7 @@ class Cluster:
             gateway=network.gateway if network.mode == "kernel" else "",
             edge_http=tuple(f"tcp:{place}" for place in self.wanted.http),
             edge_https=tuple(f"tcp:{place}" for place in self.wanted.https),
+            ingress_nginx=self.wanted.ingress_nginx,
         )
         client = inprocess.client(api.exchange, inprocess.service_account("traffic-controller"))
         recorder = self._recorder(client, "traffic-controller")
