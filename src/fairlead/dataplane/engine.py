@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,7 +79,7 @@ class EnginePlane:
         self._ids = itertools.count(1)
         self._lost = asyncio.Event()
         self._retry: asyncio.TimerHandle | None = None
-        self._master: subprocess.Popen[bytes] | None = None
+        self._master = 0  # the pid of one that we started
 
     async def start(self) -> None:
         """Begins to connect (and to start the master). Returns at once."""
@@ -137,6 +136,8 @@ class EnginePlane:
         self._lost.clear()
         self._link.send(wire.Shutdown(grace_seconds=grace_seconds))
         await self._lost.wait()
+        while self._master and spawn.is_running(self._master):
+            await self._clock.sleep(FIRST_BACKOFF_SECONDS)
 
     async def close(self) -> None:
         """Lets go of the connection; the engine carries on."""
@@ -356,7 +357,7 @@ class EnginePlane:
         self._lost.set()
 
     def _start_master(self) -> None:
-        if not self._binary or (self._master is not None and self._master.poll() is None):
+        if not self._binary or (self._master and spawn.is_running(self._master)):
             return
         log.info("starting the engine", binary=self._binary)
         self._master = spawn.start_master(self._binary, socket_path=self._path, log_path=self._log_path)

@@ -124,7 +124,6 @@ class NftablesPlane:
         await self._nursery.close()
         if self._link is not None:
             if purge:
-                await self._with_link(self._close_way)
                 delete_table(self._table)
             self._link.close()
             self._link = None
@@ -269,9 +268,6 @@ class NftablesPlane:
         if opened:
             log.info("another tool drops what is forwarded; the pods' networks may pass", chains=opened)
 
-    def _close_way(self, link: netlink.Netlink) -> None:
-        nft_forward.close_way(link, ours=self._table)
-
     async def _load(self) -> None:
         process = await asyncio.create_subprocess_exec(
             self._nft, "-f", "-", stdin=-1, stdout=asyncio.subprocess.DEVNULL, stderr=-1
@@ -293,9 +289,13 @@ class NftablesPlane:
 
 
 def delete_table(name: str) -> None:
-    """Deletes a cluster's table; one that is not there is nothing. Raises netlink.NetlinkError."""
+    """Deletes a cluster's table and its rules in chains of others; what is not there is nothing.
+
+    Raises netlink.NetlinkError.
+    """
     link = netlink.Netlink()
     try:
+        nft_forward.close_way(link, ours=name)
         link.commit([nft_encode.delete_table(nft_skeleton.check_name(name))], family=nft_encode.NFPROTO_INET)
     except netlink.NetlinkError as error:
         if error.errno != errno.ENOENT:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 
 NAME = "fairlead-engine"
@@ -31,15 +30,28 @@ def find_binary() -> str:
     return found
 
 
-def start_master(binary: str, *, socket_path: str, log_path: str = "") -> subprocess.Popen[bytes]:
-    """Starts `fairlead-engine master` in a session of its own. What it prints goes to the log."""
-    with open(log_path or os.devnull, "ab") as log:  # noqa: PTH123
-        return subprocess.Popen(
-            [binary, "master", "--socket", socket_path],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            close_fds=True,
-            cwd="/",
-        )
+def start_master(binary: str, *, socket_path: str, log_path: str = "") -> int:
+    """Starts `fairlead-engine master` in a session of its own and returns its pid. What it prints goes to the log.
+
+    Raises OSError.
+    """
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    return os.posix_spawn(
+        binary,
+        [binary, "master", "--socket", socket_path],
+        os.environ,
+        setsid=True,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log_path or os.devnull, append, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+    )
+
+
+def is_running(pid: int) -> bool:
+    """Whether a master that we started still runs; one that has ended is reaped."""
+    try:
+        return os.waitpid(pid, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        return False

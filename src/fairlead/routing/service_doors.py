@@ -108,13 +108,15 @@ def add_transparent(work: draft.Draft) -> None:
     where = work.settings
     if not where.kernel:
         return
-    carried = {carrier.carrier(backend) for backend in work.backends.values() if backend.virtual}
-    if "engine-l4" in carried:
+    carried = [(carrier.carrier(one), one.protocol) for one in work.backends.values() if one.virtual]
+    if any(who == "engine-l4" for who, _ in carried):
         socket = settings.socket_id("tcp", where.gateway, where.transparent_tcp_port)
         listener = table.Listener(id=TRANSPARENT_TCP, protocol="tcp", sockets=(socket,), transparent=True)
         work.listeners[TRANSPARENT_TCP] = listener
-    if "engine-l7" in carried:
+    spoken = {protocol for who, protocol in carried if who == "engine-l7"}
+    if spoken:
         socket = settings.socket_id("tcp", where.gateway, where.transparent_http_port)
+        http = table.HttpSettings(h2c="h2c" in spoken)
         work.listeners[TRANSPARENT_HTTP] = table.Listener(
-            id=TRANSPARENT_HTTP, protocol="http", sockets=(socket,), transparent=True, http=table.HttpSettings(h2c=True)
+            id=TRANSPARENT_HTTP, protocol="http", sockets=(socket,), transparent=True, http=http
         )

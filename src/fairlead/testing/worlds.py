@@ -208,10 +208,11 @@ class World:
         self, space: Space, address: str, port: int, *, protocol: str = "tcp", seconds: float = 2.0, bind: str = ""
     ) -> Answer:
         """(server, its port, client as the server saw it), "REJECT", or "DROP"."""
-        return await asyncio.to_thread(space.call, _ask, address, port, protocol, seconds, bind)
+        return await asyncio.to_thread(space.call, ask_once, address, port, protocol, seconds, bind)
 
 
-def _ask(address: str, port: int, protocol: str, seconds: float, bind: str) -> Answer:
+def ask_once(address: str, port: int, protocol: str = "tcp", seconds: float = 2.0, bind: str = "") -> Answer:
+    """What a client in this thread's namespace is answered."""
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as client:
         client.settimeout(seconds)
