@@ -71,7 +71,8 @@ async def test_config_maps_and_secrets_are_files(node):
         {"name": "one", "mountPath": "/one", "readOnly": True},
         {"name": "keys", "mountPath": "/run/keys"},
     ]
-    line = "cat /conf/a.txt /conf/b.txt /one/sub/b /run/keys/token; ls /one; stat -Lc %a /run/keys/token; touch /one/x 2>/dev/null"
+    line = "cat /conf/a.txt /conf/b.txt /one/sub/b /run/keys/token; ls /one; stat -Lc %a /run/keys/token; "
+    line += "touch /one/x 2>/dev/null"
     out = await run_to_end(node, "files", line + " || echo read-only", pod=pod, volumeMounts=mounts)
     assert out.splitlines()[:3] == ["ABBTsub", "400", *out.splitlines()[2:3]]
     assert out.splitlines()[-1] == "read-only"

@@ -7,6 +7,7 @@ is EnvProblem with the kubelet's message. Pure: the objects referred to are pass
 from __future__ import annotations
 
 import base64
+import decimal
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -180,7 +181,7 @@ def resource_value(reference: Object, container: Object, facts: Facts) -> str:
     else:
         amount = quantity.parse("0")
     divisor = quantity.parse(str(reference.get("divisor") or "1")) or quantity.parse("1")
-    return str(-(-amount // divisor))
+    return str(int((amount / divisor).to_integral_value(decimal.ROUND_CEILING)))
 
 
 def service_variables(services: Iterable[Object]) -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""The few files that every pod with mounts of its own gets: /etc/hosts, /etc/hostname, /etc/resolv.conf, and one for the termination message. They live in STATE/pods/UID/etc and are bound over the host's."""
+"""The few files that a pod with mounts of its own gets: /etc/hosts, /etc/hostname, /etc/resolv.conf, and one for the
+termination message. They live in STATE/pods/UID/etc and are bound over the host's.
+"""
 
 from __future__ import annotations
 
