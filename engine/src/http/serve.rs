@@ -81,7 +81,7 @@ pub async fn serve<C: Client>(context: Rc<Context>, io: C, whence: Whence, schem
 impl<C: Client> Session<C> {
     async fn run(&mut self) {
         loop {
-            let mut output = self.context.buffers.take_output();
+            let mut output = Vec::new();
             let go_on = match self.next(&mut output).await {
                 Ok(Step::Forward(bytes, plan)) => {
                     self.input.consume(bytes);
@@ -110,6 +110,9 @@ impl<C: Client> Session<C> {
         let mut idle = self.input.is_empty();
         loop {
             if !self.input.is_empty() {
+                if output.capacity() == 0 {
+                    *output = self.context.buffers.take_output(); // only now: an idle connection holds none
+                }
                 self.refresh();
                 let around = Surroundings {
                     listener: &self.listener,
