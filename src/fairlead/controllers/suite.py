@@ -43,6 +43,7 @@ class ControllerSuite:
         rng: random.Random,
         on_failure: informer.Failure,
         metrics_source: metrics.MetricsSource | None = None,
+        traffic_source: metrics.TrafficSource | None = None,
         known_kinds: Sequence[Kind] = kinds.KINDS,
         root_ca_pem: str = "",
         hpa_period_seconds: float = 1.0,
@@ -62,7 +63,8 @@ class ControllerSuite:
         self.namespaces = namespaces.Namespaces(given, emptied=known_kinds, root_ca_pem=root_ca_pem)
         self.autoscalers = autoscaling.Autoscalers(
             given,
-            source=metrics_source or metrics.NoMetrics(),
+            usage=metrics_source or metrics.NoMetrics(),
+            traffic=traffic_source or metrics.NoMetrics(),
             targets=[kind for kind in known_kinds if "scale" in kind.subresources],
             period_seconds=hpa_period_seconds,
             window_seconds=hpa_window_seconds,

@@ -1,25 +1,27 @@
 """Runs the HPAs: looks every second, scales through the `scale` subresource, keeps the history.
 
 A target is a Deployment or another workload whose kind is known here; anything else is refused in the condition
-AbleToScale. Two HPAs that select the same pods are refused both (AmbiguousSelector). The status is written when
-something that a person would notice changed, and otherwise at most every five seconds.
+AbleToScale. Two HPAs of one target are refused both (AmbiguousSelector). An HPA with the annotation
+`fairlead.dev/dry-run: "true"` decides, says so in its status and in Events, and scales nothing. The status is written
+when something that a person would notice changed, and otherwise at most every five seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from fairlead.api import kinds, selectors
+from fairlead.api import kinds, problem, selectors
 from fairlead.api.kinds import Kind
 from fairlead.base import clock as clocks
 from fairlead.client import cache, informer
 from fairlead.controllers import conditions, context, writes
-from fairlead.controllers.autoscaling import behaviour, decide, metrics, observing
+from fairlead.controllers.autoscaling import behaviour, decide, metrics, observing, panic
 from fairlead.controllers.writes import Object
 
 NAME = "horizontal-pod-autoscaler"
 STATUS_SECONDS = 5.0
+DRY_RUN = "fairlead.dev/dry-run"
 
 
 @dataclass(slots=True)
@@ -28,6 +30,9 @@ class _Memory:
     history: behaviour.History
     status_at: float = 0.0
     verdict: decide.Verdict | None = None
+    panic: panic.State = field(default_factory=panic.State)
+    told: str = ""  # the last Event that must not be repeated every second
+    unscaled: tuple[int, behaviour.History] | None = None  # the replicas and history before a scale that may yet fail
 
 
 class Autoscalers:
@@ -37,7 +42,8 @@ class Autoscalers:
         self,
         given: context.Context,
         *,
-        source: metrics.MetricsSource,
+        usage: metrics.MetricsSource,
+        traffic: metrics.TrafficSource,
         targets: Sequence[Kind],
         period_seconds: float,
         window_seconds: float,
@@ -49,7 +55,8 @@ class Autoscalers:
         self._targets: dict[tuple[str, str], informer.Informer] = {
             (kind.group, kind.kind): given.informers.of(kind) for kind in targets
         }
-        self._observer = observing.Observer(source, window_seconds=window_seconds)
+        self._window = window_seconds
+        self._observer = observing.Observer(usage, traffic)
         self._memory: dict[str, _Memory] = {}
         self.runner = given.runner(NAME, self._decide, self._hpas, self._pods, *self._targets.values())
         self._hpas.add_handler(self._hpa_changed)
@@ -119,7 +126,6 @@ class Autoscalers:
         return same if len(same) > 1 else set()
 
     def _act(self, hpa: Object, memory: _Memory, found: _Target | _Unable) -> list[writes.Write]:
-        now = self._clock.now()
         if isinstance(found, _Unable):
             memory.verdict = None
             changes: list[writes.Write] = []
@@ -127,12 +133,61 @@ class Autoscalers:
                 changes.append(writes.Note(hpa, "Warning", found.why.reason, found.why.message))
                 changes.append(_status(hpa, found.status))
             return changes
-        observations = self._observer.observe(hpa, found.pods)
         current = int(found.object["spec"].get("replicas", 1))
-        observed = int((found.object.get("status") or {}).get("replicas") or 0)
-        verdict = decide.decide(decide.Snapshot(hpa, current, observed, found.pods, observations, memory.history, now))
-        memory.history, memory.verdict = verdict.history, verdict
-        return self._written(hpa, memory, found, verdict, current)
+        verdict = decide.decide(self._snapshot(hpa, memory, found, current))
+        memory.unscaled = (current, memory.history) if verdict.replicas != current else None
+        memory.panic, memory.verdict = verdict.panic, verdict
+        dry = (hpa["metadata"].get("annotations") or {}).get(DRY_RUN) == "true"
+        if not dry or verdict.replicas == current:
+            memory.history = verdict.history
+        notes = self._annotation_problems(hpa, memory)
+        if dry:
+            return [*notes, *self._dry(hpa, memory, verdict, current)]
+        return [*notes, *self._written(hpa, memory, found, verdict, current)]
+
+    def _snapshot(self, hpa: Object, memory: _Memory, found: _Target, current: int) -> decide.Snapshot:
+        if memory.unscaled is not None and memory.unscaled[0] == current:
+            memory.history = memory.unscaled[1]  # the scale was refused: it never happened
+        short = None
+        if isinstance(panic.read(hpa), float):
+            window = panic.window_seconds(self._window)
+            short = self._observer.observe(hpa, found.pods, window_seconds=window)
+        return decide.Snapshot(
+            hpa=hpa,
+            current=current,
+            observed=int((found.object.get("status") or {}).get("replicas") or 0),
+            pods=found.pods,
+            observations=self._observer.observe(hpa, found.pods, window_seconds=self._window),
+            history=memory.history,
+            now=self._clock.now(),
+            short=short,
+            panic=memory.panic,
+        )
+
+    def _annotation_problems(self, hpa: Object, memory: _Memory) -> list[writes.Write]:
+        found = panic.read(hpa)
+        if not isinstance(found, problem.Problem) or memory.told == str(found):
+            return []
+        memory.told = str(found)
+        return [writes.Note(hpa, "Warning", found.reason, f"{found.path}: {found.message}")]
+
+    def _dry(self, hpa: Object, memory: _Memory, verdict: decide.Verdict, current: int) -> list[writes.Write]:
+        """Says what would be done, once per change of mind."""
+        text = f"would stay at {current}"
+        if verdict.replicas != current:
+            text = f"would scale from {current} to {verdict.replicas}; reason: {verdict.reason}"
+        changes: list[writes.Write] = []
+        if memory.told != text:
+            memory.told = text
+            changes.append(writes.Note(hpa, "Normal", "DryRun", text))
+        status = {**verdict.status}
+        found = [
+            one for one in status["conditions"] if one["type"] != "AbleToScale" or one["reason"] != "SucceededRescale"
+        ]
+        status["conditions"] = conditions.put(
+            found, type_="DryRun", status="True", reason="DryRun", message=text, now=self._clock.now()
+        )
+        return [*changes, *self._status_of(hpa, memory, status)]
 
     def _written(
         self, hpa: Object, memory: _Memory, target: _Target, verdict: decide.Verdict, current: int
@@ -146,14 +201,17 @@ class Autoscalers:
             metadata, patch = target.object["metadata"], {"spec": {"replicas": verdict.replicas}}
             changes.append(writes.Patch(target.kind, metadata["namespace"], metadata["name"], patch, "scale", told))
             status = {**status, "lastScaleTime": clocks.rfc3339(now)}
-        noticeable = _noticeable(hpa, status)
-        if verdict.warning is not None and noticeable:
+        if verdict.warning is not None and _noticeable(hpa, status):
             changes.append(writes.Note(hpa, "Warning", *verdict.warning))
+        return [*changes, *self._status_of(hpa, memory, status)]
+
+    def _status_of(self, hpa: Object, memory: _Memory, status: Object) -> list[writes.Write]:
+        now = self._clock.now()
         due = now - memory.status_at >= STATUS_SECONDS and not conditions.same_status(hpa.get("status"), status)
-        if noticeable or due:
-            memory.status_at = now
-            changes.append(_status(hpa, status))
-        return changes
+        if not due and not _noticeable(hpa, status):
+            return []
+        memory.status_at = now
+        return [_status(hpa, status)]
 
 
 @dataclass(frozen=True, slots=True)

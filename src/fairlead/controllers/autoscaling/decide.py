@@ -7,16 +7,17 @@ The controller applies it every second, `hpa replay` under virtual time, `explai
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from fairlead.controllers import conditions
-from fairlead.controllers.autoscaling import behaviour, metrics, proposals, replicas
+from fairlead.controllers import conditions, pods
+from fairlead.controllers.autoscaling import behaviour, metrics, panic, proposals, replicas
 from fairlead.controllers.writes import Object
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`current` is the target's `spec.replicas`, `observed` its `status.replicas`; `pods` match its selector."""
+    """`current` is the target's `spec.replicas`, `observed` its `status.replicas`; `pods` match its selector. `short`
+    is what the short window saw, where the HPA has the annotation `fairlead.dev/panic`."""
 
     hpa: Object
     current: int
@@ -26,6 +27,8 @@ class Snapshot:
     history: behaviour.History
     now: float
     timing: replicas.Timing = field(default_factory=replicas.Timing)
+    short: Sequence[metrics.Observation] | None = None
+    panic: panic.State = field(default_factory=panic.State)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Verdict:
     history: behaviour.History
     chosen: proposals.Chosen = field(default_factory=lambda: proposals.Chosen(None))
     warning: tuple[str, str] | None = None  # reason and message of an Event
+    panic: panic.State = field(default_factory=panic.State)
 
 
 def minimum(spec: Object) -> int:
@@ -70,37 +74,55 @@ def _outside(snapshot: Snapshot, replicas_wanted: int, reason: str, found: list[
 def _by_metrics(snapshot: Snapshot, found: list[Object], low: int, high: int) -> Verdict:
     spec, now = snapshot.hpa["spec"], snapshot.now
     rules = behaviour.read(spec)
-    chosen = proposals.choose(
-        metrics_of(spec),
-        snapshot.observations,
-        current=snapshot.current,
-        all_pods=snapshot.pods,
-        tolerance=rules.tolerance,
-        timing=snapshot.timing,
-        now=now,
-    )
+    chosen = _choose(snapshot, rules, snapshot.observations)
     if chosen.winner is None or chosen.winner.asked is None:
         return _no_metric(snapshot, chosen, found)
+    wanted, rules, state = _panicking(snapshot, rules, chosen.winner.asked.replicas)
     text = f"the HPA was able to successfully calculate a replica count from {chosen.winner.name}"
     found = _put(found, "ScalingActive", True, behaviour.Reason("ValidMetricFound", text), now)
     allowed = behaviour.allow(
-        rules,
-        snapshot.history,
-        current=snapshot.current,
-        wanted=chosen.winner.asked.replicas,
-        minimum=low,
-        maximum=high,
-        now=now,
+        rules, snapshot.history, current=snapshot.current, wanted=wanted, minimum=low, maximum=high, now=now
     )
     found = _put(found, "AbleToScale", True, allowed.able, now)
     found = _put(found, "ScalingLimited", allowed.limited, allowed.limit, now)
     reason = ""
     if allowed.replicas > snapshot.current:
-        reason = f"{chosen.winner.name} above target"
+        reason = f"{chosen.winner.name} above target{' (panic)' if state.until > now else ''}"
     elif allowed.replicas < snapshot.current:
         reason = "All metrics below target"
     history = allowed.history.scaled(now, before=snapshot.current, after=allowed.replicas)
-    return _verdict(snapshot, allowed.replicas, reason, found, chosen, history)
+    return replace(_verdict(snapshot, allowed.replicas, reason, found, chosen, history), panic=state)
+
+
+def _choose(
+    snapshot: Snapshot, rules: behaviour.Behaviour, observations: Sequence[metrics.Observation]
+) -> proposals.Chosen:
+    return proposals.choose(
+        metrics_of(snapshot.hpa["spec"]),
+        observations,
+        current=snapshot.current,
+        all_pods=snapshot.pods,
+        tolerance=rules.tolerance,
+        timing=snapshot.timing,
+        now=snapshot.now,
+    )
+
+
+def _panicking(
+    snapshot: Snapshot, rules: behaviour.Behaviour, wanted: int
+) -> tuple[int, behaviour.Behaviour, panic.State]:
+    """What is wanted, and by which rules, with the short window in mind."""
+    threshold = panic.read(snapshot.hpa)
+    if snapshot.short is None or not isinstance(threshold, float):
+        return wanted, rules, panic.State()
+    winner = _choose(snapshot, rules, snapshot.short).winner
+    asked = winner.asked.replicas if winner is not None and winner.asked is not None else None
+    ready = sum(pods.ready(pod) and pods.active(pod) for pod in snapshot.pods)
+    state = panic.advance(snapshot.panic, threshold=threshold, short=asked, ready=ready, now=snapshot.now)
+    if state.until <= snapshot.now:
+        return wanted, rules, state
+    hasty = replace(rules, up=replace(rules.up, stabilization_seconds=0.0))
+    return max(wanted, state.most, snapshot.current), hasty, state
 
 
 def _no_metric(snapshot: Snapshot, chosen: proposals.Chosen, found: list[Object]) -> Verdict:

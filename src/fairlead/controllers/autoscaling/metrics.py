@@ -45,11 +45,31 @@ class Observation:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a traffic metric is about: a Pod, Service, Ingress or another kind that carries traffic."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class TrafficSource(Protocol):
+    """Measurements of traffic: `requests_per_second`, `requests_in_flight`, `connections`,
+    `request_latency_p95_seconds`."""
+
+    def reading(self, metric: str, subject: Subject, *, window_seconds: float) -> Sample | None:
+        """The metric of that subject over at most that window, None while nothing is known."""
+
+
 class NoMetrics:
     """A source that knows nothing."""
 
     def usage(self, namespace: str, pod: str, *, window_seconds: float) -> Mapping[str, ContainerUsage]:
         return {}
+
+    def reading(self, metric: str, subject: Subject, *, window_seconds: float) -> Sample | None:
+        return None
 
 
 def sample_of(usages: Mapping[str, ContainerUsage], resource: str, containers: set[str]) -> Sample | None:
@@ -58,7 +78,7 @@ def sample_of(usages: Mapping[str, ContainerUsage], resource: str, containers: s
         return None
     chosen = [usages[name] for name in containers]
     if resource == "cpu":
-        milli = sum(round(usage.cpu_cores * 1000) for usage in chosen)
+        milli = int(sum(usage.cpu_cores for usage in chosen) * 1000)  # down: noise must not ask for one pod more
     elif resource == "memory":
         milli = sum(usage.memory_bytes * 1000 for usage in chosen)
     else:

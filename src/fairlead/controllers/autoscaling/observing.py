@@ -1,4 +1,9 @@
-"""Turns measurements into observations, one per entry of `spec.metrics`."""
+"""Turns measurements into observations, one per entry of `spec.metrics`.
+
+Resource metrics come from the pods' containers, Pods and Object metrics from their traffic. An External metric names
+the object that it is about in its selector: `matchLabels: {service: NAME}` or `{ingress: NAME}`, in the HPA's
+namespace. Metric selectors mean nothing else here and are refused.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +12,92 @@ from collections.abc import Mapping, Sequence
 from fairlead.controllers.autoscaling import decide, metrics
 from fairlead.controllers.writes import Object
 
+TRAFFIC = ("requests_per_second", "requests_in_flight", "connections", "request_latency_p95_seconds")
+_EXTERNAL = {"service": "Service", "ingress": "Ingress"}
+
 
 class Observer:
-    """Asks the source about the pods that an HPA's metrics need."""
+    """Asks the sources about what an HPA's metrics need."""
 
-    def __init__(self, source: metrics.MetricsSource, *, window_seconds: float) -> None:
-        self._source = source
-        self._window = window_seconds
+    def __init__(self, usage: metrics.MetricsSource, traffic: metrics.TrafficSource) -> None:
+        self._usage = usage
+        self._traffic = traffic
 
-    def observe(self, hpa: Object, all_pods: Sequence[Object]) -> list[metrics.Observation]:
+    def observe(self, hpa: Object, all_pods: Sequence[Object], *, window_seconds: float) -> list[metrics.Observation]:
         """What is known now, in the order of the spec."""
         usages: dict[str, Mapping[str, metrics.ContainerUsage]] = {}
-        return [self._one(spec, all_pods, usages) for spec in decide.metrics_of(hpa["spec"])]
+        found = []
+        for spec in decide.metrics_of(hpa["spec"]):
+            if spec["type"] in ("Resource", "ContainerResource"):
+                found.append(self._resource(spec, all_pods, usages, window_seconds))
+            else:
+                found.append(self._traffic_of(spec, hpa["metadata"]["namespace"], all_pods, window_seconds))
+        return found
 
-    def _one(
-        self, spec: Object, all_pods: Sequence[Object], usages: dict[str, Mapping[str, metrics.ContainerUsage]]
+    def _resource(
+        self,
+        spec: Object,
+        all_pods: Sequence[Object],
+        usages: dict[str, Mapping[str, metrics.ContainerUsage]],
+        window_seconds: float,
     ) -> metrics.Observation:
-        given = spec.get("resource") or spec.get("containerResource")
-        if not given:
-            return metrics.Observation(problem=f"metrics of type {spec['type']} are not served here")
+        given = spec.get("resource") or spec.get("containerResource") or {}
+        if given.get("name") not in ("cpu", "memory"):
+            return metrics.Observation(problem=f"resource {given.get('name')!r} is not measured, only cpu and memory")
         found = {}
         for pod in all_pods:
             name = pod["metadata"]["name"]
             if name not in usages:
                 namespace = pod["metadata"]["namespace"]
-                usages[name] = self._source.usage(namespace, name, window_seconds=self._window)
+                usages[name] = self._usage.usage(namespace, name, window_seconds=window_seconds)
             wanted = {given["container"]} if given.get("container") else _containers(pod)
             sample = metrics.sample_of(usages[name], given["name"], wanted)
             if sample is not None:
                 found[name] = sample
         return metrics.Observation(pods=found)
+
+    def _traffic_of(
+        self, spec: Object, namespace: str, all_pods: Sequence[Object], window_seconds: float
+    ) -> metrics.Observation:
+        kind = spec["type"]
+        given = spec.get({"Pods": "pods", "Object": "object", "External": "external"}.get(kind, "")) or {}
+        metric = given.get("metric") or {}
+        name, selector = metric.get("name", ""), (metric.get("selector") or {})
+        if name not in TRAFFIC:
+            return metrics.Observation(problem=f"unknown metric {name!r}; there are {', '.join(TRAFFIC)}")
+        if kind == "External":
+            return self._external(name, namespace, selector, window_seconds)
+        if selector:
+            return metrics.Observation(problem="metric selectors are not supported")
+        if kind == "Pods":
+            return self._pods(name, all_pods, window_seconds)
+        described = given["describedObject"]
+        subject = metrics.Subject(described["kind"], namespace, described["name"])
+        return self._single(name, subject, window_seconds)
+
+    def _pods(self, name: str, all_pods: Sequence[Object], window_seconds: float) -> metrics.Observation:
+        found = {}
+        for pod in all_pods:
+            subject = metrics.Subject("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"])
+            sample = self._traffic.reading(name, subject, window_seconds=window_seconds)
+            if sample is not None:
+                found[subject.name] = sample
+        return metrics.Observation(pods=found)
+
+    def _external(self, name: str, namespace: str, selector: Object, window_seconds: float) -> metrics.Observation:
+        labels = selector.get("matchLabels") or {}
+        if selector.get("matchExpressions") or len(labels) != 1 or not labels.keys() <= _EXTERNAL.keys():
+            words = "metric.selector.matchLabels must be {service: NAME} or {ingress: NAME}"
+            return metrics.Observation(problem=words)
+        ((word, target),) = labels.items()
+        return self._single(name, metrics.Subject(_EXTERNAL[word], namespace, target), window_seconds)
+
+    def _single(self, name: str, subject: metrics.Subject, window_seconds: float) -> metrics.Observation:
+        sample = self._traffic.reading(name, subject, window_seconds=window_seconds)
+        if sample is None:
+            text = f"no {name} is known of {subject.kind} {subject.namespace}/{subject.name}"
+            return metrics.Observation(problem=text)
+        return metrics.Observation(milli=sample.milli)
 
 
 def _containers(pod: Object) -> set[str]:
