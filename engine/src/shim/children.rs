@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::input::Input;
 use super::output::{Pipes, Sink};
 use super::spawn::{Report, Spawned};
 use super::wire::{ContainerState, Exited, Start};
@@ -13,9 +14,22 @@ pub type ClientId = u64;
 /// What a child is for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Role {
-    Container { name: String },
-    Exec { client: ClientId, id: Value },
-    Probe { client: ClientId, id: String },
+    Container {
+        name: String,
+    },
+    Exec {
+        client: ClientId,
+        id: Value,
+    },
+    Probe {
+        client: ClientId,
+        id: String,
+    },
+    /// A command whose streams are a client's connection.
+    Stream {
+        client: ClientId,
+        id: Value,
+    },
 }
 
 /// One child: a container's first process, an exec or one try of a probe.
@@ -24,6 +38,9 @@ pub struct Child {
     pub report: Report,
     pub pipes: Pipes,
     pub sink: Sink,
+    pub input: Input,
+    /// Clients that see the output.
+    pub watchers: Vec<ClientId>,
     /// Monotonic seconds at which it is killed.
     pub deadline: Option<f64>,
     pub timed_out: bool,
@@ -31,8 +48,9 @@ pub struct Child {
 
 impl Child {
     pub fn new(role: Role, spawned: Spawned, sink: Sink, deadline: Option<f64>) -> (i32, Self) {
-        let Spawned { pid, pipes, report } = spawned;
-        (pid, Self { role, report, pipes, sink, deadline, timed_out: false })
+        let Spawned { pid, pipes, input, report } = spawned;
+        let input = Input::new(input);
+        (pid, Self { role, report, pipes, sink, input, watchers: Vec::new(), deadline, timed_out: false })
     }
 }
 

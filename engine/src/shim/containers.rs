@@ -6,7 +6,7 @@ use super::children::{Child, ClientId, Container, Role};
 use super::logs::Log;
 use super::output::Sink;
 use super::server::Server;
-use super::spawn::Report;
+use super::spawn::{Report, Streams};
 use super::stage::spec::Spec;
 use super::wire::{Exited, Message, Start};
 use super::{clock, exits, kill, spawn};
@@ -24,7 +24,12 @@ impl Server {
         exits::forget(&self.directory, &name);
         let oom_kills = exits::oom_kills(&start.cgroups);
         let role = Role::Container { name: name.clone() };
-        let (pid, child) = Child::new(role, spawn::spawn(&spec)?, Sink::Log(Box::new(log)), None);
+        let streams = match (start.tty, start.stdin) {
+            (true, _) => Streams::Terminal { width: 0, height: 0 },
+            (false, true) => Streams::Piped,
+            (false, false) => Streams::Output,
+        };
+        let (pid, child) = Child::new(role, spawn::spawn(&spec, streams)?, Sink::Log(Box::new(log)), None);
         self.children.insert(pid, child);
         let container = Container {
             start,
@@ -73,7 +78,7 @@ impl Server {
         Ok(Spec { mounts: None, enter, ..spec })
     }
 
-    fn running(&self, container: &str) -> Result<&Container, String> {
+    pub(super) fn running(&self, container: &str) -> Result<&Container, String> {
         match self.containers.get(container) {
             None => Err(format!("container {container:?} has not been started")),
             Some(known) if known.running && known.exited.is_none() => Ok(known),

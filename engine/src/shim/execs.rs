@@ -26,7 +26,7 @@ impl Server {
         let sink = Sink::Capture(Capture::new(asked.min(MOST_OUTPUT_BYTES)));
         let deadline = (exec.timeout_seconds > 0.0).then(|| clock::monotonic_seconds() + exec.timeout_seconds);
         let role = Role::Exec { client, id: id.clone() };
-        let (pid, child) = Child::new(role, spawn::spawn(&spec)?, sink, deadline);
+        let (pid, child) = Child::new(role, spawn::spawn(&spec, spawn::Streams::Output)?, sink, deadline);
         self.children.insert(pid, child);
         Ok(None)
     }

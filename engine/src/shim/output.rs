@@ -11,7 +11,12 @@ const PIECE_BYTES: usize = 16 << 10;
 pub enum Sink {
     Log(Box<Log>),
     Capture(Capture),
+    /// Somebody's stream (`streams`): only the copies count.
+    Nowhere,
 }
+
+/// Output on its way to those who watch, in order.
+pub type Copies = Vec<(Stream, Vec<u8>)>;
 
 /// At most `limit_bytes` of each stream; the rest is read and thrown away, so that the command does not hang.
 pub struct Capture {
@@ -37,6 +42,7 @@ impl Sink {
                 kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
                 capture.truncated |= bytes.len() > room;
             }
+            Self::Nowhere => {}
         }
     }
 
@@ -47,7 +53,7 @@ impl Sink {
     }
 }
 
-/// The read ends of a child's standard output and error.
+/// The read ends of a child's standard output and error (a terminal has one for both).
 #[derive(Default)]
 pub struct Pipes {
     pub stdout: Option<OwnedFd>,
@@ -64,7 +70,7 @@ impl Pipes {
     }
 
     /// Reads one piece. Closes the pipe at its end; `false` when there is nothing more now.
-    pub fn pump(&mut self, stream: Stream, sink: &mut Sink) -> bool {
+    pub fn pump(&mut self, stream: Stream, sink: &mut Sink, copies: Option<&mut Copies>) -> bool {
         let Some(pipe) = self.get(stream) else { return false };
         let mut piece = [0u8; PIECE_BYTES];
         match rustix::io::read(pipe.as_fd(), &mut piece) {
@@ -75,10 +81,14 @@ impl Pipes {
             }
             Ok(length) => {
                 sink.append(stream, &piece[..length]);
+                if let Some(copies) = copies {
+                    copies.push((stream, piece[..length].to_vec()));
+                }
                 true
             }
             Err(rustix::io::Errno::INTR) => true,
             Err(rustix::io::Errno::AGAIN) => false,
+            // A terminal whose other end is closed says EIO.
             Err(_) => {
                 sink.finish(stream);
                 self.close(stream);
@@ -88,10 +98,10 @@ impl Pipes {
     }
 
     /// The process is gone: takes what is left in the pipes and closes them.
-    pub fn drain(&mut self, sink: &mut Sink) {
+    pub fn drain(&mut self, sink: &mut Sink, mut copies: Option<&mut Copies>) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let mut pieces = MOST_LEFTOVER_BYTES / PIECE_BYTES;
-            while pieces > 0 && self.pump(stream, sink) {
+            while pieces > 0 && self.pump(stream, sink, copies.as_deref_mut()) {
                 pieces -= 1;
             }
             if self.get(stream).is_some() {

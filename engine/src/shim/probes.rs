@@ -68,7 +68,7 @@ impl Server {
         probe.kind = probe.decision.begin(now);
         let spec = self.command_in(&probe.spec.container, &probe.spec.argv);
         let role = Role::Probe { client: key.0, id: key.1.clone() };
-        match spec.and_then(|spec| spawn::spawn(&spec)) {
+        match spec.and_then(|spec| spawn::spawn(&spec, spawn::Streams::Output)) {
             Ok(spawned) => {
                 let sink = Sink::Capture(Capture::new(MOST_OUTPUT_BYTES));
                 let (pid, child) = Child::new(role, spawned, sink, Some(now + probe.spec.timeout_seconds));

@@ -18,9 +18,11 @@ use rustix::process::{WaitOptions, WaitStatus};
 use serde_json::Value;
 
 use super::children::{Child, ClientId, Containers, Role};
-use super::client::Client;
+use super::client::{Client, Mode};
 use super::config::Config;
+use super::dial::Dial;
 use super::logs::Stream;
+use super::output::Copies;
 use super::probes::Probe;
 use super::wire::{Body, Message, Request};
 use super::{clock, kill, launch};
@@ -40,6 +42,8 @@ pub struct Server {
     pub(super) children: BTreeMap<i32, Child>,
     pub(super) containers: Containers,
     pub(super) probes: BTreeMap<(ClientId, String), Probe>,
+    pub(super) dials: BTreeMap<u64, Dial>,
+    pub(super) next_dial: u64,
     stopping: Option<Stopping>,
 }
 
@@ -56,6 +60,8 @@ enum Source {
     Client(ClientId),
     Report(i32),
     Output(i32, Stream),
+    Input(i32),
+    Dial(u64),
 }
 
 pub fn run(directory: &Path) -> Result<u8, String> {
@@ -114,6 +120,8 @@ impl Server {
             children: BTreeMap::new(),
             containers: Containers::new(),
             probes: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            next_dial: 0,
             stopping: None,
         })
     }
@@ -125,11 +133,13 @@ impl Server {
                 Source::Signals => self.take_signals(),
                 Source::Client(id) => self.serve(id, flags),
                 Source::Report(pid) => self.read_report(pid),
-                Source::Output(pid, stream) => {
+                Source::Output(pid, stream) => self.pump(pid, stream),
+                Source::Input(pid) => {
                     if let Some(child) = self.children.get_mut(&pid) {
-                        child.pipes.pump(stream, &mut child.sink);
+                        child.input.flush();
                     }
                 }
+                Source::Dial(number) => self.end_dial(number),
             }
         }
         self.fire_timers(clock::monotonic_seconds());
@@ -144,15 +154,24 @@ impl Server {
         for (id, client) in &self.clients {
             let out = if client.has_output() { PollFlags::OUT } else { PollFlags::empty() };
             sources.push(Source::Client(*id));
-            fds.push(PollFd::new(&client.stream, PollFlags::IN | out));
+            let wanted = if self.is_held(client) { PollFlags::empty() } else { PollFlags::IN };
+            fds.push(PollFd::new(&client.stream, wanted | out));
+        }
+        for (number, dial) in &self.dials {
+            sources.push(Source::Dial(*number));
+            fds.push(PollFd::new(&dial.socket, PollFlags::OUT));
         }
         for (pid, child) in &self.children {
             if let Some(channel) = &child.report.channel {
                 sources.push(Source::Report(*pid));
                 fds.push(PollFd::new(channel, PollFlags::IN));
             }
+            if let Some(input) = child.input.wanting() {
+                sources.push(Source::Input(*pid));
+                fds.push(PollFd::new(input, PollFlags::OUT));
+            }
             for stream in [Stream::Stdout, Stream::Stderr] {
-                if let Some(pipe) = child.pipes.get(stream) {
+                if let Some(pipe) = child.pipes.get(stream).filter(|_| !self.must_wait(child)) {
                     sources.push(Source::Output(*pid, stream));
                     fds.push(PollFd::new(pipe, PollFlags::IN));
                 }
@@ -179,15 +198,23 @@ impl Server {
 
     fn serve(&mut self, id: ClientId, flags: PollFlags) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        if flags.contains(PollFlags::OUT) && client.flush().is_err() {
+        if flags.contains(PollFlags::OUT) && (client.flush().is_err() || client.closing && !client.has_output()) {
             return self.lose_client(id);
         }
         if !flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
             return;
         }
         match client.receive() {
-            Ok(frames) => frames.iter().for_each(|frame| self.obey(id, frame)),
+            Ok(frames) => frames.iter().for_each(|frame| self.take_frame(id, frame)),
             Err(_) => self.lose_client(id),
+        }
+    }
+
+    fn take_frame(&mut self, client: ClientId, frame: &[u8]) {
+        match self.clients.get(&client).map(|one| one.mode) {
+            Some(Mode::Requests) => self.obey(client, frame),
+            Some(Mode::Streams { pid }) => self.take_stream_frame(client, pid, frame),
+            None => {}
         }
     }
 
@@ -208,6 +235,9 @@ impl Server {
             }
             Body::State => Ok(Some(self.state(&id))),
             Body::Exec(exec) => self.exec(client, &id, &exec),
+            Body::ExecStream(exec) => self.exec_stream(client, &id, &exec),
+            Body::Attach { container } => self.attach(client, &id, &container),
+            Body::Dial { port, address, timeout_seconds } => self.dial(client, &id, (address, port), timeout_seconds),
             Body::ExecProbe(probe) => self.set_probe(client, &id, probe),
             Body::ProbeStop => Ok(Some(self.stop_probe(client, &id))),
             Body::Stop => {
@@ -235,11 +265,17 @@ impl Server {
     }
 
     /// A client went: its probes and the commands that it waits for end.
-    fn lose_client(&mut self, id: ClientId) {
+    pub(super) fn lose_client(&mut self, id: ClientId) {
         self.clients.remove(&id);
         self.probes.retain(|(client, _), _| *client != id);
-        for (pid, child) in &self.children {
-            if matches!(&child.role, Role::Exec { client, .. } | Role::Probe { client, .. } if *client == id) {
+        self.dials.retain(|_, dial| dial.client != id);
+        for (pid, child) in &mut self.children {
+            child.watchers.retain(|watcher| *watcher != id);
+            let owner = match &child.role {
+                Role::Exec { client, .. } | Role::Probe { client, .. } | Role::Stream { client, .. } => Some(*client),
+                Role::Container { .. } => None,
+            };
+            if owner == Some(id) {
                 kill::group(*pid);
             }
         }
@@ -280,12 +316,17 @@ impl Server {
         {
             kill::cgroups(&container.start.cgroups);
         }
-        child.pipes.drain(&mut child.sink);
+        let mut copies = Copies::new();
+        child.pipes.drain(&mut child.sink, (!child.watchers.is_empty()).then_some(&mut copies));
+        self.show(&child.watchers, &copies);
         let (code, signal) = exit_of(status);
+        self.end_streams(&child, code, signal);
         match child.role.clone() {
             Role::Container { name } => self.container_exited(&name, pid, code, signal),
             Role::Exec { client, id } => self.exec_ended(client, id, child, code),
             Role::Probe { client, id } => self.probe_ended((client, id), child, code),
+            // Its end was told over its own channel.
+            Role::Stream { .. } => {}
         }
     }
 
@@ -298,13 +339,16 @@ impl Server {
     }
 
     fn told(&mut self, pid: i32, role: &Role, report: &super::spawn::Report) {
-        if let Role::Container { name } = role {
-            self.container_told(name, pid, report);
+        match role {
+            Role::Container { name } => self.container_told(name, pid, report),
+            Role::Stream { client, id } => self.stream_told(*client, id, pid, report),
+            Role::Exec { .. } | Role::Probe { .. } => {}
         }
     }
 
     fn next_timer(&self) -> Option<f64> {
         let deadlines = self.children.values().filter_map(|child| child.deadline);
+        let deadlines = deadlines.chain(self.dials.values().map(|dial| dial.deadline));
         let probes = self.probes.values().filter(|probe| !probe.running).map(Probe::due);
         let stop = self.stopping.as_ref().map(|_| clock::monotonic_seconds() + KILL_AGAIN_SECONDS);
         deadlines.chain(probes).chain(stop).min_by(f64::total_cmp)
@@ -318,6 +362,7 @@ impl Server {
                 kill::group(*pid);
             }
         }
+        self.give_up_dials(now);
         self.run_due_probes(now);
         if self.stopping.is_some() {
             kill::everything();

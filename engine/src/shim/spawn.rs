@@ -1,20 +1,24 @@
 //! Starting a process through the second stage (`stage`): the spec goes in, the report comes back.
 
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use super::launch;
+use rustix::pipe::PipeFlags;
+
 use super::output::Pipes;
 use super::stage::spec::Spec;
+use super::{launch, terminal};
 use crate::control::frame;
 
 /// A process that may still be on its way to its command.
 pub struct Spawned {
     pub pid: i32,
     pub pipes: Pipes,
+    /// Where its standard input is written.
+    pub input: Option<OwnedFd>,
     pub report: Report,
 }
 
@@ -64,28 +68,69 @@ impl Report {
     }
 }
 
-pub fn spawn(spec: &Spec) -> Result<Spawned, String> {
+/// What a process's standard streams are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Streams {
+    /// No input; output and errors in pipes.
+    #[default]
+    Output,
+    /// A pipe each.
+    Piped,
+    /// A terminal for all three.
+    Terminal { width: u16, height: u16 },
+}
+
+pub fn spawn(spec: &Spec, streams: Streams) -> Result<Spawned, String> {
     let failed = |error: io::Error| format!("cannot start a process: {error}");
-    let (mut ours, theirs) = UnixStream::pair().map_err(failed)?;
-    let mut child = Command::new(launch::own_path())
+    let (theirs, input, pipes) = open_streams(spec, streams).map_err(failed)?;
+    let spec = Spec { streams: true, terminal: matches!(streams, Streams::Terminal { .. }), ..spec.clone() };
+    let json = serde_json::to_vec(&spec).map_err(|error| format!("cannot write the spec: {error}"))?;
+    let (ours, stage) = UnixStream::pair().map_err(failed)?;
+    let child = Command::new(launch::own_path())
         .arg0("fairlead-init")
         .arg("init")
         .env_clear()
-        .stdin(OwnedFd::from(theirs))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdin(OwnedFd::from(stage))
+        .stdout(Stdio::null())
         .spawn()
         .map_err(failed)?;
-    let json = serde_json::to_vec(spec).map_err(|error| format!("cannot write the spec: {error}"))?;
     // A stage that died has its exit seen; that it did not read is no news then.
-    let _ = ours.write_all(&frame::encode(&json));
+    let _ = send_spec(&ours, &json, &theirs);
     ours.set_nonblocking(true).map_err(failed)?;
-    let pipes = Pipes {
-        stdout: child.stdout.take().map(|pipe| unblocked(pipe.into())).transpose().map_err(failed)?,
-        stderr: child.stderr.take().map(|pipe| unblocked(pipe.into())).transpose().map_err(failed)?,
-    };
     // std's Child neither kills nor waits when it is dropped; the server reaps by pid.
-    Ok(Spawned { pid: child.id() as i32, pipes, report: Report::new(ours) })
+    Ok(Spawned { pid: child.id() as i32, pipes, input, report: Report::new(ours) })
+}
+
+fn send_spec(channel: &UnixStream, json: &[u8], streams: &[OwnedFd; 3]) -> io::Result<()> {
+    let bytes = frame::encode(json);
+    let fds: Vec<_> = streams.iter().map(|fd| fd.as_fd()).collect();
+    let mut sent = frame::send(channel, &bytes, &fds)?;
+    while sent < bytes.len() {
+        sent += frame::send(channel, &bytes[sent..], &[])?;
+    }
+    Ok(())
+}
+
+type Ends = ([OwnedFd; 3], Option<OwnedFd>, Pipes);
+
+/// The process's three ends, and ours.
+fn open_streams(spec: &Spec, streams: Streams) -> io::Result<Ends> {
+    if let Streams::Terminal { width, height } = streams {
+        let (ours, theirs) = terminal::open(spec.uid, width, height)?;
+        let input = ours.try_clone()?;
+        let all = [theirs.try_clone()?, theirs.try_clone()?, theirs];
+        return Ok((all, Some(input), Pipes { stdout: Some(ours), stderr: None }));
+    }
+    let (stdout, out) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let (stderr, errors) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let (theirs, input) = if streams == Streams::Piped {
+        let (theirs, input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        (theirs, Some(unblocked(input)?))
+    } else {
+        (std::fs::File::open("/dev/null")?.into(), None)
+    };
+    let pipes = Pipes { stdout: Some(unblocked(stdout)?), stderr: Some(unblocked(stderr)?) };
+    Ok(([theirs, out, errors], input, pipes))
 }
 
 fn unblocked(fd: OwnedFd) -> io::Result<OwnedFd> {

@@ -4,6 +4,7 @@
 //! answer is `error`).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,9 +24,23 @@ pub struct Request {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Body {
     Start(Box<Start>),
-    Signal { container: String, signal: Value },
+    Signal {
+        container: String,
+        signal: Value,
+    },
     State,
     Exec(Exec),
+    ExecStream(ExecStream),
+    Attach {
+        container: String,
+    },
+    Dial {
+        port: u16,
+        #[serde(default)]
+        address: Option<IpAddr>,
+        #[serde(default)]
+        timeout_seconds: f64,
+    },
     ExecProbe(ExecProbe),
     ProbeStop,
     Stop,
@@ -49,6 +64,10 @@ pub struct Start {
     pub log: String,
     pub log_limit_bytes: u64,
     pub log_files: u32,
+    /// Its standard input stays open for `attach`; `stdin_once`: until the first one ends it.
+    pub stdin: bool,
+    pub stdin_once: bool,
+    pub tty: bool,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -60,6 +79,19 @@ pub struct Exec {
     pub cwd: String,
     pub timeout_seconds: f64,
     pub max_output_bytes: usize,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ExecStream {
+    pub container: String,
+    pub argv: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub cwd: String,
+    pub stdin: bool,
+    pub tty: bool,
+    pub width: u16,
+    pub height: u16,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -43,6 +43,10 @@ fn become_command(channel: &mut UnixStream) -> Result<std::convert::Infallible, 
     announce(channel)?;
     take_streams(&spec, streams).map_err(|error| format!("cannot take the standard streams: {error}"))?;
     nix::unistd::setsid().map_err(|error| format!("cannot make a session: {error}"))?;
+    if spec.terminal {
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())
+            .map_err(|error| format!("cannot take the terminal: {error}"))?;
+    }
     privileges::join_cgroups(&spec.cgroups)?;
     if let Some(path) = &spec.enter {
         mounts::enter(path)?;
