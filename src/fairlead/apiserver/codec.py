@@ -1,6 +1,6 @@
 """Bytes to objects and back: JSON and YAML bodies within limits, field validation, media types.
 
-Refused: bodies over 3 MiB, nesting deeper than 64, YAML with aliases beyond reason, protobuf. Unknown and duplicate
+Refused: bodies over 3 MiB, nesting deeper than 64, YAML with aliases beyond reason. Unknown and duplicate
 fields are dropped, warned about or refused as `fieldValidation` says (Warn unless told otherwise), in Kubernetes'
 words.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.api.schema import pack, shape
+from fairlead.api.schema import pack, protobuf, shape
 from fairlead.api.structural import pruning
 from fairlead.apiserver import requests, resources, status
 
@@ -21,7 +21,7 @@ Object = dict[str, Any]
 BODY_BYTES = 3 << 20
 DEPTH = 64
 _METADATA = {"$ref": pack.REF + "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
-JSON_TYPES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 encode = msgspec.json.encode
 decode: Any = msgspec.json.Decoder(dict[str, Any]).decode
@@ -41,8 +41,13 @@ def parse(body: bytes, content_type: str) -> Any:
         "+json"
     ):
         value = _parse_json(body)
+    elif kind == PROTOBUF:
+        try:
+            return protobuf.decode(body)
+        except protobuf.ProtobufError as error:
+            raise status.bad_request(f"the protobuf body cannot be decoded: {error}") from error
     else:
-        raise status.unsupported_media_type(("application/json", "application/yaml"))
+        raise status.unsupported_media_type(("application/json", "application/yaml", PROTOBUF))
     if body.count(b"{") + body.count(b"[") > DEPTH or kind.endswith("yaml"):
         _check_depth(value)
     return value
