@@ -19,9 +19,11 @@ import msgspec
 from fairlead.apiserver import server
 from fairlead.base import clock as clocks
 from fairlead.base import log as logs
+from fairlead.base import tasks
 from fairlead.client import events, exchange, informers, inprocess, protocol
-from fairlead.cluster import config, doors, errors, imagefile, poddoor, ranges, state
+from fairlead.cluster import config, doors, errors, imagefile, poddoor, ranges, state, traffic_stats
 from fairlead.controllers import permissions, suite, traffic
+from fairlead.controllers.autoscaling import traffic_metrics
 from fairlead.dataplane import coordinator, engine, nftables, plane, spawn
 from fairlead.node import agent, identity, processes, protocols
 from fairlead.node import settings as node_settings
@@ -52,6 +54,7 @@ class Cluster:
         self.clock = clocks.SystemClock()
         self._rng = random.Random()  # noqa: S311  jitter, names
         self._metrics = doors.PodMetrics()
+        self.traffic_metrics = traffic_metrics.TrafficMetrics()
         self._closers: list[tuple[str, Closer]] = []
         self._hurry = asyncio.Event()
         self.client: protocol.Client
@@ -79,10 +82,15 @@ class Cluster:
             rng=self._rng,
             on_failure=self._failed,
             metrics_source=self._metrics,
+            traffic_source=self.traffic_metrics,
             root_ca_pem=(self.folder.pki / "ca.crt").read_text(),
             hpa_period_seconds=self.wanted.hpa_period_seconds,
         )
         self._closing("controllers", self.controllers.close)
+        statistics = tasks.Nursery("statistics", on_failure=self._failed)
+        socket_path = str(self.folder.run / "stats.sock")
+        statistics.start(traffic_stats.follow(socket_path, self.traffic_metrics, clock=self.clock), name="engine")
+        self._closing("statistics", statistics.close)
         await self._traffic(api, planes, network)
         await self._node(api, planes, network)
         await self._first_table(record)
