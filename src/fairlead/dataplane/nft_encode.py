@@ -6,6 +6,7 @@ slot and 14.. as address and port of the endpoint.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 import struct
@@ -84,13 +85,32 @@ def _chunked(place: bytes, kind: int, flags: int, encoded: Iterable[bytes]) -> I
 
 def element(name: str, key: tuple[str | int, ...], data: nft_rules.Data | None) -> bytes:
     """One element; without data for a set or a deletion."""
-    parts = [netlink.nested(1, netlink.attribute(1, key_of(name, key)))]
-    if data:
-        encoded = data_of(name, data)
-        way = _JUMP if name.startswith("affine") else _GOTO
-        verdict = netlink.nested(2, netlink.be32(1, way), netlink.attribute(2, encoded + b"\0"))
-        parts.append(netlink.nested(2, verdict if len(data) == 1 else netlink.attribute(1, encoded)))
-    return netlink.nested(1, *parts)
+    packed_key = key_of(name, key)
+    if not data:
+        return _set_head(len(packed_key)) + packed_key
+    encoded = data_of(name, data)
+    if len(data) > 1:
+        key_head, data_head = _map_heads(len(packed_key), len(encoded))
+        return key_head + packed_key + data_head + encoded
+    way = _JUMP if name.startswith("affine") else _GOTO
+    verdict = netlink.nested(2, netlink.be32(1, way), netlink.attribute(2, encoded + b"\0"))
+    return netlink.nested(1, netlink.nested(1, netlink.attribute(1, packed_key)), netlink.nested(2, verdict))
+
+
+@functools.cache
+def _set_head(key_size: int) -> bytes:
+    """The three headers before the key of an element without data; sizes are multiples of four."""
+    whole = netlink.nested(1, netlink.nested(1, netlink.attribute(1, bytes(key_size))))
+    return whole[: len(whole) - key_size]
+
+
+@functools.cache
+def _map_heads(key_size: int, data_size: int) -> tuple[bytes, bytes]:
+    """The headers before the key and before the value of a map's element."""
+    key = netlink.nested(1, netlink.attribute(1, bytes(key_size)))
+    value = netlink.nested(2, netlink.attribute(1, bytes(data_size)))
+    whole = netlink.nested(1, key, value)
+    return whole[: 4 + len(key) - key_size], value[: len(value) - data_size]
 
 
 def data_of(name: str, data: nft_rules.Data) -> bytes:

@@ -13,9 +13,17 @@ import re
 _ZEROS = re.compile(r"(^|[./])0+(?=[0-9])")
 
 
-@functools.lru_cache(maxsize=65536)
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_CANONICAL4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+
+
 def canonical(text: str) -> str:
     """The address in its one form; "" for what is none. An IPv4 address mapped to IPv6 is IPv4."""
+    return text if _CANONICAL4.fullmatch(text) else _canonical(text)
+
+
+@functools.lru_cache(maxsize=65536)
+def _canonical(text: str) -> str:
     try:
         parsed = ipaddress.ip_address(_plain(text))
     except ValueError:
