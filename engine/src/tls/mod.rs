@@ -1,0 +1,93 @@
+//! TLS with rustls and ring: certificates by name, client certificates, TLS to backends.
+//!
+//! Promises: each new connection works by the newest table's certificates, those that are open stay; tickets of one worker
+//! resume under every later table; TLS 1.2 and 1.3 only. Refuses: a certificate whose PEM or key is not sound.
+
+pub mod names;
+pub mod upstream;
+
+use std::sync::{Arc, LazyLock};
+
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ProducesTickets, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
+
+use crate::control::objects::{self, Refusal};
+
+pub const ALPN_H2: &[u8] = b"h2";
+const ALPN_HTTP1: &[u8] = b"http/1.1";
+
+pub fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
+    PROVIDER.clone()
+}
+
+/// One ticket key for the process: resumption survives every change of the table.
+fn tickets() -> Option<Arc<dyn ProducesTickets>> {
+    static TICKETS: LazyLock<Option<Arc<dyn ProducesTickets>>> = LazyLock::new(|| ring::Ticketer::new().ok());
+    TICKETS.clone()
+}
+
+/// A certificate that can be shown, and the names it is for.
+pub struct Identity {
+    pub key: Arc<CertifiedKey>,
+    pub names: Vec<String>,
+}
+
+pub fn parse_chain(pem: &str, path: &str) -> Result<Vec<CertificateDer<'static>>, Refusal> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) => Err(Refusal::new(path, "there is no certificate in it")),
+        Err(error) => Err(Refusal::new(path, format!("it is not PEM: {error}"))),
+    }
+}
+
+impl Identity {
+    pub fn parse(spec: &objects::Certificate) -> Result<Self, Refusal> {
+        let chain = parse_chain(&spec.chain_pem, "chain_pem")?;
+        let key = PrivateKeyDer::from_pem_slice(spec.key_pem.as_bytes())
+            .map_err(|_| Refusal::new("key_pem", "there is no private key in it"))?;
+        let certified = CertifiedKey::from_der(chain, key, &provider())
+            .map_err(|error| Refusal::new("key_pem", format!("it does not fit the certificate: {error}")))?;
+        let names = webpki::EndEntityCert::try_from(&certified.cert[0])
+            .map(|cert| cert.valid_dns_names().map(str::to_ascii_lowercase).collect())
+            .map_err(|error| Refusal::new("chain_pem", error.to_string()))?;
+        Ok(Self { key: Arc::new(certified), names })
+    }
+}
+
+pub fn roots(pem: &str, path: &str) -> Result<RootCertStore, Refusal> {
+    let mut roots = RootCertStore::empty();
+    for certificate in parse_chain(pem, path)? {
+        roots.add(certificate).map_err(|error| Refusal::new(path, error.to_string()))?;
+    }
+    Ok(roots)
+}
+
+/// What an https Listener shows and asks for.
+pub fn server(identities: &[Arc<Identity>], client_ca: &str, http: bool) -> Result<Arc<ServerConfig>, Refusal> {
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Refusal::new("", error.to_string()))?;
+    let builder = if client_ca.is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        let roots = Arc::new(roots(client_ca, "client_ca")?);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
+            .build()
+            .map_err(|error| Refusal::new("client_ca", error.to_string()))?;
+        builder.with_client_cert_verifier(verifier)
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(names::ByName::build(identities)));
+    if let Some(tickets) = tickets() {
+        config.ticketer = tickets;
+    }
+    if http {
+        config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
+    }
+    Ok(Arc::new(config))
+}
