@@ -5,6 +5,7 @@
 
 mod balance;
 mod control;
+mod h2;
 mod health;
 mod http;
 mod master;
@@ -12,6 +13,7 @@ mod shim;
 mod stats;
 mod table;
 mod tcp;
+mod tls;
 mod worker;
 
 #[cfg(test)]

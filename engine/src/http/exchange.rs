@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Client;
 use super::buffer::Buffer;
 use super::chunked::Chunked;
-use super::pool::Connection;
+use super::link::Connection;
 use super::relay;
 use super::request::{self, Framing, Refused};
 use super::response::{self, Edits};
@@ -187,6 +187,12 @@ impl<C: Client> Exchange<'_, C> {
         self.found_in_flight = endpoint.in_flight_now().saturating_sub(1);
         self.endpoint = Some(endpoint.clone());
         self.in_flight = Some(in_flight);
+        if self.plan.backend.speaks_h2()
+            && let Some(stream) = context.h2.take(endpoint.id)
+        {
+            self.backend = Some(Connection::of_stream(stream));
+            return Ok(());
+        }
         while let Some(connection) = context.pool.take(endpoint.id) {
             if self.plan.idempotent || connection.surely_open() {
                 self.backend = Some(connection);
@@ -195,7 +201,7 @@ impl<C: Client> Exchange<'_, C> {
         }
         self.session.deadline.set(self.plan.timeouts().map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds));
         let deadline = &self.session.deadline;
-        let mut connect = std::pin::pin!(Connection::open(endpoint.clone()));
+        let mut connect = std::pin::pin!(Connection::open(endpoint.clone(), &self.plan.backend, context));
         let opened = std::future::poll_fn(|task| match connect.as_mut().poll(task) {
             Poll::Pending if deadline.passed(task) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             polled => polled,
@@ -222,7 +228,10 @@ impl<C: Client> Exchange<'_, C> {
         loop {
             let before = self.answer.filled().len();
             match self.fill_answer().await {
-                Ok(0) | Err(Fill::Backend) if before == 0 => return Err(Failure::NoResponse { stale }),
+                Ok(0) | Err(Fill::Backend) if before == 0 => {
+                    let unsent = self.backend.as_ref().is_some_and(Connection::unsent);
+                    return Err(if unsent { Failure::Connect } else { Failure::NoResponse { stale } });
+                }
                 Ok(0) | Err(Fill::Backend) => return Err(Failure::BadResponse),
                 Ok(_) => {}
                 Err(fill) => return Err(fill.failure()),
@@ -441,7 +450,7 @@ impl<C: Client> Exchange<'_, C> {
         let Some(mut backend) = self.backend.take() else { return Err(Failure::Over) };
         let idle_seconds = self.plan.timeouts().map_or(0.0, |t| t.idle_seconds);
         let Session { io, input, context, deadline, .. } = &mut *self.session;
-        relay::both_ways(context, io, input, &mut backend.stream, deadline, idle_seconds).await;
+        relay::both_ways(context, io, input, &mut backend.link, deadline, idle_seconds).await;
         Ok(Outcome::Close)
     }
 
@@ -492,7 +501,7 @@ impl<C: Client> Exchange<'_, C> {
         if !self.upload.read_whole() && !input.has_storage() {
             *input = context.buffers.take();
         }
-        match self.upload.poll(task, io, input, &mut backend.stream) {
+        match self.upload.poll(task, io, input, &mut backend.link) {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
             Poll::Ready(Err(upload::Failure::Backend(_))) => {
                 self.upload_broken = true;
@@ -507,7 +516,7 @@ impl<C: Client> Exchange<'_, C> {
             self.poll_upload(task)?;
             let Some(backend) = &mut self.backend else { return Poll::Ready(Err(Fill::Backend)) };
             let mut space = ReadBuf::new(self.answer.spare());
-            match Pin::new(&mut backend.stream).poll_read(task, &mut space) {
+            match Pin::new(&mut backend.link).poll_read(task, &mut space) {
                 Poll::Ready(Ok(())) => {
                     let n = space.filled().len();
                     self.answer.added(n);

@@ -9,6 +9,7 @@ pub mod chunked;
 pub mod exchange;
 pub mod field;
 pub mod forward;
+pub mod link;
 pub mod pool;
 pub mod relay;
 pub mod request;

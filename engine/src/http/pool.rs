@@ -5,24 +5,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
-use crate::table::endpoint::{Endpoint, Opened};
+use super::link::Connection;
+use crate::table::endpoint::Opened;
 
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// An idle connection is closed after so many sweeps; most servers wait longer.
 const IDLE_SWEEPS: u32 = 50;
 const MAX_IDLE_PER_ENDPOINT: usize = 512;
-
-/// A connection to an endpoint.
-pub struct Connection {
-    pub stream: TcpStream,
-    pub opened: Opened,
-    pub reused: bool,
-}
 
 struct Idle {
     connection: Connection,
@@ -35,24 +26,9 @@ pub struct Pool {
     idle: RefCell<HashMap<u64, Vec<Idle>, foldhash::fast::RandomState>>,
 }
 
-impl Connection {
-    pub async fn open(endpoint: Arc<Endpoint>) -> std::io::Result<Self> {
-        let opened = Opened::new(endpoint);
-        let stream = TcpStream::connect(opened.endpoint().address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, opened, reused: false })
-    }
-
-    /// Nothing to read and not closed, as far as the event loop knows.
-    fn quiet(&self) -> bool {
-        matches!(self.stream.try_read(&mut [0u8; 1]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
-    }
-
-    /// Asks the kernel, too. For requests that must not be sent twice.
-    pub fn surely_open(&self) -> bool {
-        let mut byte = [0u8; 1];
-        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-        matches!(rustix::net::recv(&self.stream, &mut byte, flags), Err(rustix::io::Errno::AGAIN))
+impl Idle {
+    fn kept(&self) -> bool {
+        self.connection.opened.as_ref().is_some_and(|o| o.endpoint().keeps_connections())
     }
 }
 
@@ -71,7 +47,7 @@ impl Pool {
 
     /// Keeps a connection on which a whole response has been read.
     pub fn give(&self, connection: Connection) {
-        let endpoint = connection.opened.endpoint();
+        let Some(endpoint) = connection.opened.as_ref().map(Opened::endpoint) else { return };
         if !endpoint.keeps_connections() {
             return;
         }
@@ -89,7 +65,7 @@ impl Pool {
         for list in idle.values_mut() {
             list.retain_mut(|i| {
                 i.sweeps += 1;
-                i.connection.opened.endpoint().keeps_connections() && i.sweeps < IDLE_SWEEPS && i.connection.quiet()
+                i.kept() && i.sweeps < IDLE_SWEEPS && i.connection.quiet()
             });
         }
         idle.retain(|_, list| !list.is_empty());
@@ -98,7 +74,7 @@ impl Pool {
     /// Closes those of endpoints that are going.
     pub fn settle(&self) {
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|_, list| list.first().is_some_and(|i| i.connection.opened.endpoint().keeps_connections()));
+        idle.retain(|_, list| list.first().is_some_and(|i| i.kept()));
     }
 
     pub fn clear(&self) {

@@ -47,6 +47,7 @@ pub struct Session<C> {
 }
 
 /// Where a connection came from, and where to.
+#[derive(Clone)]
 pub struct Whence {
     pub socket: Rc<str>,
     pub peer: SocketAddr,

@@ -19,16 +19,23 @@ use crate::control::objects::{self, Refusal};
 use crate::control::wire::Event;
 use crate::health::Report;
 use crate::stats::counters::Counter;
+use crate::tls::upstream::Upstream;
 
 /// One Backend as the table of the moment sees it.
 pub struct Backend {
     pub spec: objects::Backend,
     pub algorithm: Algorithm,
     pub hash_on: HashOn,
+    /// TLS to its endpoints.
+    pub upstream: Option<Upstream>,
     pub shared: Arc<Shared>,
 }
 
 impl Backend {
+    pub fn speaks_h2(&self) -> bool {
+        matches!(self.spec.protocol, objects::BackendProtocol::H2 | objects::BackendProtocol::H2c)
+    }
+
     /// The name of the affinity's cookie.
     pub fn cookie(&self) -> Option<&str> {
         let affinity = self.spec.affinity.as_ref().filter(|a| a.kind == objects::AffinityKind::Cookie)?;

@@ -13,11 +13,8 @@ fn refuse_if(refused: bool, path: &str) -> Outcome {
 
 pub fn listener(spec: &objects::Listener) -> Outcome {
     use ListenerProtocol::*;
-    refuse_if(!matches!(spec.protocol, Http | Tcp), "protocol")?;
-    refuse_if(!spec.certificates.is_empty(), "certificates")?;
-    refuse_if(!spec.client_ca.is_empty(), "client_ca")?;
-    refuse_if(spec.proxy_protocol_in, "proxy_protocol_in")?;
-    refuse_if(spec.http.as_ref().is_some_and(|h| h.h2c), "http.h2c")
+    refuse_if(!matches!(spec.protocol, Http | Https | Tcp), "protocol")?;
+    refuse_if(spec.proxy_protocol_in, "proxy_protocol_in")
 }
 
 pub fn route(spec: &objects::Route) -> Outcome {
@@ -32,10 +29,9 @@ pub fn route(spec: &objects::Route) -> Outcome {
 }
 
 pub fn backend(spec: &objects::Backend) -> Result<(Algorithm, HashOn), Refusal> {
-    refuse_if(!matches!(spec.protocol, BackendProtocol::Http | BackendProtocol::Tcp), "protocol")?;
+    refuse_if(spec.protocol == BackendProtocol::Udp, "protocol")?;
     refuse_if(spec.health.as_ref().is_some_and(|h| h.kind == CheckKind::Grpc), "health.kind")?;
     refuse_if(spec.limits.as_ref().is_some_and(|l| l.max_waiting > 0), "limits.max_waiting")?;
-    refuse_if(spec.tls.is_some(), "tls")?;
     refuse_if(spec.hold, "hold")?;
     refuse_if(spec.subset > 0, "subset")?;
     refuse_if(!spec.resolve.is_empty(), "resolve")?;

@@ -23,6 +23,8 @@ pub struct Listener {
     pub http: objects::HttpSettings,
     pub router: router::Router,
     pub backend: Option<Arc<backend::Backend>>,
+    /// What an https Listener shows; `None` while it has no certificate.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     pub counters: Arc<ListenerCounters>,
 }
 

@@ -19,11 +19,14 @@ use crate::balance::flags;
 use crate::control::objects::{self, Refusal};
 use crate::control::wire::{self, Nack};
 use crate::health::Report;
+use crate::tls::upstream::{self, Upstream};
+use crate::tls::{self, Identity};
 
 pub struct Store {
     listeners: BTreeMap<String, (objects::Listener, Arc<ListenerCounters>)>,
     routes: BTreeMap<String, Arc<Route>>,
     backends: BTreeMap<String, Arc<Backend>>,
+    certificates: BTreeMap<String, Arc<Identity>>,
     shared: HashMap<String, Arc<Shared>>,
     /// Endpoints that are gone while something is in flight to them; a drain counts them, too.
     gone: Vec<Weak<Endpoint>>,
@@ -39,6 +42,7 @@ impl Store {
             listeners: BTreeMap::new(),
             routes: BTreeMap::new(),
             backends: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             shared: HashMap::new(),
             gone: Vec::new(),
             drains: BTreeMap::new(),
@@ -53,10 +57,12 @@ impl Store {
             keep_named(&mut self.listeners, &message.listeners);
             keep_named(&mut self.routes, &message.routes);
             keep_named(&mut self.backends, &message.backends);
+            keep_named(&mut self.certificates, &message.certificates);
         }
         message.removed.listeners.iter().for_each(|id| drop(self.listeners.remove(id)));
         message.removed.routes.iter().for_each(|id| drop(self.routes.remove(id)));
         message.removed.backends.iter().for_each(|id| drop(self.backends.remove(id)));
+        message.removed.certificates.iter().for_each(|id| drop(self.certificates.remove(id)));
         let mut each = |kind: &str, list: &wire::Objects, take: &mut dyn FnMut(&Value) -> Result<(), Refusal>| {
             for object in &list.0 {
                 if let Err(refusal) = take(object) {
@@ -65,13 +71,12 @@ impl Store {
                 }
             }
         };
+        each("certificate", &message.certificates, &mut |object| self.take_certificate(object));
         each("listener", &message.listeners, &mut |object| self.take_listener(object));
         each("backend", &message.backends, &mut |object| self.take_backend(object));
         each("route", &message.routes, &mut |object| self.take_route(object));
-        each("certificate", &message.certificates, &mut |_| {
-            Err(Refusal::new("", "this engine does not carry TLS yet"))
-        });
         each("name", &message.names, &mut |_| Err(Refusal::new("", "this engine does not carry DNS yet")));
+        nacks.extend(self.missing_certificates(&message.listeners));
         self.forget_unused();
         nacks
     }
@@ -79,6 +84,9 @@ impl Store {
     fn take_listener(&mut self, object: &Value) -> Result<(), Refusal> {
         let spec: objects::Listener = objects::parse(object)?;
         carried::listener(&spec)?;
+        if !spec.client_ca.is_empty() {
+            tls::roots(&spec.client_ca, "client_ca")?;
+        }
         let counters = self.listeners.get(&spec.id).map(|(_, c)| c.clone()).unwrap_or_default();
         self.listeners.insert(spec.id.clone(), (spec, counters));
         Ok(())
@@ -95,10 +103,60 @@ impl Store {
     fn take_backend(&mut self, object: &Value) -> Result<(), Refusal> {
         let spec: objects::Backend = objects::parse(object)?;
         let (algorithm, hash_on) = carried::backend(&spec)?;
+        let upstream = self.upstream(&spec)?;
         let shared = self.shared_of(&spec.id);
         shared.set_policy(algorithm, &spec);
-        self.backends.insert(spec.id.clone(), Arc::new(Backend { spec, algorithm, hash_on, shared }));
+        self.backends.insert(spec.id.clone(), Arc::new(Backend { spec, algorithm, hash_on, upstream, shared }));
         Ok(())
+    }
+
+    /// TLS to the endpoints, where the protocol or `tls` says so.
+    fn upstream(&self, spec: &objects::Backend) -> Result<Option<Upstream>, Refusal> {
+        use objects::BackendProtocol::{H2, Https, Tls};
+        let tls = match (&spec.tls, spec.protocol) {
+            (Some(tls), _) => tls.clone(),
+            (None, H2 | Https | Tls) => objects::BackendTls::default(),
+            (None, _) => return Ok(None),
+        };
+        let own = match tls.certificate.as_str() {
+            "" => None,
+            id => Some(
+                self.certificates
+                    .get(id)
+                    .ok_or_else(|| Refusal::new("tls.certificate", format!("there is no certificate {id:?}")))?,
+            ),
+        };
+        upstream::build(&tls, own.map(Arc::as_ref), spec.protocol == H2).map(Some)
+    }
+
+    fn take_certificate(&mut self, object: &Value) -> Result<(), Refusal> {
+        let spec: objects::Certificate = objects::parse(object)?;
+        self.certificates.insert(spec.id.clone(), Arc::new(Identity::parse(&spec)?));
+        Ok(())
+    }
+
+    /// What an https Listener shows. Certificates that are not there are left out.
+    fn server_tls(&self, spec: &objects::Listener) -> Option<Arc<rustls::ServerConfig>> {
+        if spec.protocol != objects::ListenerProtocol::Https {
+            return None;
+        }
+        let identities: Vec<_> = spec.certificates.iter().filter_map(|id| self.certificates.get(id).cloned()).collect();
+        tls::server(&identities, &spec.client_ca, true).ok().filter(|_| !identities.is_empty())
+    }
+
+    /// A Listener lives without a certificate that is not there; it is said.
+    fn missing_certificates(&self, listeners: &wire::Objects) -> Vec<Nack> {
+        let known = |object: &Value| self.listeners.get(wire::object_id(object)).map(|(spec, _)| spec);
+        let missing = |spec: &objects::Listener| {
+            let found = spec.certificates.iter().enumerate().filter(|(_, id)| !self.certificates.contains_key(*id));
+            let nack = |(i, id): (usize, &String)| Nack {
+                object: format!("listener/{}", spec.id),
+                path: format!("certificates[{i}]"),
+                message: format!("there is no certificate {id:?}"),
+            };
+            found.map(nack).collect::<Vec<_>>()
+        };
+        listeners.0.iter().filter_map(known).flat_map(missing).collect()
     }
 
     fn shared_of(&mut self, id: &str) -> Arc<Shared> {
@@ -183,6 +241,7 @@ impl Store {
                 http: spec.http.clone().unwrap_or_default(),
                 router: Router::build(entries.iter().filter(mine).cloned()),
                 backend: self.backends.get(&spec.backend).cloned(),
+                tls: self.server_tls(spec),
                 counters: counters.clone(),
             });
             for socket in &spec.sockets {

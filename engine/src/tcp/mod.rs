@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::balance::Ask;
 use crate::balance::outlier::Outcome;
 use crate::http::buffer::Buffer;
-use crate::http::pool::Connection;
+use crate::http::link::Connection;
 use crate::http::relay;
 use crate::http::serve::Whence;
 use crate::table::endpoint::InFlight;
@@ -48,7 +48,7 @@ pub async fn serve(context: Rc<Context>, mut client: TcpStream, whence: Whence) 
             panic_threshold: backend.spec.panic_threshold,
         };
         let Some((endpoint, in_flight)) = backend.shared.choose(&ask) else { break };
-        match connect(&deadline, connect_seconds, Connection::open(endpoint.clone())).await {
+        match connect(&deadline, connect_seconds, Connection::open(endpoint.clone(), backend, &context)).await {
             Ok(connection) => {
                 if backend.spec.outlier.is_some() {
                     backend.shared.note(&endpoint, Outcome::Good, context.now_nanos());
@@ -77,7 +77,7 @@ async fn carry(
     idle_seconds: f64,
 ) {
     let mut nothing = Buffer::default();
-    relay::both_ways(context, client, &mut nothing, &mut connection.stream, deadline, idle_seconds).await;
+    relay::both_ways(context, client, &mut nothing, &mut connection.link, deadline, idle_seconds).await;
 }
 
 async fn connect(

@@ -5,8 +5,10 @@
 mod affinity;
 mod harness;
 mod health;
+mod http2;
 mod http_forward;
 mod http_malformed;
 mod http_retry;
 mod order;
 mod tcp_forward;
+mod tls;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::clock;
 use super::deadline::Deadlines;
 use crate::balance::random::Random;
+use crate::h2;
 use crate::http::buffer::Buffers;
 use crate::http::pool::Pool;
 use crate::table::router::Entry;
@@ -28,6 +29,7 @@ pub struct Context {
     generation: Cell<u64>,
     pub buffers: Buffers,
     pub pool: Pool,
+    pub h2: h2::client::Connections,
     pub deadlines: Rc<Deadlines>,
     pub random: RefCell<Random>,
     pub closing: Cell<Closing>,
@@ -42,6 +44,7 @@ impl Context {
             generation: Cell::new(0),
             buffers: Buffers::default(),
             pool: Pool::default(),
+            h2: h2::client::Connections::default(),
             deadlines: Deadlines::new(),
             random: RefCell::new(Random::new(seed)),
             closing: Cell::new(Closing::No),

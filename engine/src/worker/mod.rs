@@ -4,6 +4,7 @@
 //! master, whoever connects to `--socket PATH`; then `stats.sock` is made beside it. The master hands the listening
 //! statistics socket over as the socket id `stats`. When the master's connection ends, the worker drains and exits.
 
+mod accept;
 mod checks;
 pub mod clock;
 pub mod context;

@@ -4,20 +4,19 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, spawn_local};
 
+use super::accept;
 use super::context::{Closing, Context};
-use crate::control::objects::ListenerProtocol;
-use crate::http::{pool, serve};
+use crate::http::pool;
 use crate::table::Table;
-use crate::tcp;
 
 pub enum Command {
     Table(Arc<Table>, oneshot::Sender<()>),
@@ -66,7 +65,7 @@ async fn follow(context: Rc<Context>, mut receiver: mpsc::UnboundedReceiver<Comm
             }
             Command::Listen(id, listener) => match TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    let task = spawn_local(accept(context.clone(), listener, id.as_str().into()));
+                    let task = spawn_local(accept::accept(context.clone(), listener, id.as_str().into()));
                     accepting.insert(id, task.abort_handle());
                 }
                 Err(error) => tracing::error!(socket = id, %error, "cannot listen"),
@@ -78,6 +77,7 @@ async fn follow(context: Rc<Context>, mut receiver: mpsc::UnboundedReceiver<Comm
             }
             Command::Settle(done) => {
                 context.pool.settle();
+                context.h2.settle();
                 let _ = done.send(());
             }
             Command::ShutDown(grace_seconds, done) => {
@@ -96,40 +96,6 @@ async fn sweep_pool(context: Rc<Context>) {
     }
 }
 
-/// Accepts for as long as the socket is ours. What cannot be accepted for want of descriptors is tried again later.
-async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>) {
-    loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%socket, %error, "cannot accept");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            }
-        };
-        let Some(found) = context.listener(&socket) else { continue };
-        found.counters.connections.add(1);
-        let _ = stream.set_nodelay(true);
-        let destination = if found.spec.transparent { original_destination(&stream) } else { None };
-        let whence = serve::Whence { socket: socket.clone(), peer, destination };
-        match found.spec.protocol {
-            ListenerProtocol::Http => {
-                spawn_local(serve::serve(context.clone(), stream, whence, "http"));
-            }
-            ListenerProtocol::Tcp => {
-                spawn_local(tcp::serve(context.clone(), stream, whence));
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Where a connection that the kernel redirected was going (SO_ORIGINAL_DST).
-fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
-    let socket = socket2::SockRef::from(stream);
-    socket.original_dst_v4().or_else(|_| socket.original_dst_v6()).ok()?.as_socket()
-}
-
 /// Half of the time idle clients may still ask and are told to close, then they are closed; requests have all of it.
 async fn end(context: &Rc<Context>, grace_seconds: f64) {
     context.closing.set(Closing::Gently);
@@ -139,6 +105,7 @@ async fn end(context: &Rc<Context>, grace_seconds: f64) {
     context.deadlines.wake_all();
     let _ = tokio::time::timeout(half, nobody(context)).await;
     context.pool.clear();
+    context.h2.clear();
 }
 
 async fn nobody(context: &Rc<Context>) {

@@ -1,0 +1,116 @@
+//! A connection to an endpoint: plain, TLS, or one stream of HTTP/2; HTTP/1.1 bytes whatever it is.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Task, Poll};
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::h2;
+use crate::table::backend::Backend;
+use crate::table::endpoint::{Endpoint, Opened};
+use crate::worker::context::Context;
+
+pub enum Link {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    H2(Box<h2::client::Stream>),
+}
+
+/// A link, counted at its endpoint (an HTTP/2 stream is not; its connection is).
+pub struct Connection {
+    pub link: Link,
+    pub opened: Option<Opened>,
+    pub reused: bool,
+}
+
+impl Connection {
+    pub async fn open(endpoint: Arc<Endpoint>, backend: &Backend, context: &Context) -> io::Result<Self> {
+        let opened = Opened::new(endpoint);
+        let address = opened.endpoint().address;
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let Some(upstream) = &backend.upstream else {
+            if backend.speaks_h2() {
+                let stream = context.h2.open(stream, opened).await?;
+                return Ok(Self::of_stream(stream));
+            }
+            return Ok(Self { link: Link::Plain(stream), opened: Some(opened), reused: false });
+        };
+        let name = upstream.name.clone().unwrap_or_else(|| ServerName::from(address.ip()));
+        let stream = TlsConnector::from(upstream.config.clone()).connect(name, stream).await?;
+        if backend.speaks_h2() {
+            return Ok(Self::of_stream(context.h2.open(stream, opened).await?));
+        }
+        Ok(Self { link: Link::Tls(Box::new(stream)), opened: Some(opened), reused: false })
+    }
+
+    pub fn of_stream(stream: h2::client::Stream) -> Self {
+        Self { link: Link::H2(Box::new(stream)), opened: None, reused: false }
+    }
+
+    /// Nothing of a request has left us, so it may be sent elsewhere whatever it is.
+    pub fn unsent(&self) -> bool {
+        matches!(&self.link, Link::H2(stream) if stream.unsent())
+    }
+
+    /// Nothing to read and not closed, as far as the event loop knows.
+    pub fn quiet(&self) -> bool {
+        match &self.link {
+            Link::Plain(stream) => {
+                matches!(stream.try_read(&mut [0u8; 1]), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+            }
+            Link::Tls(stream) => silent(stream.get_ref().0),
+            Link::H2(_) => false,
+        }
+    }
+
+    /// Asks the kernel, too. For requests that must not be sent twice.
+    pub fn surely_open(&self) -> bool {
+        match &self.link {
+            Link::Plain(stream) => silent(stream),
+            Link::Tls(stream) => silent(stream.get_ref().0),
+            Link::H2(_) => true,
+        }
+    }
+}
+
+fn silent(stream: &TcpStream) -> bool {
+    let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+    matches!(rustix::net::recv(stream, &mut [0u8; 1], flags), Err(rustix::io::Errno::AGAIN))
+}
+
+macro_rules! each {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Link::Plain($stream) => $call,
+            Link::Tls($stream) => $call,
+            Link::H2($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Link {
+    fn poll_read(self: Pin<&mut Self>, task: &mut Task<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_read(task, out))
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(self: Pin<&mut Self>, task: &mut Task<'_>, input: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self, stream => Pin::new(stream).poll_write(task, input))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_flush(task))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_shutdown(task))
+    }
+}
