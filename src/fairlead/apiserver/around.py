@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from fairlead.apiserver import addresses, codec, requests
+from fairlead.apiserver import addresses, codec, rbac, requests
 from fairlead.base import clock as clocks
 from fairlead.client import exchange
 from fairlead.store import protocol
@@ -27,7 +27,9 @@ class Around:
         *,
         info: requests.Info,
         node_name: str,
+        authorizer: rbac.Authorizer,
     ) -> None:
+        self._authorizer = authorizer
         self._store = store
         self._allocator = allocator
         self._clock = clock
@@ -42,6 +44,12 @@ class Around:
     def list(self, bucket: str, namespace: str = "") -> Sequence[Object]:
         prefix = f"{bucket}/{namespace}/" if namespace else f"{bucket}/"
         return [codec.decode(entry.value) for entry in self._store.page(prefix).entries]
+
+    def may(self, asked: rbac.Attributes) -> bool:
+        return self._authorizer.allowed(self._info.identity, asked)
+
+    def own_rules(self, namespace: str) -> Sequence[Object]:
+        return list(self._authorizer.rules(self._info.identity, namespace))
 
     def now(self) -> float:
         return self._clock.now()

@@ -16,6 +16,8 @@ from fairlead.client import exchange
 
 ANONYMOUS = exchange.Identity("system:anonymous", ("system:unauthenticated",))
 AUTHENTICATED = "system:authenticated"
+SERVER = exchange.Identity("system:apiserver", ("system:masters", AUTHENTICATED))
+"""The API server itself: the very object, not its name, lets it write the bootstrap roles before any role is there."""
 
 TokenReader = Callable[[str], exchange.Identity | None]
 

@@ -21,6 +21,7 @@ from fairlead.apiserver import (
     requests,
     resources,
     status,
+    tokens,
     write,
 )
 from fairlead.base import clock as clocks
@@ -47,6 +48,7 @@ class Chain:
         clock: clocks.Clock,
         source: random.Random,
         node_name: str,
+        tokens: tokens.Tokens,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -57,6 +59,7 @@ class Chain:
         self._allocator = allocator
         self._clock = clock
         self._random = source
+        self.tokens = tokens
         self.writer = write.Writer(store)
         self._dispatcher = dispatch.Dispatcher(self)
         self._in_flight = 0
@@ -126,7 +129,13 @@ class Chain:
     def around(self, info: requests.Info) -> around.Around:
         """What admission may look at for one request."""
         return around.Around(
-            self.store, self._allocator, self._clock, self._random, info=info, node_name=self.node_name
+            self.store,
+            self._allocator,
+            self._clock,
+            self._random,
+            info=info,
+            node_name=self.node_name,
+            authorizer=self.authorizer,
         )
 
     @property

@@ -12,6 +12,7 @@ from fairlead.apiserver import (
     discovery,
     openapi,
     patching,
+    pod_actions,
     pod_logs,
     read,
     requests,
@@ -21,6 +22,7 @@ from fairlead.apiserver import (
     status,
     watching,
 )
+from fairlead.apiserver.streams import proxy
 from fairlead.client import exchange
 
 if TYPE_CHECKING:
@@ -120,10 +122,26 @@ class Dispatcher:
                 return _object(200, await self._change(info, resource))
         elif info.subresource == "scale":
             return await self._scale(info, resource)
+        elif info.subresource == "proxy":
+            return await proxy.answer(self._parts.store, info, self._parts.pod_door)
+        elif info.subresource in ("eviction", "binding", "token", "ephemeralcontainers"):
+            return await self._action(info, resource)
         elif info.subresource == "log" and info.verb == "get":
             _, pod = self._writer.current(info, resource)
             return await pod_logs.answer(pod, info, self._parts.pod_door)
         raise status.method_not_allowed()
+
+    async def _action(self, info: requests.Info, resource: resources.Resource) -> exchange.Response:
+        if info.subresource == "ephemeralcontainers":
+            raise status.not_implemented("ephemeral containers are not offered by fairlead; use kubectl exec")
+        if info.verb != "create":
+            raise status.method_not_allowed()
+        if info.subresource == "token":
+            return _object(201, codec.encode(self._parts.tokens.request(info)))
+        around = self._parts.around(info)
+        if info.subresource == "binding":
+            return await pod_actions.bind(info, resource, around, self._writer)
+        return await pod_actions.evict(self._parts.store, info, resource, around, self._writer)
 
     async def _scale(self, info: requests.Info, resource: resources.Resource) -> exchange.Response:
         entry, old = self._writer.current(info, resource)

@@ -24,9 +24,12 @@ from fairlead.apiserver import (
     chain,
     codec,
     door,
+    housekeeping,
     kubeconfig,
+    own_service,
     requests,
     resources,
+    tokens,
 )
 from fairlead.apiserver import pod_door as pod_doors
 from fairlead.apiserver.behaviours import services, table
@@ -40,7 +43,7 @@ from fairlead.store import protocol
 
 log = logs.get(__name__)
 ADMIN = exchange.Identity("kubernetes-admin", ("system:masters", authentication.AUTHENTICATED))
-SYSTEM = exchange.Identity("system:apiserver", ("system:masters", authentication.AUTHENTICATED))
+SYSTEM = authentication.SERVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class ApiServer:
         self.registry = resources.Registry({**behaviours, definitions.BUCKET: self._definitions})
         self._definitions.registry = self.registry
         self._nursery = tasks.Nursery("apiserver", on_failure=_failed)
-        authenticator = authentication.Authenticator({self._token.reveal(): ADMIN})
+        issued = tokens.Tokens(store, config.state_folder / "pki" / "sa.key", clock=self._clock)
+        authenticator = authentication.Authenticator({self._token.reveal(): ADMIN}, read_token=issued.read)
         self.chain = chain.Chain(
             store,
             self.registry,
@@ -92,6 +96,7 @@ class ApiServer:
             clock=self._clock,
             source=self._source,
             node_name=config.node_name,
+            tokens=issued,
         )
         self.chain.pod_door = pod_door
         self.port = 0
@@ -128,8 +133,6 @@ class ApiServer:
         services.restore([codec.decode(entry.value) for entry in entries], self._allocator)
         for entry in self._store.page(f"{definitions.BUCKET}/").entries:
             definitions.install(codec.decode(entry.value), self.registry)
-        await self._fill()
-        self._nursery.start(cleanup.run(self._store, self.chain, SYSTEM, self._nursery), name="definitions")
         names = {*certificates.NAMES, *certificates.ADDRESSES, *config.addresses, *config.hosts, self._own_address()}
         self._door = door.Door(
             self.chain,
@@ -145,6 +148,18 @@ class ApiServer:
         for address in config.addresses:
             if address not in ("127.0.0.1", "::1") and not everywhere:
                 await self._door.listen(address, self.port, tls)
+
+        await self._fill()
+        await own_service.publish(self._store, self.chain, self._allocator, addresses=self._reachable(), port=self.port)
+        self._nursery.start(housekeeping.compact(self._store, self._clock), name="compaction")
+        self._nursery.start(housekeeping.expire_events(self._store, self._clock), name="expiry of Events")
+        self._nursery.start(housekeeping.place_waiting_pods(self.chain, SYSTEM), name="placement")
+        self._nursery.start(cleanup.run(self._store, self.chain, SYSTEM, self._nursery), name="definitions")
+
+    def _reachable(self) -> tuple[str, ...]:
+        """Where pods reach the API: the addresses that are no loopback, else loopback itself."""
+        found = tuple(one for one in self._config.addresses if one not in ("127.0.0.1", "::1", "0.0.0.0"))  # noqa: S104
+        return found or ("127.0.0.1",)
 
     def _own_address(self) -> str:
         return str(self._allocator.network.network_address + 1)

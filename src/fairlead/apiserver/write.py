@@ -55,7 +55,7 @@ class Writer:
         if around.dry_run:
             behaviour.deleted(obj, around)
             return _answer(obj, resource, 0)
-        entry = await _durable(self._store.write(resource.key(namespace, name), _encoder(obj), expected=0))
+        entry = await _durable(self._store.write(resource.key(namespace, name), encoder(obj), expected=0))
         behaviour.created(obj, around)
         return _value(entry, obj, resource)
 
@@ -120,7 +120,7 @@ class Writer:
             return _answer(obj, resource, entry.revision)
         if "deletionTimestamp" in obj["metadata"] and not held(obj):
             return await self.remove(obj, entry, resource, around)
-        written = await _durable(self._store.write(entry.key, _encoder(obj), expected=entry.revision))
+        written = await _durable(self._store.write(entry.key, encoder(obj), expected=entry.revision))
         behaviour.created(obj, around)
         return _value(written, obj, resource)
 
@@ -137,7 +137,7 @@ class Writer:
 
     async def remove(self, obj: Object, entry: protocol.Entry, resource: resources.Resource, around: Around) -> bytes:
         """Takes the object out of the store; `obj` is its last state."""
-        written = self._store.delete(entry.key, _encoder(obj), expected=entry.revision)
+        written = self._store.delete(entry.key, encoder(obj), expected=entry.revision)
         last = await _durable(written)
         resource.behaviour.deleted(obj, around)
         return _value(last, obj, resource)
@@ -145,7 +145,7 @@ class Writer:
     async def replace(self, obj: Object, entry: protocol.Entry, resource: resources.Resource) -> bytes:
         """Writes a state, in its stored form, that needs no checks any more."""
         return _value(
-            await _durable(self._store.write(entry.key, _encoder(obj), expected=entry.revision)), obj, resource
+            await _durable(self._store.write(entry.key, encoder(obj), expected=entry.revision)), obj, resource
         )
 
 
@@ -162,7 +162,7 @@ def _stored(obj: Object, resource: resources.Resource) -> Object:
     return resource.encode_stored(obj) if resource.encode_stored else obj
 
 
-def _encoder(obj: Object) -> protocol.Encode:
+def encoder(obj: Object) -> protocol.Encode:
     def encode(revision: int) -> bytes:
         obj["metadata"]["resourceVersion"] = str(revision)
         return codec.encode(obj)

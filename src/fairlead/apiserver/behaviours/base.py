@@ -28,6 +28,12 @@ class Surroundings(Protocol):
     def list(self, bucket: str, namespace: str = "") -> Sequence[Object]:
         """The stored objects of a bucket."""
 
+    def may(self, asked: Any) -> bool:
+        """Whether the caller may do what `rbac.Attributes` say."""
+
+    def own_rules(self, namespace: str) -> Sequence[Object]:
+        """The RBAC rules that the caller has there."""
+
     def now(self) -> float:
         """Seconds since 1970."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fairlead.api import kinds, names
+from fairlead.api import kinds
 from fairlead.api.defaults import network, workloads
 from fairlead.api.validation import config, rbac
 from fairlead.api.validation import network as network_rules
 from fairlead.api.validation import workloads as workload_rules
-from fairlead.apiserver.behaviours import base, namespaces, pods, services
+from fairlead.apiserver.behaviours import base, namespaces, pods, roles, services
 from fairlead.apiserver.behaviours.simple import Simple
 
 _EVENT_FIELDS = (
@@ -108,16 +108,16 @@ def behaviours() -> dict[str, base.Behaviour]:
         ),
         kinds.POD_DISRUPTION_BUDGET: Simple(generation=_SPEC, validate=workload_rules.validate_budget),
         kinds.PRIORITY_CLASS: Simple(),
-        kinds.ROLE: Simple(name=names.path_segment_problem, validate=rbac.validate_role),
-        kinds.CLUSTER_ROLE: Simple(name=names.path_segment_problem, validate=rbac.validate_role),
-        kinds.ROLE_BINDING: Simple(
-            name=names.path_segment_problem,
+        kinds.ROLE: roles.Roles(kinds.ROLE, validate=rbac.validate_role),
+        kinds.CLUSTER_ROLE: roles.Roles(kinds.CLUSTER_ROLE, validate=rbac.validate_role),
+        kinds.ROLE_BINDING: roles.Bindings(
+            kinds.ROLE_BINDING,
             default=network.role_binding,
             validate=rbac.validate_binding,
             validate_update=rbac.validate_binding_update,
         ),
-        kinds.CLUSTER_ROLE_BINDING: Simple(
-            name=names.path_segment_problem,
+        kinds.CLUSTER_ROLE_BINDING: roles.Bindings(
+            kinds.CLUSTER_ROLE_BINDING,
             default=network.role_binding,
             validate=rbac.validate_binding,
             validate_update=rbac.validate_binding_update,

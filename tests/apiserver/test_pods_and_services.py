@@ -1,0 +1,145 @@
+"""Pods and Services as the API keeps them: placement, grace, eviction, binding, "
+"addresses, proxy, the API's own Service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from fairlead.api import kinds
+from fairlead.apiserver import server
+from fairlead.client import errors, exchange, rest
+from fairlead.testing import pod_door
+
+from . import kubectl
+
+
+def pod(name: str = "p", **spec: Any) -> dict[str, Any]:
+    metadata = {"name": name, "labels": {"app": "a"}}
+    return {"metadata": metadata, "spec": {"containers": [{"name": "main", "image": "nginx"}], **spec}}
+
+
+def service(name: str = "s", **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"selector": {"app": "a"}, "ports": [{"port": 80}], **spec}}
+
+
+async def post(api: server.ApiServer, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    answer = await api.exchange(exchange.Request("POST", path, (), {}, json.dumps(body).encode(), server.ADMIN))
+    return answer.status, json.loads(answer.body)
+
+
+async def test_a_pod_is_defaulted_and_placed(client: rest.RestClient) -> None:
+    made = await client.create(kinds.POD, pod(), namespace="default")
+    spec = made["spec"]
+    assert (
+        spec["nodeName"] == "node-1" and spec["restartPolicy"] == "Always" and spec["serviceAccountName"] == "default"
+    )
+    assert spec["containers"][0]["imagePullPolicy"] == "Always" and made["status"] == {
+        "phase": "Pending",
+        "qosClass": "BestEffort",
+    }
+
+
+async def test_a_pod_waits_for_a_node_that_takes_it(client: rest.RestClient) -> None:
+    await client.create(kinds.NODE, {"metadata": {"name": "node-1"}, "spec": {"unschedulable": True}})
+    made = await client.create(kinds.POD, pod(nodeSelector={"disk": "ssd"}), namespace="default")
+    assert "nodeName" not in made["spec"]
+    await client.patch(kinds.NODE, "node-1", {"metadata": {"labels": {"disk": "ssd"}}, "spec": {"unschedulable": None}})
+    events = client.watch(kinds.POD, namespace="default")
+    async with asyncio.timeout(10):
+        async for event in events:
+            if event.object["spec"].get("nodeName") == "node-1":
+                break
+    await events.aclose()  # type: ignore[attr-defined]
+
+
+async def test_deletion_gives_grace_and_force_does_not(client: rest.RestClient) -> None:
+    await client.create(kinds.POD, pod(terminationGracePeriodSeconds=20), namespace="default")
+    await client.delete(kinds.POD, "p", namespace="default")
+    dying = await client.get(kinds.POD, "p", namespace="default")
+    assert dying["metadata"]["deletionGracePeriodSeconds"] == 20 and dying["metadata"]["deletionTimestamp"]
+    await client.delete(kinds.POD, "p", namespace="default", grace_seconds=5)
+    assert (await client.get(kinds.POD, "p", namespace="default"))["metadata"]["deletionGracePeriodSeconds"] == 5
+    await client.delete(kinds.POD, "p", namespace="default", grace_seconds=0)
+    with pytest.raises(errors.ApiError, match="not found"):
+        await client.get(kinds.POD, "p", namespace="default")
+
+
+async def test_a_budget_decides_evictions(api: server.ApiServer, client: rest.RestClient) -> None:
+    for name in ("p", "q"):
+        await client.create(kinds.POD, pod(name), namespace="default")
+        ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+        await client.patch(kinds.POD, name, ready, namespace="default", subresource="status")
+    budget = {"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "a"}}}}
+    await client.create(kinds.POD_DISRUPTION_BUDGET, budget, namespace="default")
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
+    status, answer = await post(api, kinds.POD.path("default", "p", "eviction"), eviction)
+    assert status == 429 and answer["details"]["causes"][0]["reason"] == "DisruptionBudget"
+    state = {
+        "disruptionsAllowed": 1,
+        "observedGeneration": 1,
+        "currentHealthy": 2,
+        "desiredHealthy": 1,
+        "expectedPods": 2,
+    }
+    await client.patch(kinds.POD_DISRUPTION_BUDGET, "b", {"status": state}, namespace="default", subresource="status")
+    assert (await post(api, kinds.POD.path("default", "p", "eviction"), eviction))[0] == 201
+    second = {**eviction, "metadata": {"name": "q"}}
+    assert (await post(api, kinds.POD.path("default", "q", "eviction"), second))[0] == 429
+
+
+async def test_binding(api: server.ApiServer, client: rest.RestClient) -> None:
+    await client.create(kinds.POD, pod(nodeSelector={"no": "where"}), namespace="default")
+    binding = {"target": {"kind": "Node", "name": "other"}}
+    assert (await post(api, kinds.POD.path("default", "p", "binding"), binding))[0] == 201
+    status, answer = await post(api, kinds.POD.path("default", "p", "binding"), binding)
+    assert status == 409 and "already assigned" in answer["message"]
+
+
+async def test_service_addresses_are_given_and_freed(client: rest.RestClient) -> None:
+    made = await client.create(kinds.SERVICE, service(type="NodePort"), namespace="default")
+    address, port = made["spec"]["clusterIP"], made["spec"]["ports"][0]["nodePort"]
+    assert address.startswith("10.96.") and 30000 <= port <= 32767
+    for wanted, message in (
+        ({"clusterIP": address}, "already allocated"),
+        ({"clusterIP": "8.8.8.8"}, "not in the valid range"),
+        ({"type": "NodePort", "ports": [{"port": 1, "nodePort": port}]}, "already allocated"),
+        ({"type": "NodePort", "ports": [{"port": 1, "nodePort": 80}]}, "not in the valid range"),
+    ):
+        with pytest.raises(errors.ApiError, match=message):
+            await client.create(kinds.SERVICE, service("t", **wanted), namespace="default")
+    with pytest.raises(errors.ApiError, match="may not change once set"):
+        await client.patch(
+            kinds.SERVICE, "s", {"spec": {"clusterIP": "10.96.0.77", "clusterIPs": ["10.96.0.77"]}}, namespace="default"
+        )
+    await client.delete(kinds.SERVICE, "s", namespace="default")
+    again = await client.create(
+        kinds.SERVICE,
+        service("t", type="NodePort", clusterIP=address, ports=[{"port": 1, "nodePort": port}]),
+        namespace="default",
+    )
+    assert again["spec"]["clusterIP"] == address
+
+
+async def test_the_apis_own_service(api: server.ApiServer, client: rest.RestClient) -> None:
+    made = await client.get(kinds.SERVICE, "kubernetes", namespace="default")
+    assert made["spec"]["clusterIP"] == "10.96.0.1" and made["spec"]["ports"][0]["port"] == 443
+    piece = await client.get(kinds.ENDPOINT_SLICE, "kubernetes", namespace="default")
+    assert piece["ports"][0]["port"] == api.port
+
+
+async def test_proxy(client: rest.RestClient, run: kubectl.Kubectl, door: pod_door.FakePodDoor) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\ncontent-type: text/plain\r\n\r\n" + head.split(b"\r\n")[0])
+        writer.close()
+
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0)
+    door.ports[8080] = listener.sockets[0].getsockname()[1]
+    await client.create(kinds.POD, pod(), namespace="default")
+    out = (await run("get", "--raw", "/api/v1/namespaces/default/pods/p:8080/proxy/some/path?x=1")).out
+    assert out == "GET /some/path?x=1 HTTP/1.0"
+    listener.close()
