@@ -33,6 +33,7 @@ class Source:
     family: str = "IPv4"
     local_only: bool = False
     publish_not_ready: bool = False
+    any_port: bool = False  # of a headless Service without ports: only the addresses mean something
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,8 @@ def _candidates(source: Source, slices: Iterable[dict[str, Any]]) -> list[_Candi
 
 
 def _slice_port(source: Source, ports: Sequence[dict[str, Any]]) -> int | None:
+    if source.any_port:
+        return int(ports[0].get("port") or 0) if ports else 0
     for port in ports:
         same = (port.get("name") or "") == source.port and (port.get("protocol") or "TCP") == source.protocol
         if same and port.get("port"):

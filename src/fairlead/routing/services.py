@@ -42,6 +42,11 @@ def http_backend(work: draft.Draft, service: Object, port: Object) -> str:
     return _Translator(work, service).http_view(port)
 
 
+def plain_backend(work: draft.Draft, service: Object, port: Object) -> str:
+    """The id of the Service port's L4 Backend of its first address family, added when it is not there yet."""
+    return _Translator(work, service).plain_view(port)
+
+
 class _Translator:
     """One Service."""
 
@@ -110,6 +115,10 @@ class _Translator:
         """The L7 Backend of the port, of the Service's first address family."""
         return self._add_backend(port, self.families[0], "/http", l7=True)
 
+    def plain_view(self, port: Object) -> str:
+        """The L4 Backend of the port, of the Service's first address family; a port 0 stands for a Service without."""
+        return self._add_backend(port, self.families[0], "")
+
     def _add_backend(self, port: Object, family: str, suffix: str, *, local: bool = False, l7: bool = False) -> str:
         name = f"{self.key}:{port_id(port)}{suffix}"
         if name not in self.work.backends:
@@ -117,7 +126,7 @@ class _Translator:
             self.work.backends[name] = table.Backend(id=name, info=info, **self._fields(port, l7=l7))
             self.work.sources[name] = endpoints.Source(
                 backend=name, service=self.key, port=port.get("name") or "", protocol=port.get("protocol") or "TCP",
-                family=family, local_only=local, publish_not_ready=bool(self.spec.get("publishNotReadyAddresses")),
+                family=family, local_only=local, any_port=not port["port"], publish_not_ready=bool(self.spec.get("publishNotReadyAddresses")),
             )  # fmt: skip
         return name
 

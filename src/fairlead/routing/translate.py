@@ -12,14 +12,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairlead.api.problem import Problem
-from fairlead.routing import backend_policy, draft, endpoints, ingresses, load_balancers, services, settings, table
+from fairlead.routing import (
+    backend_policy,
+    draft,
+    endpoints,
+    ingresses,
+    load_balancers,
+    names,
+    services,
+    settings,
+    table,
+)
 from fairlead.routing.draft import Snapshot, Status
 
 __all__ = ["Snapshot", "Status", "Translation", "Translator", "translate"]
 
 SERVICE_NAME = "kubernetes.io/service-name"
 PROCESSORS: tuple[Callable[[draft.Draft], None], ...] = (
-    backend_policy.process, services.process, load_balancers.process,
+    backend_policy.process, services.process, load_balancers.process, names.process,
 )  # fmt: skip
 
 
