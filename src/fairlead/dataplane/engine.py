@@ -86,7 +86,8 @@ class EnginePlane:
         self._nursery.start(self._run(), name="connection")
 
     async def apply(self, structure: table.Structure) -> int:
-        self._structure = structure
+        kept = {name: one for name, one in structure.listeners.items() if one.protocol != "health"}
+        self._structure = structure = msgspec.structs.replace(structure, listeners=kept)
         self._ledger.forget_endpoints(self._ledger.wanted[ledger.ENDPOINTS].keys() - structure.backends.keys())
         return self._advance(everything=True)
 

@@ -80,6 +80,18 @@ def add_listeners(
         _listen(work, f"{base}/load-balancer{suffix}", outside, door, work.settings.carried_port(port["port"]))
 
 
+def add_health_port(work: draft.Draft, service: Object, backend: str) -> None:
+    """`healthCheckNodePort`: where outer load balancers ask whether this node has endpoints of the Service."""
+    spec = service.get("spec") or {}
+    port = spec.get("healthCheckNodePort")
+    if not port or spec.get("type") != "LoadBalancer" or spec.get("externalTrafficPolicy") != "Local":
+        return
+    name = f"service/{draft.key(service)}/health"
+    socket = settings.socket_id("tcp", "0.0.0.0" if work.settings.kernel else "127.0.0.1", port)  # noqa: S104
+    if work.claim(socket, name) == name:
+        work.listeners[name] = table.Listener(id=name, protocol="health", sockets=(socket,), backend=backend)
+
+
 def _listen(work: draft.Draft, listener: str, backend: str, address: str, port: int) -> None:
     target = work.backends[backend]
     socket = settings.socket_id("udp" if target.protocol == "udp" else "tcp", address, port)

@@ -93,18 +93,20 @@ class _Translator:
         outer_local = self.spec.get("externalTrafficPolicy") == "Local"
         local = ""
         outside = service_doors.external_virtuals(self.work, self.service, port, family)
-        if inner_local or (outer_local and outside):
+        if inner_local or outer_local:
             view = "/http" if l7 else ""
             local = self._add_backend(port, family, f"{view}/local{suffix}", local=True, l7=l7)
         inside = table.Virtual(address=address, port=port["port"], cluster=backend if inner_local else "")
         self._give(local if inner_local else backend, (inside,))
         if outer_local:
             outside = tuple(msgspec.structs.replace(virtual, cluster=backend) for virtual in outside)
-        self._give(local if outer_local and outside else backend, outside)
+        self._give(local if outer_local else backend, outside)
         service_doors.add_listeners(
             self.work, self.service, port, address=address, suffix=suffix,
-            inside=local if inner_local else backend, outside=local if outer_local and local else backend,
+            inside=local if inner_local else backend, outside=local if outer_local else backend,
         )  # fmt: skip
+        if not index:
+            service_doors.add_health_port(self.work, self.service, local or backend)
 
     def _give(self, backend: str, virtuals: tuple[table.Virtual, ...]) -> None:
         known = self.work.backends[backend]

@@ -31,7 +31,7 @@ class HttpSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
 class Listener(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     id: str
-    protocol: Literal["http", "https", "tcp", "tls", "udp", "dns"]
+    protocol: Literal["http", "https", "tcp", "tls", "udp", "dns", "health"]  # health: never the engine's
     sockets: tuple[str, ...] = ()
     backend: str = ""
     certificates: tuple[str, ...] = ()

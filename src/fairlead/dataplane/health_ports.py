@@ -1,0 +1,109 @@
+"""`healthCheckNodePort` as a plane of its own: tells outer load balancers whether this node has endpoints of a Service.
+
+Answers every HTTP request at such a port as kube-proxy does: 200 with the number of the node's ready endpoints, 503
+when there are none. It carries no user's traffic. A port that is taken is a Nack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Sequence
+
+from fairlead.dataplane import sockets
+from fairlead.dataplane.plane import Ack, Nack
+from fairlead.routing import table
+
+_MAX_HEAD_BYTES = 8192
+_PATIENCE_SECONDS = 5.0
+
+
+class HealthPorts:
+    """Serves the Listeners whose protocol is `health`."""
+
+    name = "health"
+
+    def __init__(self) -> None:
+        self._sequence = 0
+        self._listeners: dict[str, table.Listener] = {}
+        self._servers: dict[str, asyncio.Server] = {}
+        self._ready: dict[str, int] = {}
+        self._nacks: dict[str, Nack] = {}
+
+    async def apply(self, structure: table.Structure) -> int:
+        wanted = {name: one for name, one in structure.listeners.items() if one.protocol == "health"}
+        for name in [name for name, one in self._listeners.items() if wanted.get(name) != one]:
+            await self._close(name)
+        for name, listener in wanted.items():
+            self._listeners[name] = listener
+            if name not in self._servers:
+                await self._open(name, listener)
+        return self._advance()
+
+    async def apply_endpoints(self, delta: Sequence[table.BackendEndpoints]) -> int:
+        for one in delta:
+            self._ready[one.backend] = len({e.address for e in one.endpoints if e.state == "ready"})
+        return self._advance()
+
+    async def acked(self, sequence: int) -> Ack:
+        return Ack(self._sequence, tuple(self._nacks.values()))
+
+    async def drained(self, address: str) -> int:
+        return 0
+
+    async def close(self) -> None:
+        for name in list(self._listeners):
+            await self._close(name)
+
+    def _advance(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+    async def _open(self, name: str, listener: table.Listener) -> None:
+        self._nacks.pop(name, None)
+        try:
+            opened = sockets.open_socket(listener.sockets[0])
+        except sockets.SocketRefused as error:
+            self._nacks[name] = Nack(f"listener/{name}", "sockets[0]", str(error))
+            return
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._answer(listener, reader, writer)
+
+        self._servers[name] = await asyncio.start_server(answer, sock=opened, limit=_MAX_HEAD_BYTES)
+
+    async def _close(self, name: str) -> None:
+        self._listeners.pop(name, None)
+        self._nacks.pop(name, None)
+        server = self._servers.pop(name, None)
+        if server is not None:
+            server.close()
+
+    async def _answer(
+        self, listener: table.Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(self.response(listener))
+                await writer.drain()
+        writer.close()
+
+    def response(self, listener: table.Listener) -> bytes:
+        """The whole answer."""
+        count = self._ready.get(listener.backend, 0)
+        namespace, name = listener.id.split("/")[1:3]
+        told = {"service": {"namespace": namespace, "name": name}, "localEndpoints": count, "serviceProxyHealthy": True}
+        body = json.dumps(told).encode()
+        head = [
+            f"HTTP/1.1 {'200 OK' if count else '503 Service Unavailable'}",
+            "Content-Type: application/json",
+            f"X-Load-Balancing-Endpoint-Weight: {count}",
+            f"Content-Length: {len(body)}",
+            "Connection: close",
+        ]
+        return "\r\n".join([*head, "", ""]).encode() + body
+
+    def __repr__(self) -> str:
+        return f"<HealthPorts {len(self._servers)} ports, {len(self._nacks)} nacks>"

@@ -1,0 +1,82 @@
+"""`healthCheckNodePort`: what outer load balancers are told (Kubernetes' TestHealthCheckNodePort... cases)."""
+
+import asyncio
+import json
+import socket
+
+import pytest
+
+from fairlead.dataplane import health_ports
+from fairlead.routing import settings, table, translate
+from fairlead.testing import planes
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+async def plane():
+    made = health_ports.HealthPorts()
+    yield made
+    await made.close()
+
+
+def service(port):
+    spec = {
+        "type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": port,
+        "clusterIP": "127.96.0.9", "ports": [{"name": "p80", "port": 80}],
+    }  # fmt: skip
+    return {"metadata": {"namespace": "ns1", "name": "svc1"}, "spec": spec}
+
+
+def slices(*conditions):
+    entries = [
+        {"addresses": [f"10.0.1.{n}"], "nodeName": "here", "conditions": one}
+        for n, one in enumerate(conditions, start=1)
+    ]
+    meta = {"namespace": "ns1", "name": "svc1-1", "labels": {"kubernetes.io/service-name": "svc1"}}
+    return [{"metadata": meta, "addressType": "IPv4", "ports": [{"name": "p80", "port": 80}], "endpoints": entries}]
+
+
+async def ask(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)["localEndpoints"]
+
+
+READY = {"ready": True, "serving": True, "terminating": False}
+TERMINATING = {"ready": False, "serving": True, "terminating": True}
+
+
+async def test_local_ready_endpoints_are_counted_and_terminating_ones_are_not(plane):
+    port = free_port()
+    made = translate.translate(translate.Snapshot(services=[service(port)]), settings.Settings(node="here"))
+    await plane.apply_endpoints(translate.all_endpoints(made, slices(READY, READY, {"ready": False})))
+    await plane.apply(made.structure)
+    assert await ask(port) == (200, 2)
+    await plane.apply_endpoints(translate.all_endpoints(made, slices(TERMINATING, TERMINATING)))
+    assert await ask(port) == (503, 0)
+    await plane.apply(table.Structure())
+    with pytest.raises(ConnectionRefusedError):
+        await ask(port)
+
+
+async def test_a_taken_port_is_a_nack(plane):
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        made = translate.translate(translate.Snapshot(services=[service(port)]), settings.Settings(node="here"))
+        (nack,) = (await plane.acked(await plane.apply(made.structure))).nacks
+        assert "is taken by python" in nack.message
+
+
+async def test_it_passes_the_checks_of_every_plane():
+    async def make():
+        return health_ports.HealthPorts()
+
+    await planes.check_plane(make)
