@@ -24,7 +24,7 @@ from fairlead.client import events, exchange, informers, inprocess, protocol
 from fairlead.cluster import config, doors, errors, imagefile, poddoor, ranges, state, traffic_stats
 from fairlead.controllers import permissions, suite, traffic
 from fairlead.controllers.autoscaling import traffic_metrics
-from fairlead.dataplane import coordinator, engine, nftables, plane, spawn
+from fairlead.dataplane import coordinator, engine, health_ports, nftables, plane, spawn
 from fairlead.node import agent, identity, processes, protocols
 from fairlead.node import settings as node_settings
 from fairlead.node.network import choose
@@ -165,7 +165,7 @@ class Cluster:
         )
         await self.engine.start()
         self._closing("engine", self._stop_engine)
-        planes: list[plane.Plane] = [self.engine]
+        planes: list[plane.Plane] = [self.engine, health_ports.HealthPorts()]
         if network.mode == "kernel":
             kernel = nftables.NftablesPlane(
                 f"fairlead-{self.wanted.name}",
