@@ -18,13 +18,11 @@ pub fn listener(spec: &objects::Listener) -> Outcome {
 }
 
 pub fn route(spec: &objects::Route) -> Outcome {
-    refuse_if(spec.redirect.is_some(), "redirect")?;
-    refuse_if(spec.rewrite.is_some(), "rewrite")?;
-    refuse_if(spec.request_headers.is_some(), "request_headers")?;
-    refuse_if(!spec.mirrors.is_empty(), "mirrors")?;
-    refuse_if(spec.cors.is_some(), "cors")?;
-    refuse_if(!spec.limits.is_empty(), "limits")?;
-    refuse_if(spec.access.is_some(), "access")?;
+    if let Some(access) = &spec.access {
+        refuse_if(access.basic.is_some(), "access.basic")?;
+        refuse_if(access.request.is_some(), "access.request")?;
+        refuse_if(access.certificate.is_some(), "access.certificate")?;
+    }
     refuse_if(spec.errors.is_some(), "errors")
 }
 

@@ -6,8 +6,11 @@
 pub mod backend;
 pub mod carried;
 pub mod endpoint;
+pub mod limiter;
+pub mod network;
 pub mod route;
 pub mod router;
+pub mod rules;
 pub mod store;
 pub mod template;
 

@@ -3,10 +3,13 @@
 //! Promises: regular expressions are of the `regex` crate (linear time) with a bounded program size; one for a path is
 //! searched in it, one for a value matches the whole value. Refuses: an expression that does not compile, with its path.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::limiter::Limiter;
+use super::rules::Rules;
 use crate::control::objects::{self, PathKind, Refusal, ValueKind};
 use crate::stats::counters::{Codes, Histogram};
 
@@ -18,6 +21,7 @@ pub struct Route {
     pub path: Option<Regex>,
     pub headers: Vec<ValueMatcher>,
     pub query: Vec<ValueMatcher>,
+    pub rules: Rules,
     pub counters: Arc<RouteCounters>,
 }
 
@@ -62,7 +66,7 @@ fn compile(expression: &str, ignore_case: bool, path: &str) -> Result<Regex, Ref
     build(&format!("^(?:{expression})$"), ignore_case, path)
 }
 
-fn build(expression: &str, ignore_case: bool, path: &str) -> Result<Regex, Refusal> {
+pub fn build(expression: &str, ignore_case: bool, path: &str) -> Result<Regex, Refusal> {
     RegexBuilder::new(expression)
         .case_insensitive(ignore_case)
         .size_limit(REGEX_SIZE_LIMIT)
@@ -71,7 +75,11 @@ fn build(expression: &str, ignore_case: bool, path: &str) -> Result<Regex, Refus
 }
 
 impl Route {
-    pub fn compile(spec: objects::Route, counters: Arc<RouteCounters>) -> Result<Self, Refusal> {
+    pub fn compile(
+        spec: objects::Route,
+        counters: Arc<RouteCounters>,
+        limiters: &mut HashMap<String, Arc<Limiter>>,
+    ) -> Result<Self, Refusal> {
         let path = match &spec.matching.path {
             Some(p) if p.kind == PathKind::Regex => Some(build(&p.value, p.ignore_case, "match.path.value")?),
             _ => None,
@@ -84,12 +92,14 @@ impl Route {
         };
         let headers = values(&spec.matching.headers, "headers")?;
         let query = values(&spec.matching.query, "query")?;
-        Ok(Self { spec, path, headers, query, counters })
+        let rules = Rules::compile(&spec, limiters)?;
+        Ok(Self { spec, path, headers, query, rules, counters })
     }
 
     /// One that needs no compiling.
     pub fn bare(spec: objects::Route, counters: Arc<RouteCounters>) -> Self {
-        Self { spec, path: None, headers: Vec::new(), query: Vec::new(), counters }
+        let rules = Rules { plain: true, ..Rules::default() };
+        Self { spec, path: None, headers: Vec::new(), query: Vec::new(), rules, counters }
     }
 
     /// Smaller comes first among Routes whose host and path fit alike.

@@ -25,6 +25,8 @@ pub struct Entry {
     pub turn: std::sync::atomic::AtomicU64,
     /// Answers while none of the Backends has an endpoint.
     pub fallback: Option<Arc<Backend>>,
+    /// In the order of the Route's `mirrors`.
+    pub mirrors: Vec<Option<Arc<Backend>>>,
 }
 
 pub fn stride(total: u64) -> u64 {

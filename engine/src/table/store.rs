@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::backend::{self, Backend, Shared};
 use super::endpoint::Endpoint;
+use super::limiter::Limiter;
 use super::route::Route;
 use super::router::{self, Entry, Router};
 use super::{Listener, ListenerCounters, Table, carried};
@@ -31,6 +32,8 @@ pub struct Store {
     /// Endpoints that are gone while something is in flight to them; a drain counts them, too.
     gone: Vec<Weak<Endpoint>>,
     drains: BTreeMap<String, (IpAddr, Option<u16>)>,
+    /// By scope.
+    limiters: HashMap<String, Arc<Limiter>>,
     idle: Arc<Notify>,
     report: Report,
 }
@@ -46,6 +49,7 @@ impl Store {
             shared: HashMap::new(),
             gone: Vec::new(),
             drains: BTreeMap::new(),
+            limiters: HashMap::new(),
             idle,
             report,
         }
@@ -96,7 +100,7 @@ impl Store {
         let spec: objects::Route = objects::parse(object)?;
         carried::route(&spec)?;
         let counters = self.routes.get(&spec.id).map(|r| r.counters.clone()).unwrap_or_default();
-        self.routes.insert(spec.id.clone(), Arc::new(Route::compile(spec, counters)?));
+        self.routes.insert(spec.id.clone(), Arc::new(Route::compile(spec, counters, &mut self.limiters)?));
         Ok(())
     }
 
@@ -166,6 +170,7 @@ impl Store {
 
     /// Backends that were removed lose their endpoints.
     fn forget_unused(&mut self) {
+        self.limiters.retain(|_, limiter| Arc::strong_count(limiter) > 1);
         let unused: Vec<_> = self.shared.keys().filter(|id| !self.backends.contains_key(*id)).cloned().collect();
         for id in unused {
             if let Some(shared) = self.shared.remove(&id) {
@@ -266,7 +271,15 @@ impl Store {
         let spec = objects::Route { id, info: backend.spec.info.clone(), ..objects::Route::default() };
         let route = Arc::new(Route::bare(spec, backend.shared.route_counters.clone()));
         let backends = vec![(Some(backend.clone()), 1)];
-        Arc::new(Entry { route, backends, total_weight: 1, stride: 1, turn: 0.into(), fallback: None })
+        Arc::new(Entry {
+            route,
+            backends,
+            total_weight: 1,
+            stride: 1,
+            turn: 0.into(),
+            fallback: None,
+            mirrors: Vec::new(),
+        })
     }
 
     fn entry(&self, route: &Arc<Route>) -> Arc<Entry> {
@@ -275,7 +288,8 @@ impl Store {
         let total_weight = wanted.iter().map(|w| u64::from(w.weight)).sum();
         let stride = router::stride(total_weight);
         let fallback = self.backends.get(&route.spec.fallback).cloned();
-        Arc::new(Entry { route: route.clone(), backends, total_weight, stride, turn: 0.into(), fallback })
+        let mirrors = route.spec.mirrors.iter().map(|m| self.backends.get(&m.backend).cloned()).collect();
+        Arc::new(Entry { route: route.clone(), backends, total_weight, stride, turn: 0.into(), fallback, mirrors })
     }
 }
 

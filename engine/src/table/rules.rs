@@ -1,0 +1,121 @@
+//! What a Route does besides choosing Backends, compiled: rewrite, redirect, CORS, limits, who may come.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use regex::bytes::Regex;
+
+use super::limiter::{Allowed, Limiter};
+use super::network::Network;
+use super::route;
+use super::template::{HashOn, Template};
+use crate::control::objects::{self, Refusal};
+use crate::http::field;
+
+#[derive(Default)]
+pub struct Rules {
+    pub rewrite_regex: Option<Regex>,
+    pub location: Template,
+    pub limits: Vec<Limit>,
+    pub allow: Vec<Network>,
+    pub deny: Vec<Network>,
+    pub mirrors: Vec<Mirror>,
+    /// None of the above: the hot path looks no further.
+    pub plain: bool,
+}
+
+pub struct Limit {
+    pub allowed: Allowed,
+    pub key: HashOn,
+    pub exempt: Vec<Network>,
+    pub status: u16,
+    pub limiter: Arc<Limiter>,
+}
+
+pub struct Mirror {
+    pub spec: objects::Mirror,
+    pub uri: Template,
+}
+
+impl Rules {
+    pub fn compile(spec: &objects::Route, limiters: &mut HashMap<String, Arc<Limiter>>) -> Result<Self, Refusal> {
+        for (changes, path) in
+            [(&spec.request_headers, "request_headers"), (&spec.response_headers, "response_headers")]
+        {
+            changes.as_ref().map_or(Ok(()), |c| sound(c, path))?;
+        }
+        let rewrite_regex = match &spec.rewrite {
+            Some(r) if !r.regex.is_empty() => Some(route::build(&r.regex, false, "rewrite.regex")?),
+            _ => None,
+        };
+        let location = match &spec.redirect {
+            Some(r) => Template::compile(&r.location, "redirect.location")?,
+            None => Template::default(),
+        };
+        let access = spec.access.clone().unwrap_or_default();
+        let mirror = |(i, m): (usize, &objects::Mirror)| {
+            let uri = Template::compile(&m.uri, &format!("mirrors[{i}].uri"))?;
+            Ok(Mirror { spec: m.clone(), uri })
+        };
+        let limits = spec.limits.iter().enumerate().map(|(i, l)| limit(spec, i, l, limiters));
+        let plain = spec.respond.is_none()
+            && spec.redirect.is_none()
+            && spec.rewrite.is_none()
+            && spec.cors.is_none()
+            && spec.access.is_none()
+            && spec.limits.is_empty();
+        Ok(Self {
+            rewrite_regex,
+            location,
+            limits: limits.collect::<Result<_, _>>()?,
+            allow: Network::parse_all(&access.allow, "access.allow")?,
+            deny: Network::parse_all(&access.deny, "access.deny")?,
+            mirrors: spec.mirrors.iter().enumerate().map(mirror).collect::<Result<_, _>>()?,
+            plain,
+        })
+    }
+
+    pub fn admits(&self, client: IpAddr) -> bool {
+        !self.deny.iter().any(|n| n.contains(client))
+            && (self.allow.is_empty() || self.allow.iter().any(|n| n.contains(client)))
+    }
+}
+
+fn limit(
+    spec: &objects::Route,
+    index: usize,
+    limit: &objects::RateLimit,
+    limiters: &mut HashMap<String, Arc<Limiter>>,
+) -> Result<Limit, Refusal> {
+    let path = format!("limits[{index}]");
+    let key = HashOn::parse(&limit.key)
+        .ok_or_else(|| Refusal::new(format!("{path}.key"), format!("{:?} is not a key", limit.key)))?;
+    let scope = if limit.scope.is_empty() { format!("{}#{index}", spec.id) } else { format!("={}", limit.scope) };
+    Ok(Limit {
+        allowed: Allowed {
+            requests_per_second: limit.requests_per_second,
+            burst: limit.burst,
+            connections: limit.connections,
+        },
+        key,
+        exempt: Network::parse_all(&limit.exempt, &format!("{path}.exempt"))?,
+        status: limit.status,
+        limiter: limiters.entry(scope).or_default().clone(),
+    })
+}
+
+/// Names and values that may stand in a header; nothing else gets near a response or request.
+fn sound(changes: &objects::HeaderChanges, path: &str) -> Result<(), Refusal> {
+    for (kind, list) in [("set", &changes.set), ("add", &changes.add)] {
+        for (i, (name, value)) in list.iter().enumerate() {
+            if !field::is_name(name) || !field::is_value(value) || field::kind(name) != field::Kind::Other {
+                return Err(Refusal::new(format!("{path}.{kind}[{i}]"), format!("{name:?} cannot be set to that")));
+            }
+        }
+    }
+    match changes.remove.iter().position(|name| !field::is_name(name)) {
+        Some(i) => Err(Refusal::new(format!("{path}.remove[{i}]"), "it is not a field's name")),
+        None => Ok(()),
+    }
+}
