@@ -38,6 +38,8 @@ pub struct Answer<'a> {
     pub close: bool,
     pub head_method: bool,
     pub keep_alive10: bool,
+    /// More fields, as whole lines.
+    pub lines: &'a [u8],
 }
 
 impl Answer<'_> {
@@ -50,6 +52,7 @@ impl Answer<'_> {
                 let _ = write!(output, "Content-Type: {}\r\n", self.content_type);
             }
         }
+        output.extend_from_slice(self.lines);
         if self.close {
             output.extend_from_slice(b"Connection: close\r\n");
         } else if self.keep_alive10 {

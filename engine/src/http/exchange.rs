@@ -17,6 +17,7 @@ use super::Client;
 use super::buffer::Buffer;
 use super::chunked::Chunked;
 use super::link::Connection;
+use super::mirror;
 use super::relay;
 use super::request::{self, Framing, Refused};
 use super::response::{self, Edits};
@@ -103,6 +104,9 @@ pub async fn run<C: Client>(session: &mut Session<C>, plan: Plan, head: Vec<u8>)
         keep: true,
     };
     let outcome = exchange.run().await;
+    if !exchange.plan.mirrors.is_empty() {
+        exchange.mirror();
+    }
     let Exchange { session, answer, upload, .. } = exchange;
     session.context.buffers.give(answer);
     session.context.buffers.give_output(upload.into_storage());
@@ -132,6 +136,19 @@ impl<C: Client> Exchange<'_, C> {
             self.upload_broken = false;
             let filled = self.answer.filled().len();
             self.answer.consume(filled);
+        }
+    }
+
+    /// Sends copies of a request that was kept whole.
+    fn mirror(&self) {
+        let Some(request) = self.upload.whole() else { return };
+        for (index, uri) in &self.plan.mirrors {
+            let mirror = &self.plan.entry.route.rules.mirrors[*index];
+            if let (Some(backend), Some(copy)) =
+                (&self.plan.entry.mirrors[*index], mirror::copy(request, &mirror.spec, uri))
+            {
+                mirror::send(&self.session.context, backend.clone(), copy);
+            }
         }
     }
 
@@ -171,8 +188,8 @@ impl<C: Client> Exchange<'_, C> {
     async fn attempt(&mut self) -> Result<Outcome, Failure> {
         self.reach().await?;
         let timeouts = self.plan.timeouts();
-        let seconds = timeouts.map_or(0.0, |t| first(t.backend_request_seconds, t.request_seconds));
-        self.session.deadline.set(seconds);
+        let seconds = timeouts.map_or(0.0, |t| t.backend_request_seconds);
+        self.arm(seconds);
         let mut output = self.session.context.buffers.take_output();
         let done = self.receive(&mut output).await;
         self.session.context.buffers.give_output(output);
@@ -270,9 +287,9 @@ impl<C: Client> Exchange<'_, C> {
         let mut asked = self.plan.asked;
         asked.close |= self.session.context.closing.get() != Closing::No || !self.upload.read_whole();
         let mut storage = request::storage();
-        let mut cookie = Vec::new();
-        self.write_cookie(&mut cookie);
-        let edits = Edits { changes: self.plan.entry.route.spec.response_headers.as_ref(), lines: &cookie };
+        let mut lines = self.plan.lines.clone();
+        self.write_cookie(&mut lines);
+        let edits = Edits { changes: self.plan.entry.route.spec.response_headers.as_ref(), lines: &lines };
         let head = response::translate(self.answer.filled(), &mut storage, asked, edits, output)
             .map_err(|_| Failure::BadResponse)?;
         if head.is_none() {
@@ -321,7 +338,7 @@ impl<C: Client> Exchange<'_, C> {
         self.response_started = true;
         let asked = self.plan.asked;
         self.keep = !asked.close && self.session.context.closing.get() == Closing::No;
-        self.session.deadline.set(self.stall_seconds());
+        self.arm(self.stall_seconds());
         let mut reusable = head.reusable;
         match head.framing {
             Framing::Empty => {
@@ -479,15 +496,27 @@ impl<C: Client> Exchange<'_, C> {
         let mut asked = self.plan.asked;
         asked.close |= matches!(failure, Failure::Refused(_));
         let entry = Some(self.plan.entry.clone());
-        let own = Own { status, reason: reason.to_owned(), content_type: None, asked, framing, entry };
+        let own =
+            Own { status, reason: reason.to_owned(), content_type: None, asked, framing, entry, lines: Vec::new() };
         let output = self.session.context.buffers.take_output();
         self.session.answer(own, output).await
     }
 
+    /// Sets the deadline: so many seconds, but not beyond the request's own end.
+    fn arm(&self, seconds: f64) {
+        let total = self.plan.timeouts().map_or(0.0, |t| t.request_seconds);
+        let spent = self.session.context.now_nanos().saturating_sub(self.started) as f64 / 1e9;
+        let left = if total > 0.0 { (total - spent).max(0.001) } else { 0.0 };
+        self.session.deadline.set(match (seconds > 0.0, left > 0.0) {
+            (true, true) => seconds.min(left),
+            (true, false) => seconds,
+            _ => left,
+        });
+    }
+
     fn stall_seconds(&self) -> f64 {
-        let route = self.plan.timeouts().map_or(0.0, |t| t.request_seconds);
         let own = self.plan.timeouts().map_or(0.0, |t| t.idle_seconds);
-        first(route, first(own, self.session.listener.http.idle_timeout_seconds))
+        if own > 0.0 { own } else { self.session.listener.http.idle_timeout_seconds }
     }
 
     // Reading and writing, with the request's body moving along meanwhile.
@@ -583,8 +612,4 @@ fn refusal(failure: upload::Failure) -> Failure {
         }
         upload::Failure::TooLarge => Failure::Refused(Refused { status: 413, reason: "the body is too large" }),
     }
-}
-
-fn first(a: f64, b: f64) -> f64 {
-    if a > 0.0 { a } else { b }
 }

@@ -3,9 +3,10 @@
 //! Promises: fields that stay are copied as the client wrote them, in runs; X-Forwarded-For, -Proto and -Host are ours,
 //! unless `trusted_hops` says that proxies of ours stand before us: then For is appended to and the others are kept.
 
-use super::field::Kind;
+use super::field::{self, Kind};
 use super::request::Head;
 use super::response::offset;
+use crate::control::objects;
 
 /// What we know of the client.
 pub struct Origin<'a> {
@@ -14,28 +15,45 @@ pub struct Origin<'a> {
     pub trusted_hops: u32,
 }
 
-pub fn write_head(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, output: &mut Vec<u8>) {
+/// What the Route changes of a request.
+#[derive(Clone, Copy, Default)]
+pub struct Edits<'a> {
+    pub target: Option<&'a [u8]>,
+    pub host: Option<&'a str>,
+    pub changes: Option<&'a objects::HeaderChanges>,
+}
+
+pub fn write_head(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edits<'_>, output: &mut Vec<u8>) {
     output.extend_from_slice(head.method.as_bytes());
     output.push(b' ');
-    output.extend_from_slice(head.target);
+    output.extend_from_slice(edits.target.unwrap_or(head.target));
     output.extend_from_slice(b" HTTP/1.1\r\n");
-    write_fields(input, head, output);
-    if head.authority.is_empty() && head.http10 {
+    write_fields(input, head, edits, output);
+    if let Some(host) = edits.host {
+        [b"Host: ", host.as_bytes(), b"\r\n"].iter().for_each(|part| output.extend_from_slice(part));
+    } else if head.authority.is_empty() && head.http10 {
         output.extend_from_slice(b"Host: \r\n");
     }
     if head.upgrade {
         output.extend_from_slice(b"Connection: upgrade\r\n");
     }
     write_forwarded(head, origin, output);
+    edits.changes.iter().for_each(|c| field::write_changes(c, output));
     output.extend_from_slice(b"\r\n");
 }
 
-fn write_fields(input: &[u8], head: &Head<'_>, output: &mut Vec<u8>) {
+fn write_fields(input: &[u8], head: &Head<'_>, edits: Edits<'_>, output: &mut Vec<u8>) {
+    let drops = |i: usize| {
+        let kind = head.kinds[i];
+        head.drops(i)
+            || (edits.host.is_some() && kind == Kind::Host)
+            || (kind == Kind::Other && edits.changes.is_some_and(|c| field::replaces(c, head.headers[i].name)))
+    };
     let end = head.bytes - 2;
     let begin = |i: usize| head.headers.get(i).map_or(end, |h| offset(input, h.name.as_bytes()));
     let mut run = begin(0);
     for index in 0..head.headers.len() {
-        if head.drops(index) {
+        if drops(index) {
             output.extend_from_slice(&input[run..begin(index)]);
             run = begin(index + 1);
         }

@@ -6,14 +6,18 @@
 pub mod answer;
 pub mod buffer;
 pub mod chunked;
+pub mod cors;
 pub mod exchange;
 pub mod field;
 pub mod forward;
 pub mod link;
+pub mod mirror;
 pub mod pool;
 pub mod relay;
 pub mod request;
 pub mod response;
+pub mod rewrite;
+mod rules;
 pub mod serve;
 pub mod understand;
 pub mod upload;

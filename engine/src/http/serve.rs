@@ -206,6 +206,7 @@ impl<C: Client> Session<C> {
             close,
             head_method: own.asked.head_method,
             keep_alive10: own.asked.http10 && !close,
+            lines: &own.lines,
         }
         .write(&mut output);
         self.listener.counters.codes.count(own.status);
@@ -236,6 +237,7 @@ impl<C: Client> Session<C> {
             asked,
             framing: Framing::Chunked, // whatever follows is not read as a request
             entry: None,
+            lines: Vec::new(),
         };
         self.answer(own, output).await
     }

@@ -3,13 +3,16 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::forward::{self, Origin};
+use super::forward::{self, Edits, Origin};
 use super::request::{self, Framing, Refused};
 use super::response::Asked;
+use super::rewrite;
+use super::rules::{self, Verdict};
 use crate::balance::{Algorithm, Ask};
 use crate::control::objects;
 use crate::table::Listener;
 use crate::table::backend::Backend;
+use crate::table::limiter::Taken;
 use crate::table::router::{Entry, Request};
 use crate::table::template::{self, Subject};
 use crate::worker::context::Context;
@@ -27,6 +30,12 @@ pub struct Plan {
     /// The endpoint that the affinity's cookie names.
     pub identity: Option<u64>,
     pub client: IpAddr,
+    /// Lines that the response gets.
+    pub lines: Vec<u8>,
+    /// Which mirrors get a copy, and under which target.
+    pub mirrors: Vec<(usize, Vec<u8>)>,
+    /// The limits that count this request while it is in flight.
+    _taken: Vec<Taken>,
 }
 
 impl Plan {
@@ -60,6 +69,8 @@ pub struct Own {
     pub asked: Asked,
     pub framing: Framing,
     pub entry: Option<Arc<Entry>>,
+    /// More fields, as whole lines.
+    pub lines: Vec<u8>,
 }
 
 pub enum Step {
@@ -92,7 +103,10 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
         Asked { head_method: head.method == "HEAD", http10: head.http10, close: head.close, upgrade: head.upgrade };
     let own = |status, reason: &str, entry| {
         let reason = reason.to_owned();
-        Step::Answer(head.bytes, Own { status, reason, content_type: None, asked, framing: head.framing, entry })
+        Step::Answer(
+            head.bytes,
+            Own { status, reason, content_type: None, asked, framing: head.framing, entry, lines: Vec::new() },
+        )
     };
     if head.method == "CONNECT" {
         return own(405, "CONNECT is not carried", None);
@@ -108,24 +122,31 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
     if max_body_bytes > 0 && matches!(head.framing, Framing::Length(n) if n > max_body_bytes) {
         return Step::Refuse(Refused { status: 413, reason: "the body is too large" });
     }
-    if let Some(respond) = &entry.route.spec.respond {
-        return Step::Answer(
-            head.bytes,
-            Own {
-                status: respond.status,
-                reason: respond.body.clone(),
-                content_type: Some(respond.content_type.clone()),
-                asked,
-                framing: head.framing,
-                entry: Some(entry.clone()),
-            },
-        );
+    let subject = Subject { request: &head, scheme: around.scheme, client: around.client };
+    let mut lines = Vec::new();
+    let mut taken = Vec::new();
+    let mut target = None;
+    if !entry.route.rules.plain {
+        match rules::apply(&entry.route, &subject, &mut lines, &mut taken) {
+            Verdict::Pass => target = rewrite::target(&entry.route, &head),
+            Verdict::Answer { status, body, content_type } => {
+                let entry = Some(entry.clone());
+                let own = Own { status, reason: body, content_type, asked, framing: head.framing, entry, lines };
+                return Step::Answer(head.bytes, own);
+            }
+        }
     }
     let Some(backend) = pick_backend(entry) else {
         return own(503, "the Route has no Backend that may be used", Some(entry.clone()));
     };
     let origin = Origin { address: around.address, scheme: around.scheme, trusted_hops: settings.trusted_hops };
-    forward::write_head(input, &head, &origin, output);
+    let rewrite = entry.route.spec.rewrite.as_ref();
+    let edits = Edits {
+        target: target.as_deref(),
+        host: rewrite.map(|r| r.host.as_str()).filter(|h| !h.is_empty()),
+        changes: entry.route.spec.request_headers.as_ref(),
+    };
+    forward::write_head(input, &head, &origin, edits, output);
     let plan = Plan {
         asked,
         framing: head.framing,
@@ -135,14 +156,14 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
         backend: backend.clone(),
         hash: match backend.algorithm {
             Algorithm::IpHash => template::hash_client(around.client),
-            algorithm if algorithm.hashes() => {
-                let subject = Subject { request: &head, scheme: around.scheme, client: around.client };
-                backend.hash_on.hash(&subject)
-            }
+            algorithm if algorithm.hashes() => backend.hash_on.hash(&subject),
             _ => 0,
         },
         identity: backend.cookie().and_then(|name| named_endpoint(&head, name)),
         client: around.client,
+        lines,
+        mirrors: if entry.mirrors.is_empty() { Vec::new() } else { rules::mirrors(&entry.route, &subject) },
+        _taken: taken,
     };
     Step::Forward(head.bytes, plan)
 }

@@ -63,6 +63,11 @@ impl Upload {
         !self.dropped
     }
 
+    /// The whole request, when nothing of it was dropped.
+    pub fn whole(&self) -> Option<&[u8]> {
+        (self.read_whole() && !self.dropped).then_some(&self.pending)
+    }
+
     pub fn rewind(&mut self) {
         self.sent = 0;
     }

@@ -10,5 +10,6 @@ mod http_forward;
 mod http_malformed;
 mod http_retry;
 mod order;
+mod rules;
 mod tcp_forward;
 mod tls;

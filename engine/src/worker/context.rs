@@ -35,6 +35,8 @@ pub struct Context {
     pub closing: Cell<Closing>,
     /// Client connections of this thread.
     pub clients: Cell<usize>,
+    /// Mirrored requests under way.
+    pub mirrors: Cell<usize>,
 }
 
 impl Context {
@@ -49,6 +51,7 @@ impl Context {
             random: RefCell::new(Random::new(seed)),
             closing: Cell::new(Closing::No),
             clients: Cell::new(0),
+            mirrors: Cell::new(0),
         })
     }
 

@@ -1,0 +1,62 @@
+//! A Route's rules for one request: who may come, how often, and answers that need no Backend.
+
+use super::{cors, rewrite};
+use crate::balance::random;
+use crate::table::limiter::Taken;
+use crate::table::route::Route;
+use crate::table::template::Subject;
+use crate::worker::clock;
+
+pub enum Verdict {
+    Pass,
+    Answer {
+        status: u16,
+        body: String,
+        /// `None`: the body is a sentence of ours.
+        content_type: Option<String>,
+    },
+}
+
+/// Networks first, then limits, then what the Route says itself. `lines` are fields for the response, whoever gives it.
+pub fn apply(route: &Route, subject: &Subject<'_>, lines: &mut Vec<u8>, taken: &mut Vec<Taken>) -> Verdict {
+    let answer = |status, body: &str| Verdict::Answer { status, body: body.to_owned(), content_type: None };
+    if !route.rules.admits(subject.client) {
+        return answer(403, "this client may not come in");
+    }
+    for limit in &route.rules.limits {
+        if limit.exempt.iter().any(|n| n.contains(subject.client)) {
+            continue;
+        }
+        match limit.limiter.take(limit.key.hash(subject), limit.allowed, clock::now_nanos()) {
+            Some(one) => taken.push(one),
+            None => return answer(limit.status, "too many requests"),
+        }
+    }
+    if let Some(policy) = &route.spec.cors {
+        let preflight = cors::is_preflight(subject.request);
+        if let Some(fields) = cors::fields(policy, subject.request, preflight) {
+            lines.extend_from_slice(&fields);
+        }
+        if preflight {
+            return Verdict::Answer { status: 204, body: String::new(), content_type: Some(String::new()) };
+        }
+    }
+    if let Some(redirect) = &route.spec.redirect {
+        lines.extend_from_slice(b"Location: ");
+        lines.extend_from_slice(&rewrite::location(redirect, route, subject));
+        lines.extend_from_slice(b"\r\n");
+        return Verdict::Answer { status: redirect.status, body: String::new(), content_type: Some(String::new()) };
+    }
+    if let Some(respond) = &route.spec.respond {
+        let content_type = Some(respond.content_type.clone());
+        return Verdict::Answer { status: respond.status, body: respond.body.clone(), content_type };
+    }
+    Verdict::Pass
+}
+
+/// Which mirrors get a copy of this request, and the copy's target.
+pub fn mirrors(route: &Route, subject: &Subject<'_>) -> Vec<(usize, Vec<u8>)> {
+    let drawn = |i: usize| (random::mix(clock::now_nanos() ^ i as u64) % 10_000) as f64 / 100.0;
+    let chosen = route.rules.mirrors.iter().enumerate().filter(|(i, m)| drawn(*i) < m.spec.percent);
+    chosen.map(|(i, m)| (i, m.uri.render(subject))).collect()
+}
