@@ -128,7 +128,8 @@ class _Translator:
             self.work.backends[name] = table.Backend(id=name, info=info, **self._fields(port, l7=l7))
             self.work.sources[name] = endpoints.Source(
                 backend=name, service=self.key, port=port.get("name") or "", protocol=port.get("protocol") or "TCP",
-                family=family, local_only=local, any_port=not port["port"], publish_not_ready=bool(self.spec.get("publishNotReadyAddresses")),
+                family=family, local_only=local, any_port=not port["port"],
+                publish_not_ready=bool(self.spec.get("publishNotReadyAddresses")),
             )  # fmt: skip
         return name
 
