@@ -90,6 +90,19 @@ async def test_it_is_started_and_balances(real, servers):
     assert await answers(port, 4) == {str(servers[0].getsockname()[1])}
 
 
+async def test_it_holds_nothing_of_whoever_started_it(folder, failures):
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    made = made_plane(folder, failures)
+    await made.start()
+    await made.connected()
+    os.close(writing)
+    assert await asyncio.to_thread(os.read, reading, 1) == b""  # ends when nobody holds the other end
+    os.close(reading)
+    await made.shutdown(grace_seconds=0)
+    await made.close()
+
+
 async def test_a_service_that_goes_gives_its_port_back(real, servers):
     port = free_port()
     await carry(real, tcp(port), ports(*servers))
