@@ -54,10 +54,11 @@ def start_master(binary: str, *, socket_path: str, log_path: str = "") -> int:
 def _inheritable() -> list[int]:
     """Descriptors that a child would keep: somebody may wait for the last holder of a pipe to let go."""
     found = []
-    for name in os.listdir("/proc/self/fd"):
+    for entry in pathlib.Path("/proc/self/fd").iterdir():
+        number = int(entry.name)
         with contextlib.suppress(OSError):  # the listing's own is closed by now
-            if int(name) > 2 and os.get_inheritable(int(name)):
-                found.append(int(name))
+            if number > 2 and os.get_inheritable(number):
+                found.append(number)
     return found
 
 
