@@ -5,6 +5,7 @@
 
 mod balance;
 mod control;
+mod dns;
 mod h2;
 mod health;
 mod http;
@@ -14,6 +15,7 @@ mod stats;
 mod table;
 mod tcp;
 mod tls;
+mod udp;
 mod worker;
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl Server {
     /// The connection is made, or has failed.
     pub(super) fn end_dial(&mut self, number: u64) {
         let Some(dial) = self.dials.remove(&number) else { return };
-        let problem = dial.socket.take_error().map_or_else(Some, |error| error);
+        let problem = dial.socket.take_error().unwrap_or_else(Some);
         if let Some(error) = problem {
             let message = format!("cannot connect to {}: {error}", dial.to);
             return self.send(dial.client, &Message::Error { id: dial.id, message });

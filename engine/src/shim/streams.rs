@@ -161,5 +161,5 @@ impl Server {
 }
 
 fn is_terminal(child: &Child) -> bool {
-    child.input.terminal().is_some_and(|fd| rustix::termios::isatty(fd))
+    child.input.terminal().is_some_and(rustix::termios::isatty)
 }

@@ -1,7 +1,7 @@
 //! What this engine carries: a known field that it does not is refused, never half applied.
 
 use crate::balance::Algorithm;
-use crate::control::objects::{self, BackendProtocol, CheckKind, ListenerProtocol, Refusal};
+use crate::control::objects::{self, CheckKind, ListenerProtocol, Refusal};
 use crate::table::backend;
 use crate::table::template::HashOn;
 
@@ -13,7 +13,8 @@ fn refuse_if(refused: bool, path: &str) -> Outcome {
 
 pub fn listener(spec: &objects::Listener) -> Outcome {
     use ListenerProtocol::*;
-    refuse_if(!matches!(spec.protocol, Http | Https | Tcp), "protocol")?;
+    refuse_if(!matches!(spec.protocol, Http | Https | Tcp | Udp | Dns), "protocol")?;
+    refuse_if(spec.transparent && matches!(spec.protocol, Udp | Dns), "transparent")?;
     refuse_if(spec.proxy_protocol_in, "proxy_protocol_in")
 }
 
@@ -27,7 +28,6 @@ pub fn route(spec: &objects::Route) -> Outcome {
 }
 
 pub fn backend(spec: &objects::Backend) -> Result<(Algorithm, HashOn), Refusal> {
-    refuse_if(spec.protocol == BackendProtocol::Udp, "protocol")?;
     refuse_if(spec.health.as_ref().is_some_and(|h| h.kind == CheckKind::Grpc), "health.kind")?;
     refuse_if(spec.limits.as_ref().is_some_and(|l| l.max_waiting > 0), "limits.max_waiting")?;
     refuse_if(spec.hold, "hold")?;

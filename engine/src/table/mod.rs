@@ -8,6 +8,7 @@ pub mod carried;
 pub mod endpoint;
 pub mod limiter;
 pub mod network;
+pub mod names;
 pub mod route;
 pub mod router;
 pub mod rules;
@@ -19,6 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::control::objects;
+use crate::dns::zone::Zone;
 use crate::stats::counters::{Codes, Counter};
 
 pub struct Listener {
@@ -46,6 +48,8 @@ pub struct Table {
     pub by_virtual: HashMap<SocketAddr, Arc<router::Entry>>,
     /// By the ports that every address of the node has.
     pub by_node_port: HashMap<u16, Arc<router::Entry>>,
+    /// What DNS answers.
+    pub zone: Arc<Zone>,
 }
 
 impl Table {

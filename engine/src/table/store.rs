@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::backend::{self, Backend, Shared};
 use super::endpoint::Endpoint;
 use super::limiter::Limiter;
+use super::names::Names;
 use super::route::Route;
 use super::router::{self, Entry, Router};
 use super::{Listener, ListenerCounters, Table, carried};
@@ -28,6 +29,7 @@ pub struct Store {
     routes: BTreeMap<String, Arc<Route>>,
     backends: BTreeMap<String, Arc<Backend>>,
     certificates: BTreeMap<String, Arc<Identity>>,
+    names: Names,
     shared: HashMap<String, Arc<Shared>>,
     /// Endpoints that are gone while something is in flight to them; a drain counts them, too.
     gone: Vec<Weak<Endpoint>>,
@@ -46,6 +48,7 @@ impl Store {
             routes: BTreeMap::new(),
             backends: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            names: Names::default(),
             shared: HashMap::new(),
             gone: Vec::new(),
             drains: BTreeMap::new(),
@@ -63,6 +66,7 @@ impl Store {
             keep_named(&mut self.backends, &message.backends);
             keep_named(&mut self.certificates, &message.certificates);
         }
+        self.names.begin(message);
         message.removed.listeners.iter().for_each(|id| drop(self.listeners.remove(id)));
         message.removed.routes.iter().for_each(|id| drop(self.routes.remove(id)));
         message.removed.backends.iter().for_each(|id| drop(self.backends.remove(id)));
@@ -79,7 +83,7 @@ impl Store {
         each("listener", &message.listeners, &mut |object| self.take_listener(object));
         each("backend", &message.backends, &mut |object| self.take_backend(object));
         each("route", &message.routes, &mut |object| self.take_route(object));
-        each("name", &message.names, &mut |_| Err(Refusal::new("", "this engine does not carry DNS yet")));
+        each("name", &message.names, &mut |object| self.names.take(object));
         nacks.extend(self.missing_certificates(&message.listeners));
         self.forget_unused();
         nacks
@@ -234,7 +238,7 @@ impl Store {
     }
 
     pub fn table(&self) -> Table {
-        let mut table = Table::default();
+        let mut table = Table { zone: self.names.zone(&self.shared), ..Table::default() };
         let entries: Vec<_> = self.routes.values().map(|route| self.entry(route)).collect();
         for (spec, counters) in self.listeners.values() {
             let mine = |e: &&Arc<Entry>| {

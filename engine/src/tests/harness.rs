@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -88,10 +88,21 @@ impl Engine {
     pub fn socket(&mut self, id: &str) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let message = json!({"type": "sockets", "sockets": [{"id": id, "family": "ipv4", "transport": "tcp"}]});
-        let bytes = frame::encode(message.to_string().as_bytes());
-        assert_eq!(frame::send(&self.socket, &bytes, &[listener.as_fd()]).unwrap(), bytes.len());
+        self.hand_over(id, "tcp", listener.as_fd());
         port
+    }
+
+    /// Hands over a socket for datagrams; returns its port.
+    pub fn datagram_socket(&mut self, id: &str) -> u16 {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        self.hand_over(id, "udp", socket.as_fd());
+        socket.local_addr().unwrap().port()
+    }
+
+    fn hand_over(&self, id: &str, transport: &str, fd: BorrowedFd<'_>) {
+        let message = json!({"type": "sockets", "sockets": [{"id": id, "family": "ipv4", "transport": transport}]});
+        let bytes = frame::encode(message.to_string().as_bytes());
+        assert_eq!(frame::send(&self.socket, &bytes, &[fd]).unwrap(), bytes.len());
     }
 
     pub fn apply(&mut self, message: Value) {

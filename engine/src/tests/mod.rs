@@ -3,6 +3,7 @@
 //! No sleeps: whoever waits, waits for a message, a byte or an end.
 
 mod affinity;
+mod dns_names;
 mod harness;
 mod health;
 mod http2;
@@ -13,3 +14,4 @@ mod order;
 mod rules;
 mod tcp_forward;
 mod tls;
+mod udp_forward;

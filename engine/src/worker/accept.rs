@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::spawn_local;
 use tokio_rustls::TlsAcceptor;
 
@@ -15,7 +15,7 @@ use crate::control::objects::ListenerProtocol;
 use crate::h2;
 use crate::http::serve::{self, Whence};
 use crate::table::Listener;
-use crate::{tcp, tls};
+use crate::{tcp, tls, udp};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -48,8 +48,20 @@ pub async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>
             ListenerProtocol::Tcp => {
                 spawn_local(tcp::serve(context.clone(), stream, whence));
             }
+            ListenerProtocol::Dns => {
+                spawn_local(context.dns().serve_tcp(stream));
+            }
             _ => {}
         }
+    }
+}
+
+/// Serves a socket of datagrams for as long as it is ours.
+pub async fn datagrams(context: Rc<Context>, socket: UdpSocket, id: Rc<str>) {
+    match context.listener(&id).map(|found| found.spec.protocol) {
+        Some(ListenerProtocol::Dns) => context.dns().serve_udp(socket).await,
+        Some(ListenerProtocol::Udp) => udp::serve(context, socket, id).await,
+        _ => {}
     }
 }
 

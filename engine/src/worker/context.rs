@@ -1,6 +1,6 @@
 //! What everything on one thread shares: the table it works by, buffers, idle connections, deadlines, randomness.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::clock;
 use super::deadline::Deadlines;
 use crate::balance::random::Random;
+use crate::dns;
 use crate::h2;
 use crate::http::buffer::Buffers;
 use crate::http::pool::Pool;
@@ -37,6 +38,7 @@ pub struct Context {
     pub clients: Cell<usize>,
     /// Mirrored requests under way.
     pub mirrors: Cell<usize>,
+    dns: OnceCell<Rc<dns::Server>>,
 }
 
 impl Context {
@@ -52,6 +54,7 @@ impl Context {
             closing: Cell::new(Closing::No),
             clients: Cell::new(0),
             mirrors: Cell::new(0),
+            dns: OnceCell::new(),
         })
     }
 
@@ -62,6 +65,17 @@ impl Context {
     pub fn set_table(&self, table: Arc<Table>) {
         *self.table.borrow_mut() = table;
         self.generation.set(self.generation.get() + 1);
+    }
+
+    /// This thread's DNS, made when it is first asked.
+    pub fn dns(self: &Rc<Self>) -> Rc<dns::Server> {
+        let make = || {
+            let context = Rc::downgrade(self);
+            let zone =
+                move || context.upgrade().map_or_else(Arc::default, |context| context.table.borrow().zone.clone());
+            dns::Server::new(Rc::new(zone), self.draw())
+        };
+        self.dns.get_or_init(make).clone()
     }
 
     pub fn generation(&self) -> u64 {

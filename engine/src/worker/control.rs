@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::checks::Checks;
 use super::thread::{Command, Threads};
 use crate::control::channel::Channel;
+use crate::control::objects::ListenerProtocol;
 use crate::control::wire::{self, Event, Nack, Request};
 use crate::health::Prober;
 use crate::stats;
@@ -213,7 +214,7 @@ impl Control {
             self.tell_all(|| Command::Unlisten(id.clone()));
         }
         for id in &wanted {
-            if let Err(message) = self.listen(id) {
+            if let Err(message) = self.listen(id, table.by_socket[id].spec.protocol) {
                 let listener = &table.by_socket[id].spec.id;
                 nacks.push(Nack { object: format!("listener/{listener}"), path: "sockets".to_owned(), message });
             }
@@ -223,12 +224,31 @@ impl Control {
         nacks
     }
 
-    fn listen(&self, id: &str) -> Result<(), String> {
+    fn listen(&self, id: &str, protocol: ListenerProtocol) -> Result<(), String> {
         if self.listening.borrow().contains(id) {
             return Ok(());
         }
         let sockets = self.sockets.borrow();
         let fd = sockets.get(id).ok_or_else(|| format!("the socket {id:?} was not handed over"))?;
+        let datagrams = socket2::SockRef::from(fd).r#type().is_ok_and(|kind| kind == socket2::Type::DGRAM);
+        let fits = match protocol {
+            ListenerProtocol::Dns => true,
+            ListenerProtocol::Udp => datagrams,
+            _ => !datagrams,
+        };
+        if !fits {
+            return Err(format!("the socket {id:?} has another transport than its Listener"));
+        }
+        if datagrams {
+            let copy = fd.try_clone().map_err(|error| format!("the socket {id:?}: {error}"))?;
+            let socket = std::net::UdpSocket::from(copy);
+            socket.set_nonblocking(true).map_err(|error| format!("the socket {id:?}: {error}"))?;
+            // One thread to a socket: a client's datagrams stay in order, and its session is one.
+            let place = id.bytes().map(usize::from).sum::<usize>() % self.threads.len();
+            let _ = self.threads[place].send(Command::ListenUdp(id.to_owned(), socket));
+            self.listening.borrow_mut().insert(id.to_owned());
+            return Ok(());
+        }
         for thread in &self.threads {
             let copy = fd.try_clone().map_err(|error| format!("the socket {id:?}: {error}"))?;
             let listener = std::net::TcpListener::from(copy);

@@ -4,12 +4,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{TcpListener as StdListener, UdpSocket as StdUdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, spawn_local};
 
@@ -21,6 +21,7 @@ use crate::table::Table;
 pub enum Command {
     Table(Arc<Table>, oneshot::Sender<()>),
     Listen(String, StdListener),
+    ListenUdp(String, StdUdpSocket),
     Unlisten(String),
     /// Idle connections to endpoints that are going are closed.
     Settle(oneshot::Sender<()>),
@@ -69,6 +70,13 @@ async fn follow(context: Rc<Context>, mut receiver: mpsc::UnboundedReceiver<Comm
                     accepting.insert(id, task.abort_handle());
                 }
                 Err(error) => tracing::error!(socket = id, %error, "cannot listen"),
+            },
+            Command::ListenUdp(id, socket) => match UdpSocket::from_std(socket) {
+                Ok(socket) => {
+                    let task = spawn_local(accept::datagrams(context.clone(), socket, id.as_str().into()));
+                    accepting.insert(id, task.abort_handle());
+                }
+                Err(error) => tracing::error!(socket = id, %error, "cannot receive"),
             },
             Command::Unlisten(id) => {
                 if let Some(task) = accepting.remove(&id) {

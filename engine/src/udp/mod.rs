@@ -1,0 +1,248 @@
+//! UDP at layer 4: a session per client, to one endpoint.
+//!
+//! Promises: a client's datagrams go to one endpoint while it is there and the client is not silent for long (30 s, 120 s
+//! once both have spoken for a while, or the Backend's idle timeout: as conntrack has it); once the endpoint drains or is
+//! gone, the next datagram finds another, and what the old one still answers arrives. A refused datagram (ICMP) ends
+//! the session. Each listener belongs to one thread, so a client's choice is one choice. Refuses: more than
+//! `MOST_SESSIONS` sessions of a listener (their datagrams are dropped and counted).
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::task::{AbortHandle, spawn_local};
+
+use crate::balance::Ask;
+use crate::balance::outlier::Outcome;
+use crate::table::backend::Backend;
+use crate::table::endpoint::{Endpoint, InFlight};
+use crate::table::template;
+use crate::worker::context::Context;
+
+const MOST_SESSIONS: usize = 16_384;
+const QUIET: Duration = Duration::from_secs(30);
+const TALKING: Duration = Duration::from_secs(120);
+/// Both have spoken for this long: a conversation, not a question and its answer.
+const CONVERSATION: Duration = Duration::from_secs(2);
+const SWEEP: Duration = Duration::from_secs(1);
+const LARGEST_BYTES: usize = 65_535;
+/// Datagrams taken before others get their turn.
+const BURST: usize = 64;
+/// Endpoints that a datagram is offered to.
+const TRIES: usize = 3;
+
+struct Session {
+    upstream: Rc<UdpSocket>,
+    backend: Arc<Backend>,
+    endpoint: Arc<Endpoint>,
+    answers: AbortHandle,
+    state: Rc<State>,
+    _in_flight: InFlight,
+}
+
+struct State {
+    began: Instant,
+    heard: Cell<Instant>,
+    answered: Cell<Option<Instant>>,
+    /// The endpoint's port is closed.
+    refused: Cell<bool>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.answers.abort();
+    }
+}
+
+struct Sessions {
+    context: Rc<Context>,
+    socket: Rc<UdpSocket>,
+    id: Rc<str>,
+    open: RefCell<HashMap<SocketAddr, Session>>,
+    /// Sessions whose endpoint is going; their last answers still arrive.
+    leaving: RefCell<Vec<Session>>,
+}
+
+/// Carries until its task is ended.
+pub async fn serve(context: Rc<Context>, socket: UdpSocket, id: Rc<str>) {
+    let sessions =
+        Sessions { context, socket: Rc::new(socket), id, open: RefCell::default(), leaving: RefCell::default() };
+    let sweeping = async {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            sessions.sweep(Instant::now());
+        }
+    };
+    tokio::join!(sessions.receive(), sweeping);
+}
+
+impl Sessions {
+    async fn receive(&self) {
+        let mut piece = vec![0; LARGEST_BYTES];
+        loop {
+            if self.socket.readable().await.is_err() {
+                return;
+            }
+            for _ in 0..BURST {
+                match self.socket.try_recv_from(&mut piece) {
+                    Ok((length, client)) => self.pass_on(client, &piece[..length]).await,
+                    Err(_) => break,
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn pass_on(&self, client: SocketAddr, datagram: &[u8]) {
+        for _ in 0..TRIES {
+            let Some(upstream) = self.upstream_of(client).await else { return };
+            // Straight to the kernel (a fresh socket is not known to be writable yet); a full buffer drops it, as UDP does.
+            match socket2::SockRef::from(&*upstream).send(datagram) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.refused(client),
+                _ => return,
+            }
+        }
+    }
+
+    /// An earlier datagram found the endpoint's port closed.
+    fn refused(&self, client: SocketAddr) {
+        let Some(session) = self.open.borrow_mut().remove(&client) else { return };
+        note_refusal(&self.context, &session.backend, &session.endpoint);
+    }
+
+    async fn upstream_of(&self, client: SocketAddr) -> Option<Rc<UdpSocket>> {
+        let known = self.open.borrow_mut().remove(&client);
+        if let Some(session) = known {
+            if session.endpoint.keeps_connections() && !session.state.refused.get() {
+                session.state.heard.set(Instant::now());
+                let upstream = session.upstream.clone();
+                self.open.borrow_mut().insert(client, session);
+                return Some(upstream);
+            }
+            self.leaving.borrow_mut().push(session);
+        }
+        let backend = self.context.listener(&self.id)?.backend.clone()?;
+        if self.open.borrow().len() >= MOST_SESSIONS {
+            backend.shared.no_endpoint.add(1);
+            return None;
+        }
+        let session = self.begin(&backend, client).await?;
+        let upstream = session.upstream.clone();
+        self.open.borrow_mut().insert(client, session);
+        Some(upstream)
+    }
+
+    async fn begin(&self, backend: &Arc<Backend>, client: SocketAddr) -> Option<Session> {
+        let peer = client.ip().to_canonical();
+        let ask = Ask {
+            now_nanos: self.context.now_nanos(),
+            avoid: &[],
+            hash: if backend.algorithm.hashes() { template::hash_client(peer) } else { 0 },
+            random: self.context.draw(),
+            identity: None,
+            client: backend.client_timeout_nanos().map(|timeout| (peer, timeout)),
+            panic_threshold: backend.spec.panic_threshold,
+        };
+        let Some((endpoint, in_flight)) = backend.shared.choose(&ask) else {
+            backend.shared.no_endpoint.add(1);
+            return None;
+        };
+        let upstream = Rc::new(connect(endpoint.address).await.ok()?);
+        let now = Instant::now();
+        let state =
+            Rc::new(State { began: now, heard: Cell::new(now), answered: Cell::new(None), refused: Cell::new(false) });
+        if let Some(listener) = self.context.listener(&self.id) {
+            listener.counters.connections.add(1);
+        }
+        let answers = Answers {
+            context: self.context.clone(),
+            backend: backend.clone(),
+            endpoint: endpoint.clone(),
+            upstream: upstream.clone(),
+            state: state.clone(),
+        };
+        let answers = spawn_local(send_back(answers, self.socket.clone(), client)).abort_handle();
+        Some(Session { upstream, backend: backend.clone(), endpoint, answers, state, _in_flight: in_flight })
+    }
+
+    fn sweep(&self, now: Instant) {
+        let idle = self.context.listener(&self.id).and_then(|listener| {
+            let seconds = listener.backend.as_ref()?.spec.timeouts.as_ref()?.idle_seconds;
+            (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
+        });
+        self.open.borrow_mut().retain(|_, session| {
+            !session.state.refused.get() && session.endpoint.keeps_connections() && !session.state.is_over(now, idle)
+        });
+        // A second for last answers; then a drain need not wait for them.
+        self.leaving.borrow_mut().retain(|session| session.state.heard.get() + SWEEP > now);
+    }
+}
+
+impl State {
+    fn is_over(&self, now: Instant, idle: Option<Duration>) -> bool {
+        let last = self.answered.get().map_or(self.heard.get(), |answered| answered.max(self.heard.get()));
+        let conversation = self.answered.get().is_some_and(|answered| answered - self.began > CONVERSATION);
+        now - last > idle.unwrap_or(if conversation { TALKING } else { QUIET })
+    }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<UdpSocket> {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(address).await?;
+    Ok(socket)
+}
+
+/// The endpoint's side of one session.
+struct Answers {
+    context: Rc<Context>,
+    backend: Arc<Backend>,
+    endpoint: Arc<Endpoint>,
+    upstream: Rc<UdpSocket>,
+    state: Rc<State>,
+}
+
+async fn send_back(answers: Answers, socket: Rc<UdpSocket>, client: SocketAddr) {
+    let Answers { context, backend, endpoint, upstream, state } = answers;
+    loop {
+        // An ICMP error is no datagram; it wakes us by a readiness of its own, which nothing else takes away.
+        let Ok(ready) = upstream.ready(Interest::READABLE | Interest::ERROR).await else { return };
+        if ready.is_error() {
+            if upstream.take_error().is_ok_and(|error| error.is_some()) {
+                note_refusal(&context, &backend, &endpoint);
+                return state.refused.set(true);
+            }
+            let _ = upstream.try_io(Interest::ERROR, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+            if !ready.is_readable() {
+                continue;
+            }
+        }
+        // The buffer is here only while there is something to carry.
+        let mut piece = vec![0; LARGEST_BYTES];
+        for _ in 0..BURST {
+            match upstream.try_recv(&mut piece) {
+                Ok(length) => {
+                    state.answered.set(Some(Instant::now()));
+                    let _ = socket.send_to(&piece[..length], client).await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    note_refusal(&context, &backend, &endpoint);
+                    return state.refused.set(true);
+                }
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn note_refusal(context: &Context, backend: &Backend, endpoint: &Arc<Endpoint>) {
+    endpoint.connect_failures.add(1);
+    backend.shared.note(endpoint, Outcome::ConnectFailure, context.now_nanos());
+}
