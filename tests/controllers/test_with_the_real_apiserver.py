@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import random
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -15,8 +17,9 @@ from fairlead.apiserver import server
 from fairlead.base import clock as clocks
 from fairlead.client import errors, inprocess, protocol
 from fairlead.controllers import permissions, suite
+from fairlead.controllers.autoscaling import metrics, serving
 from fairlead.store import sqlite
-from fairlead.testing import kubelet, workloads
+from fairlead.testing import kubelet, load, workloads
 
 Object = dict[str, Any]
 
@@ -200,3 +203,30 @@ async def test_pods_are_made_milliseconds_after_the_scale(cluster: Cluster) -> N
         took.append(time.monotonic() - started)
         await cluster.until(lambda wanted=replicas: complete(cluster, wanted))  # type: ignore[misc]
     assert min(took) < 0.1, took  # 5 ms on a quiet machine; the best of seven, as others may use the disk
+
+
+async def test_kubectl_top_reads_the_metrics_of_the_controllers(cluster: Cluster, tmp_path: Path) -> None:
+    program = shutil.which("kubectl")
+    if program is None:
+        pytest.skip("kubectl is not installed")
+    await cluster.client.create(kinds.DEPLOYMENT, workloads.deployment(replicas=1))
+    await cluster.until(lambda: complete(cluster, 1))
+    (pod,) = await cluster.pods()
+    source = load.FakeLoad(clocks.SystemClock(), serving=lambda: [pod["metadata"]["name"]])
+    source.cores = 0.25
+    made = serving.MetricsApis(
+        pods=cluster.suite.informers.of(kinds.POD).cache,
+        nodes=cluster.suite.informers.of(kinds.NODE).cache,
+        usage=source,
+        traffic=metrics.NoMetrics(),
+        clock=clocks.SystemClock(),
+        window_seconds=5,
+    )
+    cluster.api.registry.mounted.update(made.groups())
+    cluster.api.write_kubeconfig(tmp_path / "kubeconfig")
+    environment = {"KUBECONFIG": str(tmp_path / "kubeconfig"), "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    process = await asyncio.create_subprocess_exec(
+        program, "top", "pods", "--no-headers", env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert output.decode().split() == [pod["metadata"]["name"], "250m", "47Mi"]

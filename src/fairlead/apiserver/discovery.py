@@ -7,7 +7,7 @@ import hashlib
 from typing import Any
 
 from fairlead.api.kinds import Kind
-from fairlead.apiserver import codec, requests, resources, reviews, status
+from fairlead.apiserver import aggregated, codec, requests, resources, reviews, status
 from fairlead.client import exchange
 
 Object = dict[str, Any]
@@ -71,7 +71,7 @@ def _groups(registry: resources.Registry) -> dict[str, list[str]]:
         found.setdefault(kind.group, [])
         if kind.version not in found[kind.group]:
             found[kind.group].append(kind.version)
-    return found
+    return found | {group: list(one.versions) for group, one in registry.mounted.items()}
 
 
 def _group(group: str, versions: list[str]) -> Object:
@@ -98,7 +98,9 @@ def _resource_list(group: str, version: str, registry: resources.Registry) -> ex
         if (kind.group, kind.version) == (group, version):
             names = {"name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced}
             found.append({**names, "kind": kind.kind, "verbs": ["create"]})
-    if not found:
+    if group in registry.mounted and version in registry.mounted[group].versions:
+        found = registry.mounted[group].resources(version)
+    elif not found:
         raise status.no_such_path()
     group_version = f"{group}/{version}" if group else version
     return _json({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": found})
@@ -143,6 +145,9 @@ def _aggregated(root: str, registry: resources.Registry, version: str) -> exchan
 
 
 def _aggregated_resources(registry: resources.Registry, group: str, version: str) -> list[Object]:
+    if group in registry.mounted:
+        plain = registry.mounted[group].resources(version)
+        return [aggregated.entry(one, group, version) for one in plain if "/" not in one["name"]]
     found = []
     for resource in _of(registry, group, version):
         kind = resource.kind

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairlead.api.schema import pack
 from fairlead.apiserver import (
+    aggregated,
     applying,
     codec,
     delete,
@@ -44,6 +45,9 @@ class Dispatcher:
         """The answer. Raises ApiError."""
         if not info.resource:
             return self._other(info)
+        elsewhere = await aggregated.answer(self._parts.registry.mounted, info)
+        if elsewhere is not None:
+            return elsewhere
         review = reviews.find(info)
         if review is not None:
             return reviews.answer(review, info, self._parts.authorizer, self._parts.authenticator)

@@ -20,6 +20,7 @@ from fairlead.client import errors
 
 FIRST_DELAY_SECONDS = 0.005
 MAX_DELAY_SECONDS = 60.0
+QUIET_ATTEMPTS = 3
 
 log = logs.get(__name__)
 Work = Callable[[str], Awaitable[float | None]]
@@ -98,10 +99,10 @@ class Queue:
         try:
             again_seconds = await self._work(key)
         except errors.ApiError as error:
-            self._retry(key, str(error), quiet=error.conflict)
+            self._retry(key, str(error), quiet=error.conflict or error.not_found)
         except Exception as error:
             log.error("reconcile failed", error=error, controller=self.name, key=key)
-            self._retry(key, repr(error), quiet=True)
+            self._retry(key, repr(error), quiet=False)
             self._on_failure(f"{self.name} {key}", error)
         else:
             self._attempts.pop(key, None)
@@ -111,8 +112,11 @@ class Queue:
 
     def _retry(self, key: str, problem: str, *, quiet: bool) -> None:
         attempt = self._attempts[key] = self._attempts.get(key, 0) + 1
-        self.failures[key] = problem
-        if not quiet:
+        if quiet and attempt <= QUIET_ATTEMPTS:  # somebody else wrote or deleted first: the watch will tell
+            problem = ""
+        else:
+            self.failures[key] = problem
+        if problem:
             (log.warning if attempt == 1 else log.debug)("retrying", controller=self.name, key=key, problem=problem)
         delay = min(FIRST_DELAY_SECONDS * 2 ** min(attempt - 1, 20), MAX_DELAY_SECONDS)
         self.add_after(key, delay * self._rng.uniform(0.8, 1.2))

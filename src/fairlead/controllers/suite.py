@@ -15,7 +15,7 @@ from fairlead.base import clock as clocks
 from fairlead.client import informer, informers, protocol
 from fairlead.controllers import context, namespaces
 from fairlead.controllers.autoscaling import controller as autoscaling
-from fairlead.controllers.autoscaling import metrics
+from fairlead.controllers.autoscaling import metrics, serving
 from fairlead.controllers.cronjob import controller as cronjob
 from fairlead.controllers.daemonset import controller as daemonset
 from fairlead.controllers.deployment import controller as deployment
@@ -30,7 +30,8 @@ INFORMERS = "kube-controller-manager"
 
 
 class ControllerSuite:
-    """Every controller, over shared informers (which others may use, too: `informers`).
+    """Every controller, over shared informers (which others may use, too: `informers`). `metrics_apis` are groups that
+    an API server may mount.
 
     `root_ca_pem` is published to every namespace; `hpa_window_seconds` is over how long CPU is averaged.
     """
@@ -61,10 +62,19 @@ class ControllerSuite:
         self.endpoints = endpoints.Endpoints(given)
         self.garbage = garbage.Garbage(given, collected=garbage.collected_of(known_kinds))
         self.namespaces = namespaces.Namespaces(given, emptied=known_kinds, root_ca_pem=root_ca_pem)
+        usage, traffic = metrics_source or metrics.NoMetrics(), traffic_source or metrics.NoMetrics()
+        self.metrics_apis = serving.MetricsApis(
+            pods=self.informers.of(kinds.POD).cache,
+            nodes=self.informers.of(kinds.NODE).cache,
+            usage=usage,
+            traffic=traffic,
+            clock=clock,
+            window_seconds=hpa_window_seconds,
+        )
         self.autoscalers = autoscaling.Autoscalers(
             given,
-            usage=metrics_source or metrics.NoMetrics(),
-            traffic=traffic_source or metrics.NoMetrics(),
+            usage=usage,
+            traffic=traffic,
             targets=[kind for kind in known_kinds if "scale" in kind.subresources],
             period_seconds=hpa_period_seconds,
             window_seconds=hpa_window_seconds,
