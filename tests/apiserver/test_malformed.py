@@ -56,9 +56,24 @@ async def test_thousands_of_wrong_objects(api: server.ApiServer, caplog: pytest.
     assert not caplog.records
 
 
-BODIES = [b"", b"{", b"[]", b"null", b"1", b'"x"', b"{}", b'{"kind":1}', b'{"metadata":[]}', b"\xff\xfe", b"{" * 5000,
-          b'{"a":' * 70 + b"1" + b"}" * 70, b'{"apiVersion":"v1","kind":"Other"}', b'{"apiVersion":"v2","kind":"ConfigMap"}',
-          b'{"metadata":{"name":null}}', b'{"metadata":{"name":"x","name":"y"},"data":{"a":[1e400]}}']  # fmt: skip
+BODIES = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"1",
+    b'"x"',
+    b"{}",
+    b'{"kind":1}',
+    b'{"metadata":[]}',
+    b"\xff\xfe",
+    b"{" * 5000,
+    b'{"a":' * 70 + b"1" + b"}" * 70,
+    b'{"apiVersion":"v1","kind":"Other"}',
+    b'{"apiVersion":"v2","kind":"ConfigMap"}',
+    b'{"metadata":{"name":null}}',
+    b'{"metadata":{"name":"x","name":"y"},"data":{"a":[1e400]}}',
+]
 
 
 @pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
@@ -73,11 +88,22 @@ async def test_bodies_that_are_no_objects(api: server.ApiServer, body: bytes) ->
 
 
 QUERIES = [
-    ("labelSelector", "a=b=c"), ("labelSelector", "a in (b"), ("labelSelector", "!"), ("labelSelector", "=x"),
-    ("fieldSelector", "spec.nope=1"), ("fieldSelector", "x"), ("limit", "-1"), ("limit", "x"), ("continue", "AAAA"),
-    ("continue", "e30="), ("resourceVersion", "x"), ("resourceVersion", "-3"), ("resourceVersionMatch", "Exact"),
-    ("resourceVersionMatch", "Other"), ("watch", "maybe"),
-]  # fmt: skip
+    ("labelSelector", "a=b=c"),
+    ("labelSelector", "a in (b"),
+    ("labelSelector", "!"),
+    ("labelSelector", "=x"),
+    ("fieldSelector", "spec.nope=1"),
+    ("fieldSelector", "x"),
+    ("limit", "-1"),
+    ("limit", "x"),
+    ("continue", "AAAA"),
+    ("continue", "e30="),
+    ("resourceVersion", "x"),
+    ("resourceVersion", "-3"),
+    ("resourceVersionMatch", "Exact"),
+    ("resourceVersionMatch", "Other"),
+    ("watch", "maybe"),
+]
 
 
 @pytest.mark.parametrize(("name", "value"), QUERIES)
@@ -86,8 +112,17 @@ async def test_wrong_queries(api: server.ApiServer, name: str, value: str) -> No
     assert 400 <= response.status < 500, response.body
 
 
-PATHS = ["/api/v1/namespaces/default/pods/p/nope", "/api/v2/pods", "/apis/apps/v1/nope", "/apis/x/y/z", "/api/v1/nodes/n/log",
-         "/apis/apps/v1/namespaces/default/deployments/d/log", "/nope", "/api/v1/namespaces/a/b/c/d/e/f", "/apis//v1/x"]  # fmt: skip
+PATHS = [
+    "/api/v1/namespaces/default/pods/p/nope",
+    "/api/v2/pods",
+    "/apis/apps/v1/nope",
+    "/apis/x/y/z",
+    "/api/v1/nodes/n/log",
+    "/apis/apps/v1/namespaces/default/deployments/d/log",
+    "/nope",
+    "/api/v1/namespaces/a/b/c/d/e/f",
+    "/apis//v1/x",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -99,14 +134,37 @@ async def test_wrong_paths(api: server.ApiServer, method: str, path: str) -> Non
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["metadata", "spec", "name", "data", "labels", "containers", "op", "path", "value", "$patch", "template"])
-        | st.text(max_size=5), inner, max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "metadata",
+                    "spec",
+                    "name",
+                    "data",
+                    "labels",
+                    "containers",
+                    "op",
+                    "path",
+                    "value",
+                    "$patch",
+                    "template",
+                ]
+            )
+            | st.text(max_size=5),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=12,
-)  # fmt: skip
-PATCHES = ("application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json",
-           "application/apply-patch+yaml")  # fmt: skip
+)
+PATCHES = (
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

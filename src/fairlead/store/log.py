@@ -8,15 +8,19 @@ Refused at opening: a file of a newer version, one that is no store, one whose r
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.store import protocol
 
 APPLICATION_ID = 0x46414952  # "FAIR"
 VERSION = 1
+RECENT = 4096
+"""How many changes are read back into the window of history."""
 
 _SCHEMA = """
 CREATE TABLE log (
@@ -35,6 +39,16 @@ def _checksum(revision: int, key: str, value: bytes) -> int:
     return zlib.crc32(value, zlib.crc32(f"{revision} {key}".encode()))
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a file holds. `recent` are the changes after `oldest`, in order."""
+
+    entries: list[protocol.Entry]
+    revision: int
+    recent: list[protocol.Event]
+    oldest: int
+
+
 class Log:
     """An open file. `synchronous` exists for the test that proves that FULL is needed."""
 
@@ -43,6 +57,7 @@ class Log:
         try:
             self._db = _open(path, synchronous)
             _prepare(self._db, path)
+            _sync_folder(path.parent)
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 raise protocol.Refused(f"{path} is in use by another process") from error
@@ -50,25 +65,32 @@ class Log:
         except sqlite3.DatabaseError as error:
             raise _damaged(path, str(error)) from error
 
-    def load(self) -> tuple[list[protocol.Entry], int]:
-        """The newest entry of every key, and the newest revision."""
+    def load(self) -> Loaded:
+        """The newest entry of every key, the newest revision, and the last changes."""
         entries: dict[str, protocol.Entry] = {}
+        recent: list[protocol.Event] = []
         revision = 0
         try:
+            numbers = dict(self._db.execute("SELECT name, number FROM meta"))
+            newest = self._db.execute("SELECT max(revision) FROM log").fetchone()[0] or 0
+            start = max(numbers["compacted"], newest - RECENT)
             rows = self._db.execute(
                 "SELECT revision, key, deleted, created, value, checksum FROM log ORDER BY revision"
             )
             for revision, key, deleted, created, value, checksum in rows:
                 if _checksum(revision, key, value) != checksum:
                     raise _damaged(self.path, f"revision {revision} does not match its checksum")
+                entry = protocol.Entry(key, value, revision, created)
+                if revision > start:
+                    recent.append(protocol.Event(entry, entries.get(key), bool(deleted)))
                 if deleted:
                     entries.pop(key, None)
                 else:
-                    entries[key] = protocol.Entry(key, value, revision, created)
-            kept = self._db.execute("SELECT max(number) FROM meta").fetchone()[0]
+                    entries[key] = entry
         except sqlite3.DatabaseError as error:
             raise _damaged(self.path, str(error)) from error
-        return list(entries.values()), max(revision, kept)
+        newest = max(revision, numbers["revision"])
+        return Loaded(list(entries.values()), newest, recent, start if newest == revision else newest)
 
     def append(self, events: Iterable[protocol.Event]) -> None:
         """Writes and syncs a batch: all of it or nothing."""
@@ -147,6 +169,15 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         db.execute(_MIGRATIONS[known])
         db.execute(f"PRAGMA user_version = {known + 1}")
     db.execute("COMMIT")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the names of new files and the absence of removed ones durable: a journal that came back would undo."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _damaged(path: Path, detail: str) -> protocol.Refused:

@@ -38,8 +38,8 @@ class SqliteStore:
         """Opens or makes the file and loads it. Raises Refused."""
         self._loop = asyncio.get_running_loop()
         self._log = log.Log(self._path, synchronous=self._synchronous)
-        entries, revision = self._log.load()
-        self._view.load(entries, revision=revision)
+        loaded = self._log.load()
+        self._view.load(loaded.entries, revision=loaded.revision, recent=loaded.recent, oldest=loaded.oldest)
         self._pending = pending.Pending(self._view)
         self._thread.start()
 

@@ -106,15 +106,20 @@ class View:
         self._window_start = 0
         self._window_bytes = 0
 
-    def load(self, entries: Iterable[protocol.Entry], *, revision: int) -> None:
-        """Fills an empty view with the state at a revision; history begins there."""
+    def load(
+        self, entries: Iterable[protocol.Entry], *, revision: int, recent: list[protocol.Event], oldest: int
+    ) -> None:
+        """Fills an empty view with the state at a revision and the changes since an older one."""
         for entry in entries:
             bucket = self._bucket(entry.key)
             bucket.entries[entry.key] = entry
             bucket.changed = max(bucket.changed, entry.revision)
         for bucket in self._buckets.values():
             bucket.keys = sorted(bucket.entries)
-        self.revision = self.oldest = revision
+        self.revision, self.oldest = revision, oldest
+        for event in recent:
+            self._bucket(event.entry.key).changed = event.revision
+            self._remember(event)
 
     def _bucket(self, key: str) -> Bucket:
         name = bucket_of(key)
