@@ -92,6 +92,7 @@ class House:
         self.namespaces, self.cgroups = namespaces, cgroups
         self.api = apiserver.FakeApiServer(clock=self.clock)
         self.gate, self.prober = Gate(), Prober()
+        self.containers: Any = None
         self.network = network
         self.client = self.api.client("tests")
         self.failures: list[str] = []
@@ -124,6 +125,7 @@ class House:
                 )
             ),
             cgroups=self.cgroups,
+            containers=self.containers,
             prober=self.prober,
             gate=self.gate,
             clock=self.clock,

@@ -70,9 +70,10 @@ class NodeAgent:
         await self._pods.wait_synced()
         await self._doors.informers.of(kinds.SERVICE).wait_synced()
         known = {obj["metadata"]["uid"] for obj in self._pods.cache.list()}
-        for uid in await self._doors.processes.found():
+        ender = self._doors.containers or self._doors.processes
+        for uid in await ender.found():
             if uid not in known:
-                self._nursery.start(ending.end_orphan(self._doors.processes, uid), name=f"orphan/{uid}")
+                self._nursery.start(ending.end_orphan(ender, uid), name=f"orphan/{uid}")
         self._pods.add_handler(self._changed)
         self._nursery.start(self._node_object.run(), name="heartbeat")
         self._nursery.start(self.usage.run(), name="usage")
@@ -97,7 +98,7 @@ class NodeAgent:
             node=self._node,
             doors=self._doors,
             planner=self._planner,
-            place=lambda ip, own: self._place(uid, ip, own_network=own),
+            place=lambda ip, own, runs: self._place(uid, ip, own_network=own, runs=runs),
             record=records.load(self._node.folder / uid),
             on_failure=self._on_failure,
         )
@@ -114,7 +115,7 @@ class NodeAgent:
         self._workers.pop(uid, None)
         self._runs.pop(uid, None)
 
-    def _place(self, uid: str, ip: str, *, own_network: bool) -> plans.Place:
+    def _place(self, uid: str, ip: str, *, own_network: bool, runs: runtime.Runtime) -> plans.Place:
         return plans.Place(
             ip,
             self._node.host_ip or self._doors.network.gateway,
@@ -123,6 +124,7 @@ class NodeAgent:
             self._cpu,
             self._memory,
             volumes.PodVolumes(self._node.folder / uid),
+            runs,
         )
 
     def replace_images(self, found: images.ImageSource) -> None:

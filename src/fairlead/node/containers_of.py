@@ -108,7 +108,7 @@ class Containers:
 
     def _note_missed_end(self, known: records.ContainerRecord, sandbox: runtime.Sandbox) -> None:
         for exit in sandbox.ended():
-            if exit.container == known.name and exit.pid == known.pid:
+            if exit.container == known.name and exit.pid in (0, known.pid):
                 self.exited(exit)
                 return
         why = "The container was gone when fairlead came back"
@@ -160,7 +160,7 @@ class Containers:
         restarts = known.restarts + (1 if known.ended is not None else 0)
         try:
             plan = await owner.planner.plan(owner.pod, spec, owner.record, place, restarts=restarts)
-            owner.tell("Pulled", _pulled(plan))
+            owner.tell("Pulled", _pulled(plan, owner.runtime.name))
             started = await sandbox.start(plan)
         except runtime.StartFailed as error:
             self._not_started(known, error)
@@ -404,5 +404,7 @@ def _stop_signal(spec: Object | None) -> int:
     return int(getattr(signal, name, signal.SIGTERM))
 
 
-def _pulled(plan: runtime.ContainerPlan) -> str:
+def _pulled(plan: runtime.ContainerPlan, runs: str) -> str:
+    if runs == "container":
+        return f'Container image "{plan.image}" is run by a container engine'
     return f'Container image "{plan.image}" runs as the process {" ".join(plan.argv)[:200]!r} in {plan.cwd}'

@@ -120,7 +120,7 @@ async def _take_down(owner: worker.PodWorker) -> None:
     if sandbox is not None:
         await sandbox.stop()
     else:
-        await owner.doors.processes.end(owner.uid)
+        await owner.runtime.end(owner.uid)
     owner.record.network_ready = False
     if not owner.pod["spec"].get("hostNetwork"):
         try:

@@ -54,7 +54,12 @@ def home(credentials: runtime.Credentials) -> tuple[str, str]:
 
 
 def resolve(
-    pod: Object, container: Object, *, asked: runtime.Credentials, owner: tuple[int, int] | None
+    pod: Object,
+    container: Object,
+    *,
+    asked: runtime.Credentials,
+    owner: tuple[int, int] | None,
+    has_images: bool = False,
 ) -> runtime.Credentials:
     """As whom this container runs. Raises IdentityProblem."""
     pod_context = pod["spec"].get("securityContext") or {}
@@ -63,10 +68,10 @@ def resolve(
     if asked.uid in (None, 0) and owner is not None and asked.uid is not None:
         base = of_user(*owner)
     uid, gid = context.get("runAsUser", base.uid), context.get("runAsGroup")
-    may_switch = os.geteuid() == 0
+    may_switch = has_images or os.geteuid() == 0
     if not may_switch and uid not in (None, os.geteuid()):
         raise IdentityProblem(f"runAsUser {uid} needs privilege that fairlead does not have here; run it as root")
-    if context.get("runAsNonRoot") and (uid == 0 or (uid is None and os.geteuid() == 0)):
+    if context.get("runAsNonRoot") and (uid == 0 or (uid is None and os.geteuid() == 0 and not has_images)):
         raise IdentityProblem(
             "container has runAsNonRoot and would run as root; set runAsUser or start fairlead as a user"
         )

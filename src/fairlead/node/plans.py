@@ -51,6 +51,12 @@ class Place:
     node_cpu: float
     node_memory_bytes: int
     volumes: volumes.PodVolumes
+    runtime: runtime.Runtime
+
+    @property
+    def has_images(self) -> bool:
+        """Whether images themselves run here."""
+        return self.runtime.name == "container"
 
 
 class Planner:
@@ -65,12 +71,16 @@ class Planner:
     ) -> runtime.ContainerPlan:
         """One start of that container. Raises StartFailed."""
         image = container.get("image") or ""
-        mapped = self._doors.images.find(image)
-        if mapped is None and not container.get("command"):
+        mapped = None if place.has_images else self._doors.images.find(image)
+        if mapped is None and not container.get("command") and not place.has_images:
             raise runtime.StartFailed("ErrImageNeverPull", images.ways_out(image))
         try:
             who = identity.resolve(
-                pod, container, asked=self._node.asked, owner=mapped.owner if mapped is not None else None
+                pod,
+                container,
+                asked=runtime.Credentials() if place.has_images else self._node.asked,
+                owner=mapped.owner if mapped is not None else None,
+                has_images=place.has_images,
             )
             values = await self.environment(pod, container, record, place, mapped=mapped, who=who)
             limits = cgroups.limits_of(container)
@@ -83,15 +93,18 @@ class Planner:
         return runtime.ContainerPlan(
             name=container["name"],
             image=image,
-            argv=_argv(container, mapped, values),
+            argv=_argv(container, mapped, values, with_args=not place.has_images or bool(container.get("command"))),
+            args=expand.expand_all(container.get("args") or (), values),
             env=values,
-            cwd=_cwd(container, mapped, who, mounts),
+            cwd=container.get("workingDir") or "" if place.has_images else _cwd(container, mapped, who, mounts),
             log=str(place.folder / "logs" / container["name"] / f"{restarts}.log"),
             attempt=known.attempts,
             credentials=who,
             mounts=mounts,
             capabilities=capabilities,
-            cgroups=await self._cgroups(pod, container, limits),
+            cgroups=() if place.has_images else await self._cgroups(pod, container, limits),
+            read_only_root=bool(context.get("readOnlyRootFilesystem")),
+            pull_policy=container.get("imagePullPolicy") or _pull_policy(image),
             memory_bytes=limits.memory_bytes,
             cpu_cores=limits.cpu_cores,
             no_new_privs=not context.get("allowPrivilegeEscalation", False),
@@ -139,8 +152,8 @@ class Planner:
     ) -> tuple[runtime.Mount, ...]:
         own = pod_files.mounts(pod, container, record, place.folder, dns=self._node.dns, who=who)
         if not container.get("volumeMounts"):
-            return own if self._doors.processes.can_mount else ()
-        if not self._doors.processes.can_mount:
+            return own if place.runtime.can_mount else ()
+        if not place.runtime.can_mount:
             why = (
                 "volumeMounts need a mount namespace, which this cluster's pods do not have "
                 "(run fairlead as root, in network mode kernel)"
@@ -165,8 +178,11 @@ class Planner:
     def _base(
         self, pod: Object, container: Object, record: records.PodRecord, place: Place, who: runtime.Credentials
     ) -> dict[str, str]:
-        home, user = identity.home(who)
         port = first_port(container)
+        if place.has_images:
+            shared = {"HOST": place.ip, "PORT": str(record.ports.get(str(port), port))}
+            return {"HOSTNAME": hostname(pod), **({} if place.own_network else shared)}
+        home, user = identity.home(who)
         return {
             "PATH": os.environ.get("PATH", _DEFAULT_PATH),
             "LANG": os.environ.get("LANG", "C.UTF-8"),
@@ -229,11 +245,18 @@ def hostname(pod: Object) -> str:
     return str(pod["spec"].get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
 
 
-def _argv(container: Object, mapped: images.ImageCommand | None, values: Mapping[str, str]) -> tuple[str, ...]:
+def _argv(
+    container: Object, mapped: images.ImageCommand | None, values: Mapping[str, str], *, with_args: bool
+) -> tuple[str, ...]:
     command = expand.expand_all(container.get("command") or (), values)
     if not command and mapped is not None:
         command = expand.expand_all(mapped.command, values)
-    return command + expand.expand_all(container.get("args") or (), values)
+    return command + (expand.expand_all(container.get("args") or (), values) if with_args else ())
+
+
+def _pull_policy(image: str) -> str:
+    tag = image.rsplit("/", 1)[-1].partition(":")[2]
+    return "Always" if tag in ("", "latest") else "IfNotPresent"
 
 
 def _is_mounted(path: str, mounts: Sequence[runtime.Mount]) -> bool:

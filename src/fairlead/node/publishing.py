@@ -63,7 +63,7 @@ class Publisher:
         owner = self._owner
         if owner.gone:
             return True
-        around = status.Surroundings(owner.node.host_ip or owner.doors.network.gateway, owner.doors.processes.name)
+        around = status.Surroundings(owner.node.host_ip or owner.doors.network.gateway, owner.runtime.name)
         wanted = status.render(owner.pod, owner.record, owner.doors.clock.now(), around)
         if all(self._written.get(key) == value for key, value in wanted.items()):
             return True

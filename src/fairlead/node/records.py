@@ -57,6 +57,7 @@ class PodRecord(msgspec.Struct):
     namespace: str = ""
     name: str = ""
     ip: str = ""
+    runtime: str = ""
     started_at: float = 0.0
     ports: dict[str, int] = {}
     initialized: bool = False

@@ -23,9 +23,10 @@ _CONTAINER_CONTEXT = (
 _HARMLESS = {"seccompProfile": "RuntimeDefault", "procMount": "Default"}
 
 
-def fields(pod: Object, *, own_network: bool) -> list[str]:
+def fields(pod: Object, *, own_network: bool, has_images: bool) -> list[str]:
     """The paths of the fields that are not honoured."""
-    return list(_find(pod["spec"], own_network))
+    found = list(_find(pod["spec"], own_network))
+    return [path for path in found if not (has_images and path.endswith(".readOnlyRootFilesystem"))]
 
 
 def _find(spec: Object, own_network: bool) -> Iterator[str]:
@@ -66,9 +67,9 @@ def _context(context: Object, names: tuple[str, ...], path: str) -> Iterator[str
             yield f"{path}.{name}"
 
 
-def message(pod: Object, *, own_network: bool) -> str:
+def message(pod: Object, *, own_network: bool, has_images: bool) -> str:
     """The Event's sentence, "" when everything is honoured."""
-    found = fields(pod, own_network=own_network)
+    found = fields(pod, own_network=own_network, has_images=has_images)
     if not found:
         return ""
-    return f"not honoured by fairlead's process pods: {', '.join(found)}"
+    return f"not honoured here: {', '.join(found)}"

@@ -25,6 +25,7 @@ from fairlead.node import (
     publishing,
     records,
     runtime,
+    runtimes,
     settings,
     unsupported,
     volumes,
@@ -46,7 +47,7 @@ class PodWorker:
         node: settings.NodeSettings,
         doors: settings.Doors,
         planner: plans.Planner,
-        place: Callable[[str, bool], plans.Place],
+        place: Callable[[str, bool, runtime.Runtime], plans.Place],
         record: records.PodRecord | None,
         on_failure: Callable[[str, BaseException], None],
     ) -> None:
@@ -58,6 +59,7 @@ class PodWorker:
         self.folder = node.folder / self.uid
         self.record = record or records.PodRecord(self.uid, pod["metadata"]["namespace"], pod["metadata"]["name"])
         self._place = place
+        self.runtime = runtimes.choose(pod, doors, self.record.runtime)
         self.nursery = tasks.Nursery(f"pod/{pod['metadata']['name']}", on_failure=on_failure)
         self.publisher = publishing.Publisher(self)
         self.containers = containers_of.Containers(self)
@@ -147,11 +149,13 @@ class PodWorker:
         return decision.wake_at
 
     def _tell_unsupported(self) -> None:
-        found = unsupported.message(self.pod, own_network=self.doors.network.mode != "loopback")
+        found = unsupported.message(
+            self.pod, own_network=self.doors.network.mode != "loopback", has_images=self.runtime.name == "container"
+        )
         if found:
             self.tell("FieldNotHonoured", found, warning=True)
         limits = any(cgroups.has_limits(entry) for entry in lifecycle.all_containers(self.pod))
-        if limits and (self.doors.cgroups is None or self.doors.cgroups.why):
+        if limits and self.runtime.name == "process" and (self.doors.cgroups is None or self.doors.cgroups.why):
             why = self.doors.cgroups.why if self.doors.cgroups is not None else "cgroups are not in use here"
             self.tell("LimitsNotEnforced", f"resources.limits are not enforced: {why}", warning=True)
 
@@ -173,6 +177,8 @@ class PodWorker:
     async def _open(self) -> bool:
         """Makes or adopts the sandbox; False (and an Event) when it cannot be had now."""
         host_network = bool(self.pod["spec"].get("hostNetwork"))
+        if not self.record.runtime:
+            self.runtime = runtimes.choose(self.pod, self.doors, "")
         try:
             own_network, ip = self._address(host_network)
             spec = runtime.SandboxSpec(
@@ -182,7 +188,7 @@ class PodWorker:
                 plans.hostname(self.pod),
                 own_network,
             )
-            sandbox = await self.doors.processes.open(spec, self.containers)
+            sandbox = await self.runtime.open(spec, self.containers)
             self.sandbox = sandbox
             if own_network:
                 await self.doors.network.attach(self.uid, sandbox.netns_pid)
@@ -190,7 +196,8 @@ class PodWorker:
             await self._not_opened(str(error))
             return False
         self._sandbox_failures = 0
-        self.place = self._place(ip, own_network)
+        self.record.runtime = self.runtime.name
+        self.place = self._place(ip, own_network, self.runtime)
         changed = self.record.ip != ip
         self.record.ip, self.record.network_ready = ip, True
         if changed or not self.record.ports:

@@ -1,0 +1,259 @@
+"""Podman's API (libpod) as verbs: images and containers, in the words of `runtime.ContainerPlan`.
+
+Containers write their logs in the CRI format (`k8s-file`) and join a network namespace by its path, so that logs,
+rotation by size, both network modes and adoption are the same as for processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import struct
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairlead.node import engine_http, runtime
+
+Object = dict[str, Any]
+_API = "/v4.0.0/libpod"
+LABEL = "dev.fairlead.pod-uid"
+CONTAINER_LABEL = "dev.fairlead.container"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """`rlimits` are given to every container (an engine in a sandbox may need lower ones than its own default)."""
+
+    rlimits: Mapping[str, tuple[int, int]]
+    log_limit_bytes: int = 10 * 1024 * 1024
+    pull_seconds: float = 600.0
+
+
+def sockets(environ: Mapping[str, str]) -> list[str]:
+    """Where Podman's socket may be, the user's own choice first."""
+    found = []
+    host = environ.get("CONTAINER_HOST", "")
+    if host.startswith("unix://"):
+        found.append(host.removeprefix("unix://"))
+    if environ.get("XDG_RUNTIME_DIR") and os.geteuid() != 0:
+        found.append(f"{environ['XDG_RUNTIME_DIR']}/podman/podman.sock")
+    if os.geteuid() == 0:
+        found.append("/run/podman/podman.sock")
+    return [path for path in found if Path(path).is_socket()]
+
+
+class Podman:
+    """One Podman service."""
+
+    def __init__(self, path: str, options: EngineSettings) -> None:
+        self._http = engine_http.EngineHttp(path)
+        self._options = options
+        self.path = path
+
+    async def version(self) -> str:
+        """Raises OSError or EngineError when there is no usable Podman."""
+        answer = await self._http.call("GET", f"{_API}/version", timeout_seconds=5.0)
+        return str(answer.get("Version", ""))
+
+    async def ensure_image(self, image: str, policy: str) -> None:
+        """Pulls by the policy. Raises StartFailed in the kubelet's words."""
+        present = policy != "Always" and await self._has_image(image)
+        if present:
+            return
+        if policy == "Never":
+            why = f'Container image "{image}" is not present with pull policy of Never'
+            raise runtime.StartFailed("ErrImageNeverPull", why)
+        try:
+            answer = await self._http.call(
+                "POST",
+                f"{_API}/images/pull",
+                query={"reference": image, "policy": "always", "quiet": "true"},
+                timeout_seconds=self._options.pull_seconds,
+            )
+        except (engine_http.EngineError, TimeoutError) as error:
+            answer = {"error": str(error) or "no answer in time"}
+        why = str(answer.get("error") or "") if isinstance(answer, dict) else _error_line(str(answer or ""))
+        if why:
+            if policy == "Always" and await self._has_image(image):
+                return  # a local build with the tag latest, and no registry to ask
+            raise runtime.StartFailed("ErrImagePull", f'Failed to pull image "{image}": {why}')
+
+    async def _has_image(self, image: str) -> bool:
+        try:
+            await self._http.call("GET", f"{_API}/images/{_quoted(image)}/exists")
+        except engine_http.EngineError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    async def create(self, uid: str, plan: runtime.ContainerPlan, *, hostname: str, netns: str) -> str:
+        """Makes the container and returns its id. Raises EngineError."""
+        answer = await self._http.call(
+            "POST", f"{_API}/containers/create", self._spec(uid, plan, hostname=hostname, netns=netns)
+        )
+        return str(answer["Id"])
+
+    def _spec(self, uid: str, plan: runtime.ContainerPlan, *, hostname: str, netns: str) -> Object:
+        spec: Object = {
+            "name": f"fairlead-{uid}-{plan.name}-{plan.attempt}",
+            "image": plan.image,
+            "env": dict(plan.env),
+            "labels": {LABEL: uid, CONTAINER_LABEL: plan.name},
+            "netns": {"nsmode": "path", "value": netns} if netns else {"nsmode": "host"},
+            "log_configuration": {"driver": "k8s-file", "path": plan.log, "size": self._options.log_limit_bytes},
+            "mounts": [_mount(entry) for entry in plan.mounts],
+            "r_limits": [
+                {"type": name.upper(), "soft": soft, "hard": hard}
+                for name, (soft, hard) in {**self._options.rlimits, **plan.rlimits}.items()
+            ],
+            "no_new_privileges": plan.no_new_privs,
+            "read_only_filesystem": plan.read_only_root,
+            "resource_limits": _limits(plan),
+            "use_image_hosts": True,
+        }
+        if netns:
+            spec["hostname"] = hostname
+        if plan.argv:
+            spec["entrypoint"] = list(plan.argv)
+            spec["command"] = []
+        elif plan.args:
+            spec["command"] = list(plan.args)
+        if plan.cwd:
+            spec["work_dir"] = plan.cwd
+        if plan.credentials.uid is not None:
+            who = plan.credentials
+            spec["user"] = f"{who.uid}:{who.gid if who.gid is not None else who.uid}"
+            spec["groups"] = [str(group) for group in who.groups]
+        if plan.capabilities is not None:
+            spec["cap_drop"] = ["ALL"]
+            spec["cap_add"] = [f"CAP_{name}" for name in plan.capabilities]
+        return spec
+
+    async def start(self, container: str) -> Object:
+        """Starts it and returns what `inspect` says. Raises EngineError."""
+        await self._http.call("POST", f"{_API}/containers/{container}/start")
+        return await self.inspect(container)
+
+    async def inspect(self, container: str) -> Object:
+        found: Object = await self._http.call("GET", f"{_API}/containers/{container}/json")
+        return found
+
+    async def wait(self, container: str) -> None:
+        """Returns when it has ended, however long that takes."""
+        query = {"condition": "exited", "interval": "50ms"}
+        await self._http.call("POST", f"{_API}/containers/{container}/wait", query=query, timeout_seconds=None)
+
+    async def kill(self, container: str, number: int) -> None:
+        try:
+            await self._http.call("POST", f"{_API}/containers/{container}/kill", query={"signal": str(number)})
+        except engine_http.EngineError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def remove(self, container: str) -> None:
+        try:
+            query = {"force": "true", "v": "true", "timeout": "0"}
+            await self._http.call("DELETE", f"{_API}/containers/{container}", query=query)
+        except engine_http.EngineError as error:
+            if error.status != 404:
+                raise
+
+    async def of_pod(self, uid: str) -> list[Object]:
+        """What `list` says of the pod's containers, ended ones included."""
+        filters = f'{{"label":["{LABEL}={uid}"]}}'
+        found = await self._http.call("GET", f"{_API}/containers/json", query={"all": "true", "filters": filters})
+        return list(found or [])
+
+    async def exec(
+        self, container: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, timeout_seconds: float
+    ) -> runtime.ExecResult:
+        """Runs a command in the container. Raises EngineError when it cannot be run."""
+        body = {
+            "Cmd": list(argv),
+            "Env": [f"{name}={value}" for name, value in env.items()],
+            "AttachStdout": True,
+            "AttachStderr": True,
+            **({"WorkingDir": cwd} if cwd else {}),
+        }
+        made = await self._http.call("POST", f"{_API}/containers/{container}/exec", body)
+        output: dict[int, list[bytes]] = {1: [], 2: []}
+        timed_out = False
+        reader, writer = await self._http.upgrade(f"{_API}/exec/{made['Id']}/start", {"Detach": False, "Tty": False})
+        try:
+            async with asyncio.timeout(timeout_seconds or None):
+                await _demultiplex(reader, output)
+        except TimeoutError:
+            timed_out = True
+        finally:
+            writer.close()
+        state = await self._http.call("GET", f"{_API}/exec/{made['Id']}/json")
+        if timed_out and state.get("Running"):
+            await self._end_exec(state)
+        await asyncio.to_thread(_end_monitors, str(made["Id"]))
+        code = int(state.get("ExitCode") or 0)
+        return runtime.ExecResult(137 if timed_out else code, b"".join(output[1]), b"".join(output[2]), timed_out)
+
+    async def _end_exec(self, state: Object) -> None:
+        pid = int(state.get("Pid") or 0)
+        if pid > 1:
+            try:
+                os.kill(pid, 9)
+            except ProcessLookupError:
+                return
+
+
+def _end_monitors(exec_id: str) -> None:
+    """Podman's API keeps the two monitors of a finished command for five minutes; with probes these add up."""
+    while found := _monitors(exec_id):
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _monitors(exec_id: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                is_monitor = (entry / "comm").read_bytes() == b"conmon\n"
+                if is_monitor and exec_id.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+async def _demultiplex(reader: asyncio.StreamReader, output: dict[int, list[bytes]]) -> None:
+    """Frames of 8 bytes (stream, length) and content."""
+    while True:
+        try:
+            stream, length = struct.unpack(">BxxxI", await reader.readexactly(8))
+            output.setdefault(stream, []).append(await reader.readexactly(length))
+        except asyncio.IncompleteReadError:
+            return
+
+
+def _error_line(text: str) -> str:
+    return next((line for line in text.splitlines() if '"error"' in line), "")
+
+
+def _quoted(image: str) -> str:
+    return urllib.parse.quote(image, safe="/:@")
+
+
+def _mount(entry: runtime.Mount) -> Object:
+    options = ["rbind", "ro" if entry.read_only else "rw"]
+    return {"type": "bind", "source": entry.source, "destination": entry.target, "options": options}
+
+
+def _limits(plan: runtime.ContainerPlan) -> Object:
+    limits: Object = {}
+    if plan.memory_bytes:
+        limits["memory"] = {"limit": plan.memory_bytes, "swap": plan.memory_bytes}
+    if plan.cpu_cores:
+        limits["cpu"] = {"quota": int(plan.cpu_cores * 100_000), "period": 100_000}
+    return limits
