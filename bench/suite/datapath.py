@@ -1,0 +1,175 @@
+"""`datapath`: what a Service costs a connection: requests, new connections and bytes a second from one pod to another,
+straight to its address (with conntrack on, as everywhere) and through its Service, at 1 and 5,000 Services.
+
+Two pods in network namespaces wired as the node agent wires them; candidates take turns within each round. Needs root.
+The main figure is new connections a second; the ratios of the goals are medians of each round's own ratio to direct.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from bench import engine as engines
+from bench import lab, load, report, rounds
+from fairlead.base import clock
+from fairlead.dataplane import coordinator, engine, nftables
+from fairlead.routing import table
+from fairlead.testing import worlds
+
+SUMMARY = "requests, new connections and bytes through a Service against straight to the pod, at 1 and 5,000 Services"
+_SMALL, _LARGE = 8081, 8082
+_KERNEL, _ENGINE = "10.96.0.10", "10.96.0.11"
+_LARGE_BYTES = 1 << 20
+_GOALS = {"requests_per_second": 0.95, "connections_per_second": 0.90, "megabytes_per_second": 0.95}
+
+
+async def run(lab_: lab.Lab) -> report.Report:
+    """Rounds at one Service, then at 5,000."""
+    with worlds.World(pods=2) as world:
+        _never_run_out_of_ports(world)
+        await _servers(lab_, world)
+        kernel = nftables.NftablesPlane(
+            "fairlead-bench",
+            clock=clock.SystemClock(),
+            on_failure=_fail,
+            pods=(worlds.PODS4,),
+            services=(worlds.SERVICES4,),
+        )
+        await kernel.start()
+        proxy = engine.EnginePlane(
+            str(lab_.path("run") / "engine.sock"), clock=clock.SystemClock(), on_failure=_fail, binary=engines.binary()
+        )
+        await proxy.start()
+        planes = coordinator.Coordinator([proxy, kernel], clock=clock.SystemClock(), on_failure=_fail)
+        few = await _rounds(
+            lab_, planes, world, 1, {"direct": world.pods[1].address, "kernel": _KERNEL, "engine": _ENGINE}
+        )
+        many = await _rounds(lab_, planes, world, 5000, {"direct": world.pods[1].address, "kernel": _KERNEL})
+        await proxy.shutdown(grace_seconds=0)
+        await kernel.close(purge=True)
+        await planes.close()
+    return _report(few, many)
+
+
+def _fail(name: str, error: BaseException) -> None:
+    raise RuntimeError(f"{name} failed") from error
+
+
+def _never_run_out_of_ports(world: worlds.World) -> None:
+    """One client opens connections for minutes: what is closed must not hold its port."""
+    for pod in world.pods:
+        pod.exec("sysctl -qw net.ipv4.tcp_max_tw_buckets=256")
+        pod.exec("sysctl -qw net.ipv4.tcp_tw_reuse=1")
+    world.pods[0].call(_widen_ports)
+    for state in ("time_wait", "close"):
+        world.node.exec(f"sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_{state}=1")
+
+
+def _widen_ports() -> None:
+    Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("1024 65535")
+
+
+async def _servers(lab_: lab.Lab, world: worlds.World) -> None:
+    address = world.pods[1].address
+    for port, size in ((_SMALL, 128), (_LARGE, _LARGE_BYTES)):
+        spec = load.BackendSpec(servers=1, address=address, ports=(port,), answer_bytes=size)
+        process = lab_.spawn(
+            "backend", _inside(world.pods[1], "backend", spec), core=lab_.cores.candidate, stdout=subprocess.PIPE
+        )
+        assert process.popen.stdout is not None
+        if not await asyncio.to_thread(process.popen.stdout.readline):
+            raise RuntimeError(f"the backend did not start:\n{process.tail()}")
+
+
+def _inside(space: worlds.Space, command: str, spec: msgspec.Struct) -> list[str]:
+    return ["ip", "netns", "exec", space.name, load.binary(), command, msgspec.json.encode(spec).decode()]
+
+
+def _table(count: int, pod: str) -> tuple[table.Structure, list[table.BackendEndpoints]]:
+    """The two Services that are measured, and so many others of 10 endpoints."""
+    backends, sets = {}, []
+    for port in (_SMALL, _LARGE):
+        for name, address, algorithm in (("kernel", _KERNEL, ""), ("engine", _ENGINE, "least-request")):
+            virtual = (table.Virtual(address=address, port=port),)
+            made = table.Backend(id=f"{name}:{port}", protocol="tcp", algorithm=algorithm, virtual=virtual)
+            backends[made.id] = made
+            sets.append(table.BackendEndpoints(backend=made.id, endpoints=(table.Endpoint(address=pod, port=port),)))
+    for number in range(count - 1):
+        virtual = (table.Virtual(address=f"10.96.{1 + number // 250}.{number % 250 + 1}", port=80),)
+        made = table.Backend(id=f"other/{number}:80", protocol="tcp", virtual=virtual)
+        backends[made.id] = made
+        places = [1000 + number * 10 + at for at in range(10)]
+        endpoints = tuple(table.Endpoint(address=f"10.244.{at // 250}.{at % 250 + 1}", port=80) for at in places)
+        sets.append(table.BackendEndpoints(backend=made.id, endpoints=endpoints))
+    door = table.Listener(
+        id="transparent-tcp", protocol="tcp", transparent=True, sockets=(f"tcp:{worlds.GATEWAY}:15001",)
+    )
+    return table.Structure(backends=backends, listeners={door.id: door}), sets
+
+
+async def _rounds(
+    lab_: lab.Lab, planes: coordinator.Coordinator, world: worlds.World, count: int, candidates: Mapping[str, str]
+) -> dict[str, list[rounds.Figures]]:
+    structure, sets = _table(count, world.pods[1].address)
+    await planes.apply_endpoints(sets)
+    nacks = await planes.acked(await planes.apply(structure))
+    if nacks:
+        raise RuntimeError(f"not carried: {nacks}")
+    samples: dict[str, list[rounds.Figures]] = {name: [] for name in candidates}
+    for turn in range(lab_.rounds(10, 4)):
+        for name in rounds.order(list(candidates), turn):
+            samples[name].append(await _measure(lab_, world, candidates[name]))
+            lab_.progress(f"{count} Services, round {turn + 1}, {name}: {rounds.describe(samples[name][-1])}")
+    return samples
+
+
+async def _measure(lab_: lab.Lab, world: worlds.World, address: str) -> rounds.Figures:
+    seconds = lab_.seconds(2.0, 0.7)
+    small = load.Target(addresses=(f"{address}:{_SMALL}",))
+    kept = await _load(lab_, world, load.Closed(target=small, connections=32, seconds=seconds))
+    fresh = msgspec.structs.replace(small, new_connections=True)
+    opened = await _load(lab_, world, load.Closed(target=fresh, connections=32, seconds=seconds))
+    large = load.Target(addresses=(f"{address}:{_LARGE}",))
+    moved = await _load(lab_, world, load.Closed(target=large, connections=4, seconds=seconds))
+    return {
+        "requests_per_second": kept.rate,
+        "connections_per_second": opened.rate,
+        "megabytes_per_second": moved.body_bytes / moved.seconds / 1e6,
+    }
+
+
+async def _load(lab_: lab.Lab, world: worlds.World, spec: load.Closed) -> load.Outcome:
+    argv = _inside(world.pods[0], "closed", spec)
+    outcome = await load.Running(lab_.spawn("closed", argv, core=lab_.cores.load, stdout=subprocess.PIPE)).outcome()
+    if outcome.failed:
+        raise RuntimeError(outcome.why())
+    return outcome
+
+
+def _report(few: dict[str, list[rounds.Figures]], many: dict[str, list[rounds.Figures]]) -> report.Report:
+    rows = {"direct": rounds.medians(few["direct"]), "engine": rounds.medians(few["engine"])}
+    rows["kernel at 5000"], rows["direct beside 5000"] = rounds.medians(many["kernel"]), rounds.medians(many["direct"])
+    goals, spread = [], []
+    for count, samples in ((1, few), (5000, many)):
+        for figure, limit in _GOALS.items():
+            ratios = [k[figure] / d[figure] for k, d in zip(samples["kernel"], samples["direct"], strict=True)]
+            text = f"kernel / direct in {figure} at {count} Services"
+            goals.append(report.Goal(text, statistics.median(ratios), limit, at_least=True))
+            spread.append(f"{text}: {json.dumps([round(one, 3) for one in sorted(ratios)])}")
+    return report.Report(
+        bench="datapath",
+        main="connections_per_second",
+        name="kernel",
+        ours=rounds.medians(few["kernel"]),
+        more=rows,
+        goals=goals,
+        notes=spread,
+        missing={"eBPF": "balancing at connect time is not there yet"},
+    )
