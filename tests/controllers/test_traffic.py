@@ -163,6 +163,30 @@ async def test_a_load_balancer_has_an_address_at_once(bench):
     assert (await bench.until(address))["ingress"][0]["ip"] == "127.0.0.1"
 
 
+async def test_a_load_balancer_whose_port_is_taken_has_the_services_own_address(bench):
+    bench.plane.nacks = (
+        Nack("listener/service/default/web/9090/load-balancer", "sockets[0]", "taken by nginx (pid 1)"),
+    )
+    spec = {**SERVICE["spec"], "type": "LoadBalancer", "ports": [{"port": 9090}]}
+    await bench.create(kinds.SERVICE, {**SERVICE, "spec": spec})
+    await bench.start()
+
+    async def address():
+        found = await bench.client.get(kinds.SERVICE, "web", namespace="default")
+        entries = ((found.get("status") or {}).get("loadBalancer") or {}).get("ingress") or [{}]
+        return entries[0].get("ip")
+
+    await bench.until(address)
+    async with asyncio.timeout(5):
+        while await address() != "127.96.0.10":
+            await asyncio.sleep(0)
+    bench.plane.nacks = ()
+    bench.traffic.retranslate()
+    async with asyncio.timeout(5):
+        while await address() != "127.0.0.1":
+            await asyncio.sleep(0)
+
+
 async def test_a_mistake_is_one_event_and_goes_when_it_is_mended(bench):
     await bench.create(kinds.INGRESS, INGRESS)
     await bench.start()

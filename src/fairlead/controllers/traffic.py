@@ -62,6 +62,7 @@ class Traffic:
         self._slices_changed = asyncio.Event()
         self._services: set[str] = set()  # whose slices changed
         self._sent: Any = None
+        self._refused: tuple[str, ...] = ()
         self._reports = traffic_reports.Reports()
         self._idle = asyncio.Event()
 
@@ -160,6 +161,7 @@ class Traffic:
             secrets=self._informers[kinds.SECRET].cache.list(),
             config_maps=self._informers[kinds.CONFIG_MAP].cache.list() if self._where.ingress_nginx else (),
             backend_policies=self._informers[kinds.BACKEND_POLICY].cache.list(),
+            refused=self._refused,
         )
         if len(snapshot.services) + len(snapshot.ingresses) > IN_THE_LOOP:
             fresh = await asyncio.to_thread(self._translator.translate, snapshot)
@@ -185,12 +187,22 @@ class Traffic:
             self._acks_wanted.clear()
             translation, sent = self.translation, self._sent
             nacks = await self._sink.acked(sent)
+            self._note_refused(nacks)
             for problem in self._reports.take(translation, nacks):
                 self._tell(problem)
             for status in translation.statuses:
                 await self._write_status(status)
             if not self._structure_changed.is_set() and not self._acks_wanted.is_set():
                 self._idle.set()
+
+    def _note_refused(self, nacks: Sequence[traffic_reports.Nack]) -> None:
+        """A load balancer whose port another program holds gets another address."""
+        refused = tuple(
+            sorted({nack.object.removeprefix("listener/") for nack in nacks if nack.object.endswith("/load-balancer")})
+        )
+        if refused != self._refused:
+            self._refused = refused
+            self._structure_changed.set()
 
     def _tell(self, problem: Problem) -> None:
         found = self._find(problem.object)

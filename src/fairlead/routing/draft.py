@@ -24,6 +24,7 @@ class Snapshot:
     secrets: Sequence[Object] = ()
     config_maps: Sequence[Object] = ()
     backend_policies: Sequence[Object] = ()
+    refused: Sequence[str] = ()  # Listeners that no plane could open
 
 
 @dataclass(frozen=True, slots=True)

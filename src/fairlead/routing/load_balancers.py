@@ -1,7 +1,8 @@
 """Services of type LoadBalancer get an address at once, never `<pending>`.
 
-It is the machine's own loopback address, where the engine listens; where one of its ports is taken, the Service's own
-address, which this machine reaches as well. A Service with a `loadBalancerClass` is somebody else's.
+It is the machine's own loopback address, where the engine listens; where one of its ports is taken, there or by another
+program, the Service's own address, which this machine reaches as well. A Service with a `loadBalancerClass` is
+somebody else's.
 """
 
 from __future__ import annotations
@@ -33,4 +34,5 @@ def process(work: draft.Draft) -> None:
 def _has_all_doors(work: draft.Draft, service: dict[str, Any]) -> bool:
     base = f"service/{draft.key(service)}"
     ports = (service.get("spec") or {}).get("ports") or ()
-    return all(f"{base}/{port.get('name') or port['port']}/load-balancer" in work.listeners for port in ports)
+    doors = {f"{base}/{port.get('name') or port['port']}/load-balancer" for port in ports}
+    return doors <= work.listeners.keys() - set(work.snapshot.refused)

@@ -84,7 +84,7 @@ class Translator:
     def _translate_services(self, snapshot: Snapshot) -> None:
         """What does not depend on Ingresses, except that a policy may be for one."""
         policies = snapshot.backend_policies
-        read = (snapshot.services, policies, snapshot.ingresses if policies else ())
+        read = (snapshot.services, policies, snapshot.ingresses if policies else (), snapshot.refused)
         if self._read and all(map(_identical, read, self._read)):
             return
         work = draft.Draft(snapshot, self._where)
