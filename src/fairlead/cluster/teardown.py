@@ -16,10 +16,12 @@ from pathlib import Path
 from fairlead.base import log
 from fairlead.cluster import state
 from fairlead.dataplane import nftables
+from fairlead.node import cgroups, engines
 from fairlead.node.network import kernel
 
 _log = log.get(__name__)
 GENTLE_SECONDS = 2.0
+_NAMES = ("fairlead-engine", "fairlead-master", "fairlead-worker", "fairlead-shim", "fairlead-init")
 
 
 def sweep(folder: state.StateFolder) -> list[str]:
@@ -28,6 +30,11 @@ def sweep(folder: state.StateFolder) -> list[str]:
     for pid, what in _processes(folder):
         end(pid)
         found.append(f"ended {what} (pid {pid})")
+    containers = engines.clean(os.environ, [pod.name for pod in folder.pods.glob("*")])
+    if containers:
+        found.append(f"removed {containers} containers")
+    if os.geteuid() == 0:
+        cgroups.clean(folder.name)
     record = folder.read()
     if record.network == "kernel" and os.geteuid() == 0:
         nftables.delete_table(f"fairlead-{folder.name}")
@@ -46,7 +53,7 @@ def _processes(folder: state.StateFolder) -> Iterator[tuple[int, str]]:
     for entry in sorted(Path("/proc").iterdir(), key=lambda path: int(path.name) if path.name.isdigit() else 0):
         if entry.name.isdigit():
             words = _command(int(entry.name))
-            if words and "fairlead-engine" in words[0] and any(word.startswith(ours) for word in words[1:]):
+            if words and Path(words[0]).name in _NAMES and any(word.startswith(ours) for word in words[1:]):
                 what = f"engine {words[1]}" if len(words) > 1 else "engine"
                 for child in _descendants(int(entry.name)):
                     yield child, f"process of {what}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import random
 import socket
 from collections.abc import Awaitable, Callable
@@ -25,7 +26,7 @@ from fairlead.cluster import config, doors, errors, imagefile, poddoor, ranges, 
 from fairlead.controllers import permissions, suite, traffic
 from fairlead.controllers.autoscaling import traffic_metrics
 from fairlead.dataplane import coordinator, engine, health_ports, nftables, plane, spawn
-from fairlead.node import agent, identity, processes, protocols
+from fairlead.node import agent, cgroups, engines, identity, processes, protocols
 from fairlead.node import settings as node_settings
 from fairlead.node.network import choose
 from fairlead.routing import settings as routing_settings
@@ -231,6 +232,11 @@ class Cluster:
             namespaces=("mnt", "uts", "ipc", "pid") if network.mode == "kernel" else (),
             hide=(str(self.folder.path),) if network.mode == "kernel" else (),
         )
+        runs = processes.ProcessRuntime(shims)
+        limits = await asyncio.to_thread(cgroups.Cgroups, self.folder.name)
+        self._closing("cgroups", lambda: asyncio.to_thread(limits.close))
+        images = await engines.find(os.environ, runs, timer=self.clock)
+        log.info("images", runtime=images.reason)
         shared = informers.Informers(client, clock=self.clock, rng=self._rng, on_failure=self._failed)
         self._closing("node informers", shared.close)
         self.agent = agent.NodeAgent(
@@ -240,7 +246,9 @@ class Cluster:
                 informers=shared,
                 recorder=self._recorder(client, "kubelet", NODE_NAME),
                 network=network,
-                processes=processes.ProcessRuntime(shims),
+                processes=runs,
+                containers=images.runtime,
+                cgroups=limits,
                 prober=doors.EngineProber(self.engine),
                 gate=doors.Gate(planes),
                 clock=self.clock,

@@ -1,12 +1,14 @@
 """Which container engine is here, if any: Podman's socket where the environment or the system has it.
 
-`--runtime` may be a socket's path, `podman`, or `none`. What is found is asked for its version, within seconds; an engine
-that does not answer is as good as none, and the reason is told. Docker is refused with a reason (see `containers`).
+`--runtime` may be a socket's path, `podman`, or `none`. What is found is asked for its version, within seconds; an
+engine that does not answer is as good as none, and the reason is told. Docker is refused (see `containers`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,27 @@ class Found:
 
     runtime: runtime.Runtime | None
     reason: str
+
+
+def _is_docker_here() -> bool:
+    return Path("/var/run/docker.sock").is_socket()
+
+
+def clean(environ: Mapping[str, str], uids: Sequence[str]) -> int:
+    """Removes the containers of these pods, whose cluster died; returns how many there were. Blocking."""
+    return asyncio.run(_clean(environ, uids)) if uids and podman.sockets(environ) else 0
+
+
+async def _clean(environ: Mapping[str, str], uids: Sequence[str]) -> int:
+    removed = 0
+    for path in podman.sockets(environ):
+        engine = podman.Podman(path, podman.EngineSettings({}))
+        with contextlib.suppress(engine_http.EngineError, OSError, TimeoutError):
+            for uid in uids:
+                for entry in await engine.of_pod(uid):
+                    await engine.remove(entry["Id"])
+                    removed += 1
+    return removed
 
 
 async def find(
@@ -47,6 +70,6 @@ async def find(
         return Found(containers.ContainerRuntime(engine, inner, timer=timer), f"Podman {version} at {path}")
     if refused:
         return Found(None, f"no container engine answers ({'; '.join(refused)})")
-    if Path("/var/run/docker.sock").is_socket():
+    if _is_docker_here():
         return Found(None, "only Docker is here, which is not offered yet; `podman system service` would be used")
     return Found(None, "no container engine is here (Podman's socket would be used)")
