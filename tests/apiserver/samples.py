@@ -20,6 +20,7 @@ ServiceAccount: {}
 Event: {involvedObject: {kind: Pod, name: p, namespace: default}, reason: R, message: m, type: Normal}
 PersistentVolumeClaim: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}
 PersistentVolume: {spec: {accessModes: [ReadWriteOnce], capacity: {storage: 1Gi}, hostPath: {path: /x}}}
+ReplicationController: {spec: {template: {spec: {containers: [{name: main, image: nginx}]}}}}
 LimitRange: {spec: {limits: [{type: Pod}]}}
 ResourceQuota: {spec: {hard: {pods: "1"}}}
 Deployment: &w

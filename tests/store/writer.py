@@ -1,7 +1,7 @@
 """A process that only writes, for the durability tests.
 
-`writer.py DB ACKS SYNCHRONOUS NUMBER` writes so often; `writer.py serve DB FOLDER` forks a writer for every line it reads,
-so that a thousand of them cost no thousand imports.
+`writer.py DB ACKS SYNCHRONOUS NUMBER` writes so often; `writer.py serve DB FOLDER` forks a writer for every line it
+reads, so that a thousand of them cost no thousand imports.
 """
 
 from __future__ import annotations

@@ -59,6 +59,9 @@ PERSISTENT_VOLUME_CLAIM = Kind("", "v1", "PersistentVolumeClaim", "persistentvol
 PERSISTENT_VOLUME = Kind("", "v1", "PersistentVolume", "persistentvolumes", False, ("pv",), (), _STATUS)
 LIMIT_RANGE = Kind("", "v1", "LimitRange", "limitranges", True, ("limits",))
 RESOURCE_QUOTA = Kind("", "v1", "ResourceQuota", "resourcequotas", True, ("quota",), (), _STATUS)
+REPLICATION_CONTROLLER = Kind(
+    "", "v1", "ReplicationController", "replicationcontrollers", True, ("rc",), _ALL, _SCALABLE
+)
 DEPLOYMENT = Kind("apps", "v1", "Deployment", "deployments", True, ("deploy",), _ALL, _SCALABLE)
 REPLICA_SET = Kind("apps", "v1", "ReplicaSet", "replicasets", True, ("rs",), _ALL, _SCALABLE)
 STATEFUL_SET = Kind("apps", "v1", "StatefulSet", "statefulsets", True, ("sts",), _ALL, _SCALABLE)
@@ -89,7 +92,8 @@ NEW_EVENT = Kind("events.k8s.io", "v1", "Event", "events", True, ("ev",))
 
 KINDS: tuple[Kind, ...] = (
     NAMESPACE, NODE, POD, SERVICE, ENDPOINTS, CONFIG_MAP, SECRET, SERVICE_ACCOUNT, EVENT, PERSISTENT_VOLUME_CLAIM,
-    PERSISTENT_VOLUME, LIMIT_RANGE, RESOURCE_QUOTA, DEPLOYMENT, REPLICA_SET, STATEFUL_SET, DAEMON_SET,
+    PERSISTENT_VOLUME, REPLICATION_CONTROLLER,
+    LIMIT_RANGE, RESOURCE_QUOTA, DEPLOYMENT, REPLICA_SET, STATEFUL_SET, DAEMON_SET,
     CONTROLLER_REVISION, JOB, CRON_JOB, HPA, HPA_V1, INGRESS, INGRESS_CLASS, NETWORK_POLICY, ENDPOINT_SLICE, LEASE,
     POD_DISRUPTION_BUDGET, PRIORITY_CLASS, STORAGE_CLASS, ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING,
     CUSTOM_RESOURCE_DEFINITION, BACKEND_POLICY, NEW_EVENT,

@@ -1,7 +1,7 @@
 """OpenAPI v3 (one document per group and version) and v2 (one for all), made when asked for and kept compressed.
 
 Enough for `kubectl explain`, for client- and server-side apply's checks, and for generators: schemas with descriptions,
-paths with operations, parameters and group-version-kinds. v2 in protobuf is not offered (406).
+paths with operations, parameters and group-version-kinds. v2 in protobuf is empty.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from fairlead.client import exchange
 
 Object = dict[str, Any]
 _REF = pack.REF
+_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+_V2_EMPTY = b"\x0a\x032.0\x12\x0e\x0a\x08fairlead\x12\x021\x2e\x42\x00"
+"""swagger "2.0", info, no paths: kubectl asks so for kinds that v3 does not have, to hear that v2 has none either."""
 _STATUS = "io.k8s.apimachinery.pkg.apis.meta.v1.Status"
 _OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 _PATCH = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch"
@@ -46,7 +49,7 @@ class Documents:
         if path == "/openapi/v2":
             accept = info.headers.get("accept", "*/*")
             if "json" not in accept and "*/*" not in accept:
-                raise status.not_acceptable(("application/json",))
+                return exchange.Response(200, {"content-type": _V2_PROTOBUF}, _V2_EMPTY)
             return self._document("v2", self._render_v2)
         if path == "/openapi/v3":
             return exchange.Response(200, {"content-type": "application/json"}, codec.encode(self._index()))

@@ -57,6 +57,10 @@ def behaviours() -> dict[str, base.Behaviour]:
             default=network.claim, status={"phase": "Pending"}, validate=config.validate_claim
         ),
         kinds.PERSISTENT_VOLUME: Simple(status={"phase": "Pending"}),
+        kinds.REPLICATION_CONTROLLER: Simple(
+            generation=_SPEC,
+            warning="ReplicationController is stored but no controller acts on it in fairlead; use a Deployment",
+        ),
         kinds.DEPLOYMENT: Simple(
             default=workloads.deployment,
             validate=workload_rules.validate_deployment,
