@@ -141,8 +141,11 @@ async def test_changes(run: kubectl.Kubectl, manifest: Path) -> None:
     assert "object has been modified" in (await run("replace", "-f", "-", stdin=json.dumps(made), code=1)).err
 
 
-async def test_edit(run: kubectl.Kubectl, manifest: Path) -> None:
-    editing = kubectl.Kubectl({**run._environment, "KUBE_EDITOR": "sed -i s/\"1\"/edited/"})
+async def test_edit(run: kubectl.Kubectl, manifest: Path, kubectl_environment: dict[str, str]) -> None:
+    editor = manifest.parent / "editor"
+    editor.write_text('#!/bin/sh\nsed -i \'s/a: "1"/a: edited/\' "$1"\n')
+    editor.chmod(0o700)
+    editing = kubectl.Kubectl({**kubectl_environment, "KUBE_EDITOR": str(editor)})
     assert "edited" in (await editing("edit", "cm", "conf")).out
     assert (await run("get", "cm", "conf", "-o", "jsonpath={.data.a}")).out == "edited"
 
