@@ -34,7 +34,8 @@ def parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs one benchmark; exit code 0 when it ran (whether its goals are met or not), 2 for a wrong name."""
+    """Runs one benchmark; exit code 0 when it ran (whether its goals are met or not), 1 when it could not, 2 for a
+    wrong name."""
     if not arguments or arguments[0] not in names():
         for name in names():
             print(f"{name:12} {importlib.import_module(f'bench.suite.{name}').SUMMARY}")
@@ -43,7 +44,11 @@ def main(arguments: list[str]) -> int:
     module = importlib.import_module(f"bench.suite.{name}")
     options = parser(name, module).parse_args(rest)
     with lab.opened(options) as opened:
-        found = asyncio.run(module.run(opened))
+        try:
+            found = asyncio.run(module.run(opened))
+        except RuntimeError as error:
+            print(f"{name} could not be measured: {error}", file=sys.stderr)
+            return 1
     print(found.table())
     print(found.line(), flush=True)
     return 0

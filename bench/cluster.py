@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+import fairlead
 from bench import cpu, engine, lab, memory
 from fairlead.client import https, kubeconfig, protocol
 
@@ -33,7 +34,8 @@ class Cluster:
         self.name = f"bench-{os.getpid()}"
         self.home = lab_.path("cluster")
         self.edge = f"127.0.0.1:{lab.free_port()}"
-        self.env = {"FAIRLEAD_STATE": str(self.home), "FAIRLEAD_ENGINE": engine.binary()}
+        source = str(Path(fairlead.__file__).resolve().parent.parent)  # the background process starts in another folder
+        self.env = {"FAIRLEAD_STATE": str(self.home), "FAIRLEAD_ENGINE": engine.binary(), "PYTHONPATH": source}
         self._https = f"127.0.0.1:{lab.free_port()}"
 
     @property
@@ -51,7 +53,12 @@ class Cluster:
         """`fairlead up -d`, until it says that everything is up. Raises RuntimeError with its output if it is not."""
         process = self.up(*paths)
         if await asyncio.to_thread(process.popen.wait, 180) != 0:
-            raise RuntimeError(f"fairlead up failed:\n{process.tail(30)}")
+            raise RuntimeError(f"fairlead up failed:\n{process.tail(30)}\n{self._log()}")
+
+    def _log(self, lines: int = 20) -> str:
+        """The end of fairlead's own log."""
+        logs = [file.read_text(errors="replace") for file in self.folder.glob("log/fairlead.log")]
+        return "\n".join("\n".join(logs).splitlines()[-lines:])
 
     def run(self, *words: str, check: bool = True) -> str:
         """A fairlead command for this cluster."""
@@ -114,7 +121,7 @@ def own_seconds(pids: Iterable[int]) -> float:
 
 def _part(words: list[str], folder: str, name: str) -> str:
     line = " ".join(words)
-    if "fairlead-engine" in line and folder in line:
+    if folder in line and ("fairlead-engine" in words[0] or words[0] == "fairlead-shim"):
         return "shims" if "shim" in words else "engine"
     if "fairlead.cli.main" in line and name in words and ("serve" in words or "up" in words):
         return "fairlead"
@@ -131,12 +138,15 @@ async def opened(lab_: lab.Lab, *, network: str = "") -> AsyncIterator[Cluster]:
         await asyncio.to_thread(made.down)
 
 
-async def first_answer(address: str, host: str, *, path: str = "/", seconds: float = 60.0) -> float:
-    """Asks until the answer is 200; returns when that was (monotonic). Each try is a new connection, 5 ms apart."""
+async def first_answer(
+    address: str, host: str, *, path: str = "/", seconds: float = 60.0, process: lab.Process | None = None
+) -> float:
+    """Asks until the answer is 200; returns when that was (monotonic). Each try is a new connection, 5 ms apart. Raises
+    RuntimeError when it takes too long, or when `process` has ended."""
     host_, _, port = address.rpartition(":")
     ask = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end and (process is None or process.popen.poll() is None):
         with contextlib.suppress(OSError):
             reader, writer = await asyncio.open_connection(host_, int(port))
             writer.write(ask)
@@ -145,4 +155,4 @@ async def first_answer(address: str, host: str, *, path: str = "/", seconds: flo
             if b" 200 " in line:
                 return time.monotonic()
         await asyncio.sleep(0.005)
-    raise RuntimeError(f"no answer 200 from {address} for {host} within {seconds:.0f} s")
+    raise RuntimeError(f"no answer 200 from {address} for {host}\n{process.tail() if process else ''}")

@@ -52,7 +52,7 @@ async def _one(
 
 def _spec(address: str) -> load.Open:
     """About five requests in flight: each takes 5 ms, 1,000 a second are due."""
-    paths = tuple(f"/slow?ms=5&key={index}" for index in range(_REQUESTS))
+    paths = tuple(f"/key-{index}?ms=5" for index in range(_REQUESTS))
     target = load.Target(addresses=(address,), paths=paths, sources=250)
     return load.Open(target=target, rate=1000, seconds=_REQUESTS / 1000, connections=250, poisson=False)
 

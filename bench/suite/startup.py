@@ -62,10 +62,7 @@ async def _up(lab_: lab.Lab) -> rounds.Figures:
     async with cluster.opened(lab_) as made:
         begin = time.monotonic()
         process = made.up(_EXAMPLE, detach=False)
-        try:
-            first = await cluster.first_answer(made.edge, _HOST)
-        except RuntimeError as error:
-            raise RuntimeError(f"{error}\n{process.tail()}") from None
+        first = await cluster.first_answer(made.edge, _HOST, process=process)
         settled = time.monotonic() + 1.0
         while time.monotonic() < settled:
             await cluster.first_answer(made.edge, _HOST)
