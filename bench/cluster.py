@@ -52,7 +52,11 @@ class Cluster:
     async def start(self, *paths: Path) -> None:
         """`fairlead up -d`, until it says that everything is up. Raises RuntimeError with its output if it is not."""
         process = self.up(*paths)
-        if await asyncio.to_thread(process.popen.wait, 180) != 0:
+        for _ in range(1000):
+            if process.popen.poll() is not None:
+                break
+            await asyncio.sleep(0.1)
+        if process.popen.poll() != 0:
             raise RuntimeError(f"fairlead up failed:\n{process.tail(30)}\n{self._log()}")
 
     def _log(self, lines: int = 20) -> str:

@@ -106,14 +106,17 @@ def failed(seen: Mapping[tuple[str, str], load.Outcome], way: str, *kinds_: str)
 
 
 async def settled(client: protocol.Client, name: str, *, seconds: float = 120.0) -> float:
-    """Returns after how many seconds the Deployment has exactly the pods that it should, all available."""
+    """Returns after how many seconds the Deployment has exactly the pods that it should, all available, and the pods
+    that it had before are gone."""
     begin = time.monotonic()
     while time.monotonic() < begin + seconds:
         found = await client.get(kinds.DEPLOYMENT, name, namespace="default")
         status, wanted = found.get("status", {}), found["spec"]["replicas"]
         counts = [status.get(field, 0) for field in ("replicas", "updatedReplicas", "availableReplicas")]
         if status.get("observedGeneration") == found["metadata"]["generation"] and counts == [wanted] * 3:
-            return time.monotonic() - begin
+            pods = await client.list(kinds.POD, namespace="default", label_selector=f"app={name}")
+            if len(pods.items) == wanted:
+                return time.monotonic() - begin
         await asyncio.sleep(0.05)
     raise RuntimeError(f"deployment {name} has not settled within {seconds:.0f} s: {status}")
 

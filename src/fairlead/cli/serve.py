@@ -20,6 +20,8 @@ from fairlead.cluster import errors, state, wiring
 @click.option("--log-level", default="info")
 def command(name: str, ready_fd: int, log_level: str, **how: Any) -> None:
     """Run a cluster until SIGTERM."""
+    if ready_fd >= 0:
+        os.set_inheritable(ready_fd, False)  # `up` waits for its end: the engine must not hold it open
     log.configure(level=log_level)
     folder = state.StateFolder.of(name)
 
