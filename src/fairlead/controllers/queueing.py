@@ -112,11 +112,8 @@ class Queue:
 
     def _retry(self, key: str, problem: str, *, quiet: bool) -> None:
         attempt = self._attempts[key] = self._attempts.get(key, 0) + 1
-        if quiet and attempt <= QUIET_ATTEMPTS:  # somebody else wrote or deleted first: the watch will tell
-            problem = ""
-        else:
+        if not quiet or attempt > QUIET_ATTEMPTS:  # quiet: somebody else wrote or deleted first, the watch will tell
             self.failures[key] = problem
-        if problem:
             (log.warning if attempt == 1 else log.debug)("retrying", controller=self.name, key=key, problem=problem)
         delay = min(FIRST_DELAY_SECONDS * 2 ** min(attempt - 1, 20), MAX_DELAY_SECONDS)
         self.add_after(key, delay * self._rng.uniform(0.8, 1.2))

@@ -72,8 +72,11 @@ class NoMetrics:
         return None
 
 
-def sample_of(usages: Mapping[str, ContainerUsage], resource: str, containers: set[str]) -> Sample | None:
-    """The sum over those containers, or None when one of them is not known yet."""
+def sample_of(
+    usages: Mapping[str, ContainerUsage], resource: str, containers: set[str], *, window_seconds: float
+) -> Sample | None:
+    """The sum over those containers, or None when one of them is not known yet. The sample's window is the one asked
+    for even where the pod is younger: until it has been ready that long, its mean is not of the same time as the others."""
     if not containers or not containers <= usages.keys():
         return None
     chosen = [usages[name] for name in containers]
@@ -83,4 +86,4 @@ def sample_of(usages: Mapping[str, ContainerUsage], resource: str, containers: s
         milli = sum(usage.memory_bytes * 1000 for usage in chosen)
     else:
         return None
-    return Sample(milli, min(usage.at for usage in chosen), max(usage.window_seconds for usage in chosen))
+    return Sample(milli, min(usage.at for usage in chosen), window_seconds)

@@ -51,7 +51,7 @@ class Observer:
                 namespace = pod["metadata"]["namespace"]
                 usages[name] = self._usage.usage(namespace, name, window_seconds=window_seconds)
             wanted = {given["container"]} if given.get("container") else _containers(pod)
-            sample = metrics.sample_of(usages[name], given["name"], wanted)
+            sample = metrics.sample_of(usages[name], given["name"], wanted, window_seconds=window_seconds)
             if sample is not None:
                 found[name] = sample
         return metrics.Observation(pods=found)
@@ -81,7 +81,7 @@ class Observer:
             subject = metrics.Subject("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"])
             sample = self._traffic.reading(name, subject, window_seconds=window_seconds)
             if sample is not None:
-                found[subject.name] = sample
+                found[subject.name] = metrics.Sample(sample.milli, sample.at, window_seconds)
         return metrics.Observation(pods=found)
 
     def _external(self, name: str, namespace: str, selector: Object, window_seconds: float) -> metrics.Observation:

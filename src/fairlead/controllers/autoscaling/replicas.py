@@ -3,6 +3,8 @@
 Follows `pkg/controller/podautoscaler/replica_calculator.go`: desired = ceil(ratio x pods); inside the tolerance
 nothing changes; a pod without a sample counts as idle when the metric asks for more and as just on target when it
 asks for less; a pod that is not ready yet counts as idle when the metric asks for more and is otherwise left out.
+With `warms_up` (CPU, and what the engine measures) a pod counts as not ready until its whole window is of the time
+since it became ready.
 
 One thing is different, on purpose: when more pods are ready than the target wants (a rollout's surge), the tolerance
 is judged on the load over the replicas wanted, so that a rollout alone never changes their number (kubernetes#84142).
@@ -64,7 +66,7 @@ class _Groups:
 
 
 def _group(
-    all_pods: Sequence[Object], samples: Mapping[str, Sample], *, cpu: bool, timing: Timing, now: float
+    all_pods: Sequence[Object], samples: Mapping[str, Sample], *, warms_up: bool, timing: Timing, now: float
 ) -> _Groups:
     groups = _Groups([], [], [])
     for pod in all_pods:
@@ -75,7 +77,7 @@ def _group(
             groups.unready.append(name)
         elif name not in samples:
             groups.missing.append(name)
-        elif cpu and _warming_up(pod, samples[name], timing, now):
+        elif warms_up and _warming_up(pod, samples[name], timing, now):
             groups.unready.append(name)
         else:
             groups.ready.append(name)
@@ -102,13 +104,13 @@ def for_utilization(
     all_pods: Sequence[Object],
     samples: Mapping[str, Sample],
     requests: Mapping[str, int],
-    cpu: bool,
+    warms_up: bool,
     tolerance: Tolerance,
     timing: Timing,
     now: float,
 ) -> Asked:
     """Resource or ContainerResource with a target of `averageUtilization` percent of the pods' requests."""
-    groups = _usable(all_pods, samples, cpu=cpu, timing=timing, now=now)
+    groups = _usable(all_pods, samples, warms_up=warms_up, timing=timing, now=now)
     counted = {name: samples[name].milli for name in groups.ready}
 
     def ratio_of(values: Mapping[str, int]) -> float:
@@ -132,13 +134,13 @@ def for_average(
     target_milli: int,
     all_pods: Sequence[Object],
     samples: Mapping[str, Sample],
-    cpu: bool,
+    warms_up: bool,
     tolerance: Tolerance,
     timing: Timing,
     now: float,
 ) -> Asked:
     """Resource, ContainerResource or Pods with a target of `averageValue`."""
-    groups = _usable(all_pods, samples, cpu=cpu, timing=timing, now=now)
+    groups = _usable(all_pods, samples, warms_up=warms_up, timing=timing, now=now)
     counted = {name: samples[name].milli for name in groups.ready}
 
     def ratio_of(values: Mapping[str, int]) -> float:
@@ -150,13 +152,13 @@ def for_average(
 
 
 def _usable(
-    all_pods: Sequence[Object], samples: Mapping[str, Sample], *, cpu: bool, timing: Timing, now: float
+    all_pods: Sequence[Object], samples: Mapping[str, Sample], *, warms_up: bool, timing: Timing, now: float
 ) -> _Groups:
     if not all_pods:
         raise MetricError("no pods returned by selector while calculating replica count")
     if not samples:
         raise MetricError("no metrics returned from resource metrics API")
-    groups = _group(all_pods, samples, cpu=cpu, timing=timing, now=now)
+    groups = _group(all_pods, samples, warms_up=warms_up, timing=timing, now=now)
     if not groups.ready:
         raise MetricError("did not receive metrics for targeted pods (pods might be unready)")
     return groups

@@ -1,0 +1,112 @@
+"""`fairlead hpa replay`: how an HPA would have reacted to a load, second by second, without a cluster.
+
+The decisions are the autoscaler's own; the application is a model (see `controllers.autoscaling.replay`). Several -f compare
+specs on the same load. A Deployment beside the HPA gives the CPU request and the first replicas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fairlead.cli import failure
+
+Object = dict[str, Any]
+
+
+@click.group("hpa")
+def command() -> None:
+    """HorizontalPodAutoscalers."""
+
+
+@command.command("replay")
+@click.option("-f", "paths", multiple=True, required=True, metavar="FILE", help="An HPA; give several to compare.")
+@click.option("--load", "trace", required=True, type=click.Path(path_type=Path), help="CSV: seconds,requests per second.")
+@click.option("--cost-ms", default=10.0, show_default=True, help="CPU that a request costs.")
+@click.option("--cores", default=1.0, show_default=True, help="CPU that a pod may use at most.")
+@click.option("--start-seconds", default=1.0, show_default=True, help="How long a pod takes to get ready.")
+@click.option("--cpu-request", default="", help="Of a pod; default: the Deployment's beside the HPA, else 100m.")
+@click.option("--window", default=5.0, show_default=True, help="Seconds over which metrics are averaged.")
+@click.option("--every", default=0, metavar="SECONDS", help="Rows of the table; default: about 30 rows.")
+@click.option("--svg", type=click.Path(path_type=Path), help="Write the picture there.")
+def replay(paths: tuple[str, ...], trace: Path, every: int, svg: Path | None, **how: Any) -> None:
+    """Replay a load through one or several HPAs under virtual time."""
+    from fairlead.api import quantity
+    from fairlead.controllers.autoscaling import picture
+    from fairlead.controllers.autoscaling import replay as replays
+
+    try:
+        load = replays.read_trace(trace.read_text())
+        found = {}
+        for path in paths:
+            hpa, model = _read(path, how)
+            found[path] = replays.Replay(hpa, model, window_seconds=how["window"]).run(load)
+    except (replays.TraceError, OSError) as error:
+        raise failure.Failure(f"{trace}: {error}") from None
+    except quantity.QuantityError as error:
+        raise failure.Failure(f"--cpu-request: {error}") from None
+    _show(found, every)
+    if svg is not None:
+        svg.write_text(picture.render(found))
+        click.echo(f"picture   {svg}")
+
+
+def _read(path: str, how: Mapping[str, Any]) -> tuple[Object, Any]:
+    from fairlead.api import quantity
+    from fairlead.cli import source
+    from fairlead.controllers.autoscaling import replay as replays
+
+    objects = [one.obj for one in source.read((path,)).manifests]
+    hpas = [obj for obj in objects if obj.get("kind") == "HorizontalPodAutoscaler"]
+    if len(hpas) != 1 or hpas[0].get("apiVersion") != "autoscaling/v2":
+        raise failure.Failure(f"{path}: one HorizontalPodAutoscaler of autoscaling/v2 is expected, found {len(hpas)}")
+    beside = next((obj for obj in objects if obj.get("kind") == "Deployment"), None)
+    first = int(((beside or {}).get("spec") or {}).get("replicas") or hpas[0]["spec"].get("minReplicas") or 1)
+    model = replays.Model(
+        cost_seconds=how["cost_ms"] / 1000,
+        cpu_request_milli=quantity.milli(how["cpu_request"] or _request(beside) or "100m"),
+        cores=how["cores"],
+        start_seconds=how["start_seconds"],
+        replicas=first,
+    )
+    return hpas[0], model
+
+
+def _request(deployment: Object | None) -> str:
+    if deployment is None:
+        return ""
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    return str(((containers[0].get("resources") or {}).get("requests") or {}).get("cpu", ""))
+
+
+def _show(found: Mapping[str, Sequence[Any]], every: int) -> None:
+    from rich import box, console, table
+
+    from fairlead.controllers.autoscaling import replay as replays
+
+    out = console.Console()
+    for name, rows in found.items():
+        step = every or max(1, len(rows) // 30)
+        shown = table.Table(title=name, box=box.SIMPLE)
+        for title in ("s", "req/s", "replicas", "ready", "CPU %", "in flight", "waiting", "latency ms", "why"):
+            shown.add_column(title, justify="left" if title == "why" else "right")
+        for row in rows[::step]:
+            shown.add_row(
+                f"{row.at:g}", f"{row.requests_per_second:g}", str(row.replicas), str(row.ready),
+                f"{row.utilization:.0f}", f"{row.in_flight:.1f}", f"{row.waiting:.0f}",
+                f"{row.latency_seconds * 1000:.1f}", row.reason,
+            )  # fmt: skip
+        out.print(shown)
+    compared = table.Table(title="compared", box=box.SIMPLE)
+    for title in ("spec", "most replicas", "replicas x seconds", "changes", "most waiting", "worst latency ms"):
+        compared.add_column(title, justify="left" if title == "spec" else "right")
+    for name, rows in found.items():
+        sums = replays.summarize(rows)
+        compared.add_row(
+            name, str(sums.most_replicas), str(sums.replica_seconds), str(sums.changes),
+            f"{sums.most_waiting:.0f}", f"{sums.worst_latency_seconds * 1000:.1f}",
+        )  # fmt: skip
+    out.print(compared)
