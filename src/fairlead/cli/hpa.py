@@ -1,7 +1,7 @@
 """`fairlead hpa replay`: how an HPA would have reacted to a load, second by second, without a cluster.
 
-The decisions are the autoscaler's own; the application is a model (see `controllers.autoscaling.replay`). Several -f compare
-specs on the same load. A Deployment beside the HPA gives the CPU request and the first replicas.
+The decisions are the autoscaler's own; the application is a model (see `controllers.autoscaling.replay`). Several -f
+compare specs on the same load. A Deployment beside the HPA gives the CPU request and the first replicas.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def command() -> None:
 
 @command.command("replay")
 @click.option("-f", "paths", multiple=True, required=True, metavar="FILE", help="An HPA; give several to compare.")
-@click.option("--load", "trace", required=True, type=click.Path(path_type=Path), help="CSV: seconds,requests per second.")
+@click.option(
+    "--load", "trace", required=True, type=click.Path(path_type=Path), help="CSV: seconds,requests per second."
+)
 @click.option("--cost-ms", default=10.0, show_default=True, help="CPU that a request costs.")
 @click.option("--cores", default=1.0, show_default=True, help="CPU that a pod may use at most.")
 @click.option("--start-seconds", default=1.0, show_default=True, help="How long a pod takes to get ready.")
@@ -59,7 +61,7 @@ def _read(path: str, how: Mapping[str, Any]) -> tuple[Object, Any]:
     from fairlead.cli import source
     from fairlead.controllers.autoscaling import replay as replays
 
-    objects = [one.obj for one in source.read((path,)).manifests]
+    objects = [one.object for one in source.read((path,)).manifests]
     hpas = [obj for obj in objects if obj.get("kind") == "HorizontalPodAutoscaler"]
     if len(hpas) != 1 or hpas[0].get("apiVersion") != "autoscaling/v2":
         raise failure.Failure(f"{path}: one HorizontalPodAutoscaler of autoscaling/v2 is expected, found {len(hpas)}")
@@ -82,31 +84,30 @@ def _request(deployment: Object | None) -> str:
     return str(((containers[0].get("resources") or {}).get("requests") or {}).get("cpu", ""))
 
 
-def _show(found: Mapping[str, Sequence[Any]], every: int) -> None:
-    from rich import box, console, table
+_COLUMNS = "{:>7} {:>8} {:>8} {:>6} {:>6} {:>9} {:>8} {:>11}  {}"
+_SUMS = "{:<28} {:>13} {:>18} {:>8} {:>13} {:>17}"
 
+
+def _show(found: Mapping[str, Sequence[Any]], every: int) -> None:
     from fairlead.controllers.autoscaling import replay as replays
 
-    out = console.Console()
     for name, rows in found.items():
-        step = every or max(1, len(rows) // 30)
-        shown = table.Table(title=name, box=box.SIMPLE)
-        for title in ("s", "req/s", "replicas", "ready", "CPU %", "in flight", "waiting", "latency ms", "why"):
-            shown.add_column(title, justify="left" if title == "why" else "right")
-        for row in rows[::step]:
-            shown.add_row(
-                f"{row.at:g}", f"{row.requests_per_second:g}", str(row.replicas), str(row.ready),
-                f"{row.utilization:.0f}", f"{row.in_flight:.1f}", f"{row.waiting:.0f}",
-                f"{row.latency_seconds * 1000:.1f}", row.reason,
+        click.echo(f"\n{click.style(name, bold=True)}")
+        heads = ("s", "req/s", "replicas", "ready", "CPU %", "in flight", "waiting", "latency ms", "why")
+        click.echo(_COLUMNS.format(*heads))
+        for row in rows[:: every or max(1, len(rows) // 30)]:
+            click.echo(
+                _COLUMNS.format(
+                    f"{row.at:g}", f"{row.requests_per_second:g}", row.replicas, row.ready, f"{row.utilization:.0f}",
+                    f"{row.in_flight:.1f}", f"{row.waiting:.0f}", f"{row.latency_seconds * 1000:.1f}", row.reason,
+                )
             )  # fmt: skip
-        out.print(shown)
-    compared = table.Table(title="compared", box=box.SIMPLE)
-    for title in ("spec", "most replicas", "replicas x seconds", "changes", "most waiting", "worst latency ms"):
-        compared.add_column(title, justify="left" if title == "spec" else "right")
+    heads = ("spec", "most replicas", "replicas x seconds", "changes", "most waiting", "worst latency ms")
+    click.echo("\n" + _SUMS.format(*heads))
     for name, rows in found.items():
         sums = replays.summarize(rows)
-        compared.add_row(
-            name, str(sums.most_replicas), str(sums.replica_seconds), str(sums.changes),
-            f"{sums.most_waiting:.0f}", f"{sums.worst_latency_seconds * 1000:.1f}",
-        )  # fmt: skip
-    out.print(compared)
+        worst = f"{sums.worst_latency_seconds * 1000:.1f}"
+        waiting = f"{sums.most_waiting:.0f}"
+        click.echo(
+            _SUMS.format(Path(name).name, sums.most_replicas, sums.replica_seconds, sums.changes, waiting, worst)
+        )

@@ -75,8 +75,11 @@ class NoMetrics:
 def sample_of(
     usages: Mapping[str, ContainerUsage], resource: str, containers: set[str], *, window_seconds: float
 ) -> Sample | None:
-    """The sum over those containers, or None when one of them is not known yet. The sample's window is the one asked
-    for even where the pod is younger: until it has been ready that long, its mean is not of the same time as the others."""
+    """The sum over those containers, or None when one of them is not known yet.
+
+    The sample's window is the one asked for even where the pod is younger: until it has been ready that long, its mean
+    is not of the same time as the others'.
+    """
     if not containers or not containers <= usages.keys():
         return None
     chosen = [usages[name] for name in containers]
