@@ -35,6 +35,7 @@ async def kernel(world, failures):
         on_failure=lambda *failure: failures.append(failure),
         pods=(worlds.PODS4, worlds.PODS6),
         services=(worlds.SERVICES4,),
+        gateway=worlds.GATEWAY,
     )
     await made.start()
     yield made
@@ -390,6 +391,9 @@ table ip filter {
   chain DOCKER-USER { return; }
   chain FORWARD { type filter hook forward priority 0; policy drop; jump DOCKER-USER; }
 }
+table ip ufw {
+  chain input { type filter hook input priority 0; policy drop; iif lo accept; }
+}
 table inet strict {
   chain forward { type filter hook forward priority 10; policy drop; ip6 saddr ::1 drop; }
 }
@@ -402,7 +406,11 @@ async def test_pods_pass_where_docker_drops_what_is_forwarded(world, kernel):
 
     before_tables = world.node.exec("nft list ruleset")
     await asyncio.to_thread(load)
-    theirs = world.node.exec("nft list table ip filter") + world.node.exec("nft list table inet strict")
+
+    def listed():
+        return "".join(world.node.exec(f"nft list table {one}") for one in ("ip filter", "inet strict", "ip ufw"))
+
+    theirs = listed()
     assert before_tables not in theirs
     await carry(kernel, structure(backend()), of(WEB, world.pods[0]))
     async with asyncio.timeout(8):  # it came while we run: seen within a second
@@ -411,5 +419,11 @@ async def test_pods_pass_where_docker_drops_what_is_forwarded(world, kernel):
     v6 = (world.pods[0].address6, worlds.PORT)
     assert (await world.ask(world.pods[1], *v6))[0] == world.pods[0].address6
     assert 'comment "fairlead-test"' in world.node.exec("nft list chain ip filter FORWARD")
+    with socket.create_server((worlds.GATEWAY, 0)) as door:
+        port = door.getsockname()[1]
+        client = await asyncio.to_thread(world.pods[0].call, socket.create_connection, (worlds.GATEWAY, port), 2)
+        client.close()
+        with pytest.raises(TimeoutError):  # nobody else may, as before
+            await asyncio.to_thread(world.outside.call, socket.create_connection, (worlds.GATEWAY, port), 0.3)
     await kernel.close(purge=True)
-    assert world.node.exec("nft list table ip filter") + world.node.exec("nft list table inet strict") == theirs
+    assert listed() == theirs

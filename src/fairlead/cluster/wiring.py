@@ -175,6 +175,7 @@ class Cluster:
                 on_failure=self._failed,
                 pods=(network.cidr,),
                 services=(record.service_cidr,),
+                gateway=network.gateway,
             )
             await kernel.start()
             self._closing("kernel plane", functools.partial(kernel.close, purge=True))

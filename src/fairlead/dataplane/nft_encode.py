@@ -365,9 +365,12 @@ def family_is(family: int) -> tuple[bytes, bytes]:
     return load, _equals(_KEY, bytes([socket.AF_INET if family == 4 else socket.AF_INET6]))
 
 
-def accept_network(network: ipaddress.IPv4Network | ipaddress.IPv6Network, *, source: bool) -> tuple[bytes, ...]:
-    """Accepts what comes from, or goes to, that network."""
+def from_or_to(network: ipaddress.IPv4Network | ipaddress.IPv6Network, *, source: bool) -> tuple[bytes, ...]:
+    """The packet comes from, or goes to, that network."""
     size = 4 if network.version == 4 else 16
     offset = (12 if network.version == 4 else 8) + (0 if source else size)
     load = _payload(_CLIENT, 1, offset, size)
-    return (load, *_in_network(network.version, str(network)), _verdict(1))
+    return (load, *_in_network(network.version, str(network)))
+
+
+ACCEPT = _verdict(1)

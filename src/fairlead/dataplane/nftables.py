@@ -54,13 +54,16 @@ class NftablesPlane:
         on_failure: Callable[[str, BaseException], None],
         pods: Sequence[str] = (),
         services: Sequence[str] = (),
+        gateway: str = "",
         nft: str = "nft",
     ) -> None:
-        """`pods` and `services` are this cluster's networks. Raises ValueError for what is no name or network."""
+        """`pods` and `services` are this cluster's networks, `gateway` the node's address among the pods.
+
+        Raises ValueError for what is no name or network."""
         self._table = nft_skeleton.check_name(table_name)
         self._text = nft_skeleton.render(table_name, pods=pods, services=services)
         self._mark = f"fairlead {nft_skeleton.fingerprint(table_name, pods=pods, services=services)}"
-        self._pods = tuple(pods)
+        self._pods, self._gateway = tuple(pods), gateway
         self._added_rules = sum(
             len(nft_encode.remember_rules(family)) + len(nft_encode.translated_rules(family)) for family in (4, 6)
         )
@@ -264,9 +267,9 @@ class NftablesPlane:
         )
 
     def _open_way(self, link: netlink.Netlink) -> None:
-        opened = nft_forward.open_way(link, ours=self._table, pods=self._pods)
+        opened = nft_forward.open_way(link, ours=self._table, pods=self._pods, gateway=self._gateway)
         if opened:
-            log.info("another tool drops what is forwarded; the pods' networks may pass", chains=opened)
+            log.info("another tool drops by policy; the pods' networks may pass", chains=opened)
 
     async def _load(self) -> None:
         process = await asyncio.create_subprocess_exec(
