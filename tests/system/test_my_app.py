@@ -13,6 +13,7 @@ import pytest
 from fairlead.api import kinds
 from fairlead.cli import addresses
 from fairlead.client import protocol
+from fairlead.node import shim
 from tests.system import load, local
 
 pytestmark = pytest.mark.system
@@ -128,9 +129,11 @@ async def test_a_killed_pod_fails_only_what_was_in_flight_on_it_through_the_serv
 
 async def pid_of(my_app: local.Local, pod: Object) -> int:
     """The process that answers in the pod, as its shim knows it."""
-    from fairlead.node import shim
-
-    state = await shim.state(my_app.state.pods / pod["metadata"]["uid"])
+    connection = await shim.connect(my_app.state.pods / pod["metadata"]["uid"])
+    try:
+        state = await connection.request("state")
+    finally:
+        await connection.close()
     return int(state["containers"]["my-app"]["pid"])
 
 
@@ -156,23 +159,29 @@ async def test_an_unready_pod_leaves_within_two_probe_periods_and_comes_back(
 ) -> None:
     pods = await steady(client, 3)
     clock = asyncio.get_running_loop().time
-    victim = await toggle(my_app, "/unready")
-    since = clock()
-    left = await asyncio.wait_for(
-        local.until(client, kinds.POD, lambda found: victim not in local.ready(found), labels=LABELS), 30
-    )
+    victim, since = await ask(my_app, "/unready"), clock()
+    seen: list[str] = []
+    while victim in seen[-30:] or len(seen) < 30:
+        seen.append(await ask(my_app, "/"))
     assert clock() - since < 2 * 2 + 0.5  # periodSeconds 2, failureThreshold 2
-    seen = await answers("127.0.0.1", my_app.edge_port, 60, "my-app.localhost")
-    assert seen == Counter(dict.fromkeys(local.ready(left), 30))
-    address = next(pod["status"]["podIP"] for pod in left if pod["metadata"]["name"] == victim)
-    port = await pod_port(client, victim)
-    await load.Connection(address, port).get("/ready")
+    rest = Counter([await ask(my_app, "/") for _ in range(60)])
+    assert rest == Counter({pod: 30 for pod in pods if pod != victim})
+    found = await client.get(kinds.POD, victim, namespace="default")
+    assert victim not in local.ready([found])
+    connection = load.Connection(found["status"]["podIP"], await pod_port(client, victim))
+    await connection.get("/ready")
+    connection.close()
     assert await steady(client, 3) == pods
-    assert set(await answers("127.0.0.1", my_app.edge_port, 30, "my-app.localhost")) == set(pods)
+    while victim not in seen[-3:]:
+        seen.append(await ask(my_app, "/"))
 
 
-async def toggle(my_app: local.Local, path: str) -> str:
-    _, body = await load.Connection("127.0.0.1", my_app.edge_port).get(path, host="my-app.localhost")
+async def ask(my_app: local.Local, path: str) -> str:
+    """Who answers one request through the Ingress."""
+    connection = load.Connection("127.0.0.1", my_app.edge_port)
+    status, body = await connection.get(path, host="my-app.localhost")
+    connection.close()
+    assert status == 200, body
     return body.strip()
 
 

@@ -38,5 +38,5 @@ def command(name: str, ready_fd: int, log_level: str, **how: Any) -> None:
 
 def _tell(descriptor: int, word: str) -> None:
     if descriptor >= 0:
-        os.write(descriptor, word.encode())
+        os.write(descriptor, word.encode() + b"\n")
         os.close(descriptor)

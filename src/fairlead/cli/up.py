@@ -154,7 +154,7 @@ def _spawn(folder: state.StateFolder, how: dict[str, Any]) -> None:
         )
     os.close(write_end)
     with os.fdopen(read_end) as words:
-        word = words.read().strip()
+        word = words.readline().strip()
     if word != "ready":
         process.wait()
         raise failure.Failure(word or f"the cluster did not start; see {folder.log / 'fairlead.log'}")

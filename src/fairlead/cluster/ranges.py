@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import socket
 from pathlib import Path
 
 
@@ -15,19 +14,6 @@ def services_beside(pod_cidr: str) -> str:
     """
     first, second, *_ = str(ipaddress.ip_network(pod_cidr).network_address).split(".")
     return f"{first}.{(int(second) - 148) % 256}.0.0/16"
-
-
-def free_port(address: str, *, preferred: int) -> int:
-    """The preferred port where it is free, else one that the system chooses."""
-    for port in (preferred, 0):
-        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    return preferred
 
 
 def lowest_port() -> int:

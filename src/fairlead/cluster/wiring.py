@@ -37,6 +37,7 @@ log = logs.get(__name__)
 NODE_NAME = socket.gethostname().lower()
 ENGINE_GRACE_SECONDS = 30.0
 ENGINE_START_SECONDS = 10.0
+API_PORT = 6443
 _REASONS = (
     protocols.NetworkUnavailable,
     nftables.PlaneUnavailable,
@@ -128,33 +129,40 @@ class Cluster:
         store = sqlite.SqliteStore(self.folder.store)
         await store.open()
         self._closing("store", store.close)
-        port = self.wanted.api_port or record.api_port or ranges.free_port(self.wanted.api_address, preferred=6443)
-        addresses = {self.wanted.api_address, *([network.gateway] if network.mode == "kernel" else [])} - {
-            "127.0.0.1",
-            "::1",
-        }
-        wanted = server.ApiServerConfig(
-            state_folder=self.folder.path,
-            cluster_name=self.wanted.name,
-            controller_rules=permissions.RULES,
-            node_name=NODE_NAME,
-            port=port,
-            addresses=tuple(sorted(addresses)),
-            service_cidr=record.service_cidr,
-        )
-        api = server.ApiServer(store, wanted, clock=self.clock)
-        try:
-            await api.start()
-        except OSError as error:
-            raise errors.CannotStart(
-                f"the API server cannot listen on port {port}: {error.strerror}; --api-port"
-            ) from error
+        api = await self._listening_api(store, record, network)
         self._closing("API server", api.close)
         api.write_kubeconfig(self.folder.kubeconfig)
         record.api_address, record.api_port = self.wanted.api_address, api.port
         self.folder.write(record)
         self.client = inprocess.client(api.exchange, server.ADMIN)
         return api
+
+    async def _listening_api(
+        self, store: sqlite.SqliteStore, record: state.Record, network: protocols.Network
+    ) -> server.ApiServer:
+        """The API server at the port asked for, else at the one it had, else at 6443, else at any."""
+        gateway = {network.gateway} if network.mode == "kernel" else set()
+        addresses = ({self.wanted.api_address} | gateway) - {"127.0.0.1", "::1"}
+        ports = [self.wanted.api_port] if self.wanted.api_port else [record.api_port or API_PORT, API_PORT, 0]
+        for port in ports:
+            wanted = server.ApiServerConfig(
+                state_folder=self.folder.path,
+                cluster_name=self.wanted.name,
+                node_name=NODE_NAME,
+                port=port,
+                addresses=tuple(sorted(addresses)),
+                service_cidr=record.service_cidr,
+                controller_rules=permissions.RULES,
+            )
+            api = server.ApiServer(store, wanted, clock=self.clock)
+            try:
+                await api.start()
+            except OSError as error:
+                await api.close()
+                why = os.strerror(error.errno) if error.errno else str(error)
+                continue
+            return api
+        raise errors.CannotStart(f"the API server cannot listen on port {ports[0]}: {why}; see --api-port")
 
     async def _planes(self, network: protocols.Network, record: state.Record) -> coordinator.Coordinator:
         self.engine = engine.EnginePlane(
