@@ -82,7 +82,7 @@ async def apply(client: protocol.Client, planned: list[Planned]) -> list[protoco
 
 async def _write(client: protocol.Client, one: Planned, *, dry_run: bool) -> protocol.Object:
     if not one.name:
-        return await client.create(one.kind, one.item.object, namespace=one.namespace, dry_run=dry_run)
+        return await client.create(one.kind, one.item.object, namespace=one.namespace, dry_run=dry_run, strict=True)
     return await client.patch(
         one.kind,
         one.name,
@@ -92,6 +92,7 @@ async def _write(client: protocol.Client, one: Planned, *, dry_run: bool) -> pro
         field_manager=FIELD_MANAGER,
         force=True,
         dry_run=dry_run,
+        strict=True,
     )
 
 

@@ -59,7 +59,10 @@ class Client(Protocol):
     ) -> AsyncIterator[WatchEvent]:
         """Events after `resource_version`. Ends when the server closes; raises ApiError (410) when that is too old."""
 
-    async def create(self, kind: Kind, obj: Object, *, namespace: str = "", dry_run: bool = False) -> Object: ...
+    async def create(
+        self, kind: Kind, obj: Object, *, namespace: str = "", dry_run: bool = False, strict: bool = False
+    ) -> Object:
+        """Creates. With `strict`, unknown and repeated fields are refused (fieldValidation=Strict)."""
 
     async def update(self, kind: Kind, obj: Object, *, subresource: str = "") -> Object:
         """Replaces; with `metadata.resourceVersion` set, conflicts are ApiError 409."""
@@ -76,6 +79,7 @@ class Client(Protocol):
         field_manager: str = "fairlead",
         force: bool = False,
         dry_run: bool = False,
+        strict: bool = False,
     ) -> Object: ...
 
     async def delete(

@@ -93,11 +93,12 @@ class RestClient:
                 await stream.aclose()
 
     async def create(
-        self, kind: Kind, obj: protocol.Object, *, namespace: str = "", dry_run: bool = False
+        self, kind: Kind, obj: protocol.Object, *, namespace: str = "", dry_run: bool = False, strict: bool = False
     ) -> protocol.Object:
         where = namespace or (obj.get("metadata") or {}).get("namespace", "")
         body = {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
-        return await self._object("POST", kind.path(where), query=_query(dryRun="All" if dry_run else ""), body=body)
+        query = _query(dryRun="All" if dry_run else "", fieldValidation="Strict" if strict else "")
+        return await self._object("POST", kind.path(where), query=query, body=body)
 
     async def update(self, kind: Kind, obj: protocol.Object, *, subresource: str = "") -> protocol.Object:
         metadata = obj["metadata"]
@@ -116,11 +117,13 @@ class RestClient:
         field_manager: str = "fairlead",
         force: bool = False,
         dry_run: bool = False,
+        strict: bool = False,
     ) -> protocol.Object:
         query = _query(
             fieldManager=field_manager,
             force="true" if force else "",
             dryRun="All" if dry_run else "",
+            fieldValidation="Strict" if strict else "",
         )
         path = kind.path(namespace, name, subresource)
         return await self._object("PATCH", path, query=query, body=patch, content_type=PATCH_TYPES[patch_type])
