@@ -102,8 +102,8 @@ def _show(found: Mapping[str, Sequence[Any]], every: int) -> None:
                     f"{row.in_flight:.1f}", f"{row.waiting:.0f}", f"{row.latency_seconds * 1000:.1f}", row.reason,
                 )
             )  # fmt: skip
-    heads = ("spec", "most replicas", "replicas x seconds", "changes", "most waiting", "worst latency ms")
-    click.echo("\n" + _SUMS.format(*heads))
+    titles = ("spec", "most replicas", "replicas x seconds", "changes", "most waiting", "worst latency ms")
+    click.echo("\n" + _SUMS.format(*titles))
     for name, rows in found.items():
         sums = replays.summarize(rows)
         worst = f"{sums.worst_latency_seconds * 1000:.1f}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +25,7 @@ QUEUE = 1000
 REMEMBERED = 4096
 SIMILAR = 25
 SIMILAR_SECONDS = 600.0
+NAMES = 5  # tried for one Event
 
 log = logs.get(__name__)
 
@@ -62,6 +64,7 @@ class Recorder:
         self._host = host
         self._clock = clock
         self._last_stamp = 0
+        self._offset = zlib.crc32(component.encode()) % 1_000_000
         self._queue: asyncio.Queue[_Record] = asyncio.Queue(QUEUE)
         self._known: collections.OrderedDict[tuple[str, ...], _Known] = collections.OrderedDict()
         self._similar: collections.OrderedDict[tuple[str, ...], tuple[float, set[str]]] = collections.OrderedDict()
@@ -100,9 +103,19 @@ class Recorder:
         known = self._known.get(key)
         if known is not None and await self._count(known, record):
             return
-        body = self._body(record)
-        await self._client.create(kinds.EVENT, body, namespace=body["metadata"]["namespace"])
+        body = await self._create(record)
         self._remember(key, _Known(body["metadata"]["name"], body["metadata"]["namespace"], 1))
+
+    async def _create(self, record: _Record) -> dict[str, Any]:
+        """Writes a new Event. Names hold the time; somebody else's Event of the same moment asks for another."""
+        for attempt in range(NAMES):
+            body = self._body(record)
+            try:
+                return await self._client.create(kinds.EVENT, body, namespace=body["metadata"]["namespace"])
+            except errors.ApiError as error:
+                if not error.already_exists or attempt == NAMES - 1:
+                    raise
+        raise AssertionError("unreachable")
 
     def _combined(self, record: _Record) -> _Record:
         group = (record.reference["uid"], record.type, record.reason)
@@ -139,7 +152,7 @@ class Recorder:
 
     def _body(self, record: _Record) -> dict[str, Any]:
         stamp = clocks.rfc3339(record.at)
-        self._last_stamp = max(self._last_stamp + 1, int(record.at * 1e9))  # names must differ
+        self._last_stamp = max(self._last_stamp + 1, int(record.at * 1e9) + self._offset)  # names must differ
         namespace = record.reference.get("namespace") or "default"
         source = {"component": self._component, **({"host": self._host} if self._host else {})}
         return {

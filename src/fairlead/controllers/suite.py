@@ -15,7 +15,7 @@ from fairlead.base import clock as clocks
 from fairlead.client import informer, informers, protocol
 from fairlead.controllers import context, namespaces
 from fairlead.controllers.autoscaling import controller as autoscaling
-from fairlead.controllers.autoscaling import metrics, serving
+from fairlead.controllers.autoscaling import metrics, serving, sleeper
 from fairlead.controllers.cronjob import controller as cronjob
 from fairlead.controllers.daemonset import controller as daemonset
 from fairlead.controllers.deployment import controller as deployment
@@ -33,7 +33,8 @@ class ControllerSuite:
     """Every controller, over shared informers (which others may use, too: `informers`). `metrics_apis` are groups that
     an API server may mount.
 
-    `root_ca_pem` is published to every namespace; `hpa_window_seconds` is over how long CPU is averaged.
+    `root_ca_pem` is published to every namespace; `hpa_window_seconds` is over how long CPU is averaged; `can_hold`
+    says that the engine holds requests of an empty Service, which scale to zero needs.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class ControllerSuite:
         root_ca_pem: str = "",
         hpa_period_seconds: float = 1.0,
         hpa_window_seconds: float = 5.0,
+        can_hold: bool = False,
     ) -> None:
         self.informers = informers.Informers(client_for(INFORMERS), clock=clock, rng=rng, on_failure=on_failure)
         self._context = given = context.Context(client_for, self.informers, clock, rng, on_failure)
@@ -71,6 +73,7 @@ class ControllerSuite:
             clock=clock,
             window_seconds=hpa_window_seconds,
         )
+        self.sleeper = sleeper.Sleeper(given, traffic=traffic, can_hold=can_hold)
         self.autoscalers = autoscaling.Autoscalers(
             given,
             usage=usage,
