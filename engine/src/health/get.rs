@@ -2,15 +2,19 @@
 //!
 //! Promises: 200 to 399 is success; a redirect to the same host is followed (10 times at most), one to another host is
 //! success without being followed; at most 10 KiB of a body are read; `Connection: close`, `User-Agent: kube-probe/1.36`
-//! unless the probe brings its own; no proxy is asked. Refuses: header fields and paths that could smuggle a second
-//! request; HTTPS as long as the engine carries no TLS.
+//! unless the probe brings its own; no proxy is asked; with HTTPS any certificate is good, as for the kubelet. Refuses:
+//! header fields and paths that could smuggle a second request.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use std::sync::{Arc, OnceLock};
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
 
 use super::attempt;
-use crate::control::objects::{Probe, Refusal};
+use crate::control::objects::{BackendTls, Probe, Refusal};
 use crate::http::chunked::Chunked;
+use crate::tls::upstream;
 
 const MOST_HEAD_BYTES: usize = 64 << 10;
 const MOST_BODY_BYTES: usize = 10 << 10;
@@ -19,11 +23,8 @@ const MOST_REDIRECTS: usize = 10;
 const USER_AGENT: &str = "kube-probe/1.36";
 
 pub fn check(probe: &Probe) -> Result<(), Refusal> {
-    if !probe.scheme.eq_ignore_ascii_case("http") {
-        return Err(Refusal::new(
-            "scheme",
-            format!("{:?} probes are not carried: this engine has no TLS", probe.scheme),
-        ));
+    if !["http", "https"].contains(&probe.scheme.to_ascii_lowercase().as_str()) {
+        return Err(Refusal::new("scheme", format!("{:?} is neither http nor https", probe.scheme)));
     }
     let printable = |text: &str| text.bytes().all(|byte| (0x21..0x7f).contains(&byte) || byte >= 0x80);
     if !printable(&probe.path) {
@@ -42,7 +43,26 @@ pub fn check(probe: &Probe) -> Result<(), Refusal> {
 }
 
 pub fn url(probe: &Probe) -> String {
-    format!("http://{}{}", attempt::place(&probe.address, probe.port), target(&probe.path))
+    Place { secure: is_https(&probe.scheme), port: probe.port, path: target(&probe.path) }.url(probe)
+}
+
+fn is_https(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("https")
+}
+
+/// Where one request goes, on the probe's host.
+#[derive(Debug, PartialEq)]
+struct Place {
+    secure: bool,
+    port: u16,
+    path: String,
+}
+
+impl Place {
+    fn url(&self, probe: &Probe) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}{}", attempt::place(&probe.address, self.port), self.path)
+    }
 }
 
 fn target(path: &str) -> String {
@@ -50,18 +70,12 @@ fn target(path: &str) -> String {
 }
 
 pub async fn get(probe: &Probe) -> Result<String, String> {
-    let mut port = probe.port;
-    let mut path = target(&probe.path);
+    let mut place = Place { secure: is_https(&probe.scheme), port: probe.port, path: target(&probe.path) };
     for _ in 0..=MOST_REDIRECTS {
-        let stream = attempt::connect(&probe.address, port)
-            .await
-            .map_err(|problem| format!("Get \"http://{}{path}\": {problem}", attempt::place(&probe.address, port)))?;
-        let answer = ask(stream, &request(probe, port, &path))
-            .await
-            .map_err(|problem| format!("Get \"http://{}{path}\": {problem}", attempt::place(&probe.address, port)))?;
+        let answer = visit(probe, &place).await.map_err(|problem| format!("Get {:?}: {problem}", place.url(probe)))?;
         match answer.status {
-            301 | 302 | 303 | 307 | 308 => match follow(probe, port, &path, answer.location.as_deref()) {
-                Follow::To(next_port, next_path) => (port, path) = (next_port, next_path),
+            301 | 302 | 303 | 307 | 308 => match follow(probe, &place, answer.location.as_deref()) {
+                Follow::To(next) => place = next,
                 Follow::Success(message) => return Ok(message),
                 Follow::Failure(message) => return Err(message),
             },
@@ -70,6 +84,28 @@ pub async fn get(probe: &Probe) -> Result<String, String> {
         }
     }
     Err(format!("Get {:?}: stopped after {MOST_REDIRECTS} redirects", url(probe)))
+}
+
+async fn visit(probe: &Probe, place: &Place) -> Result<Answer, String> {
+    let stream = attempt::connect(&probe.address, place.port).await?;
+    let request = request(probe, place.port, &place.path);
+    if !place.secure {
+        return ask(stream, &request).await;
+    }
+    let name = ServerName::try_from(probe.address.clone()).map_err(|_| "the host is no name".to_owned())?;
+    let stream = TlsConnector::from(any_certificate()?).connect(name, stream).await;
+    ask(stream.map_err(|error| format!("tls: {error}"))?, &request).await
+}
+
+/// TLS that does not verify whose certificate it is.
+fn any_certificate() -> Result<Arc<rustls::ClientConfig>, String> {
+    static CONFIG: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(config.clone());
+    }
+    let tls = BackendTls { insecure: true, ..BackendTls::default() };
+    let made = upstream::build(&tls, None, false).map_err(|refusal| format!("tls: {}", refusal.message))?;
+    Ok(CONFIG.get_or_init(|| made.config).clone())
 }
 
 fn request(probe: &Probe, port: u16, path: &str) -> String {
@@ -107,7 +143,7 @@ enum Framing {
     UntilClose,
 }
 
-async fn ask(mut stream: TcpStream, request: &str) -> Result<Answer, String> {
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &str) -> Result<Answer, String> {
     stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
     let mut input = Vec::new();
     loop {
@@ -158,7 +194,11 @@ fn parse_head(input: &[u8]) -> Result<Option<(Head, usize)>, String> {
 }
 
 /// At most `MOST_BODY_BYTES`; a body that ends before it said it would is an error.
-async fn read_body(stream: &mut TcpStream, mut input: Vec<u8>, framing: &Framing) -> Result<Vec<u8>, String> {
+async fn read_body<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    mut input: Vec<u8>,
+    framing: &Framing,
+) -> Result<Vec<u8>, String> {
     let mut chunked = Chunked::default();
     let mut plain = Vec::new();
     loop {
@@ -189,50 +229,43 @@ async fn read_body(stream: &mut TcpStream, mut input: Vec<u8>, framing: &Framing
 
 #[derive(Debug, PartialEq)]
 enum Follow {
-    To(u16, String),
+    To(Place),
     Success(String),
     Failure(String),
 }
 
 /// Where a redirect leads. `location` is a path, or an absolute URL.
-fn follow(probe: &Probe, port: u16, path: &str, location: Option<&str>) -> Follow {
+fn follow(probe: &Probe, place: &Place, location: Option<&str>) -> Follow {
     let Some(location) = location.filter(|text| text.bytes().all(|byte| byte > 0x20 && byte != 0x7f)) else {
         return Follow::Failure("a redirect without a usable Location header".to_owned());
     };
     let location = location.split('#').next().unwrap_or("");
     if let Some(rest) = location.strip_prefix("//") {
-        return follow_to(probe, port, "http", rest, location);
+        return follow_to(probe, place.secure, rest, location);
     }
-    match location.split_once("://") {
+    let (folder, _) = place.path.split('?').next().unwrap_or("/").rsplit_once('/').unwrap_or_default();
+    let path = match location.split_once("://") {
         Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
-            let default_port = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
-            follow_to(probe, default_port, scheme, rest, location)
+            return follow_to(probe, is_https(scheme), rest, location);
         }
-        _ if location.starts_with('/') => Follow::To(port, location.to_owned()),
-        _ if location.starts_with('?') => {
-            Follow::To(port, format!("{}{location}", path.split('?').next().unwrap_or("/")))
-        }
-        _ => {
-            let folder = path.split('?').next().unwrap_or("/").rsplit_once('/').map_or("", |(folder, _)| folder);
-            Follow::To(port, format!("{folder}/{location}"))
-        }
-    }
+        _ if location.starts_with('/') => location.to_owned(),
+        _ if location.starts_with('?') => format!("{}{location}", place.path.split('?').next().unwrap_or("/")),
+        _ => format!("{folder}/{location}"),
+    };
+    Follow::To(Place { path, ..*place })
 }
 
-fn follow_to(probe: &Probe, default_port: u16, scheme: &str, rest: &str, location: &str) -> Follow {
+fn follow_to(probe: &Probe, secure: bool, rest: &str, location: &str) -> Follow {
     let split = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(split);
-    let (host, port) = host_and_port(authority, default_port);
+    let (host, port) = host_and_port(authority, if secure { 443 } else { 80 });
     let own_host = probe.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
     let same = host.eq_ignore_ascii_case(&probe.address)
         || own_host.is_some_and(|(_, value)| host_and_port(value, 80).0.eq_ignore_ascii_case(host));
-    if !same {
-        return Follow::Success(format!("Probe terminated redirects, Response body: redirect to {location}"));
+    if same {
+        return Follow::To(Place { secure, port, path: target(path) });
     }
-    if !scheme.eq_ignore_ascii_case("http") {
-        return Follow::Failure(format!("the redirect to {location} cannot be followed: this engine has no TLS"));
-    }
-    Follow::To(port, target(path))
+    Follow::Success(format!("Probe terminated redirects, Response body: redirect to {location}"))
 }
 
 fn host_and_port(authority: &str, default_port: u16) -> (&str, u16) {
@@ -253,22 +286,27 @@ mod tests {
         Probe { address: "10.0.0.1".into(), port: 8080, path: "/a/b?c".into(), ..Probe::default() }
     }
 
+    fn place(secure: bool, port: u16, path: &str) -> Place {
+        Place { secure, port, path: path.to_owned() }
+    }
+
     #[test]
     fn redirects_are_followed_on_the_same_host_only() {
+        let from = place(false, 8080, "/a/b?c");
         for (location, expected) in [
-            ("/x", Follow::To(8080, "/x".into())),
-            ("x?y", Follow::To(8080, "/a/x?y".into())),
-            ("?z", Follow::To(8080, "/a/b?z".into())),
-            ("http://10.0.0.1:9000/x", Follow::To(9000, "/x".into())),
-            ("http://10.0.0.1", Follow::To(80, "/".into())),
-            ("//10.0.0.1:8080/x#part", Follow::To(8080, "/x".into())),
+            ("/x", place(false, 8080, "/x")),
+            ("x?y", place(false, 8080, "/a/x?y")),
+            ("?z", place(false, 8080, "/a/b?z")),
+            ("http://10.0.0.1:9000/x", place(false, 9000, "/x")),
+            ("http://10.0.0.1", place(false, 80, "/")),
+            ("https://10.0.0.1/x", place(true, 443, "/x")),
+            ("//10.0.0.1:8080/x#part", place(false, 8080, "/x")),
         ] {
-            assert_eq!(follow(&probe(), 8080, "/a/b?c", Some(location)), expected, "{location}");
+            assert_eq!(follow(&probe(), &from, Some(location)), Follow::To(expected), "{location}");
         }
-        assert!(matches!(follow(&probe(), 8080, "/", Some("http://other/x")), Follow::Success(_)));
-        assert!(matches!(follow(&probe(), 8080, "/", Some("https://other/x")), Follow::Success(_)));
-        assert!(matches!(follow(&probe(), 8080, "/", Some("https://10.0.0.1/x")), Follow::Failure(_)));
-        assert!(matches!(follow(&probe(), 8080, "/", None), Follow::Failure(_)));
+        assert!(matches!(follow(&probe(), &from, Some("http://other/x")), Follow::Success(_)));
+        assert!(matches!(follow(&probe(), &from, Some("https://other/x")), Follow::Success(_)));
+        assert!(matches!(follow(&probe(), &from, None), Follow::Failure(_)));
     }
 
     #[test]
@@ -294,6 +332,6 @@ mod tests {
             let headers = vec![(header.0.to_owned(), header.1.to_owned())];
             assert_eq!(check(&Probe { headers, ..probe() }).unwrap_err().path, "headers[0]");
         }
-        assert_eq!(check(&Probe { scheme: "https".into(), ..probe() }).unwrap_err().path, "scheme");
+        assert_eq!(check(&Probe { scheme: "gopher".into(), ..probe() }).unwrap_err().path, "scheme");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `decision` says when to try and what counts (pure; exec probes of the shim use it, too), `attempt` makes one try,
 //! this file keeps one task per probe. Promises: a probe that is set again unchanged goes on and repeats its last report,
-//! so that a controller that returns knows. Refuses: HTTPS as long as the engine carries no TLS.
+//! so that a controller that returns knows. Refuses: what could not be asked, by its field.
 
 pub mod attempt;
 pub mod decision;

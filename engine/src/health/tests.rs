@@ -68,6 +68,34 @@ fn http_statuses_are_judged_as_the_kubelet_judges_them() {
 }
 
 #[test]
+fn https_takes_any_certificate() {
+    locally(async {
+        let made = rcgen::generate_simple_self_signed(["elsewhere.example".to_owned()]).unwrap();
+        let spec = objects::Certificate {
+            id: "c".into(),
+            chain_pem: made.cert.pem(),
+            key_pem: made.signing_key.serialize_pem(),
+        };
+        let identity = std::sync::Arc::new(crate::tls::Identity::parse(&spec).unwrap());
+        let acceptor = tokio_rustls::TlsAcceptor::from(crate::tls::server(&[identity], "", true).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::task::spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            }
+        });
+        let secure = objects::Probe { scheme: "HTTPS".into(), ..probe(objects::CheckKind::Http, port) };
+        assert_eq!(attempt::once(&secure).await, Ok("ok".to_owned()));
+        let plain = serve(Some(b"HTTP/1.1 200 OK\r\n\r\n".to_vec())).await;
+        let problem = attempt::once(&objects::Probe { port: plain, ..secure }).await.unwrap_err();
+        assert!(problem.starts_with(&format!("Get \"https://127.0.0.1:{plain}/\": tls: ")), "{problem}");
+    });
+}
+
+#[test]
 fn a_body_of_any_size_costs_ten_kib() {
     locally(async {
         let answer = [b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n".to_vec(), vec![b'x'; 1 << 20]].concat();
