@@ -22,7 +22,8 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str = ""  # appProtocol of the Service's port
     grace_seconds: int = 30
     probe_seconds: int = 1
-    annotations: dict[str, str] = {}
+    annotations: dict[str, str] = {}  # of the Service
+    pod_annotations: dict[str, str] = {}
     cpu: str = "100m"
 
     @property
@@ -45,7 +46,7 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
             "resources": {"requests": {"cpu": self.cpu}},
         }
         pod = {"terminationGracePeriodSeconds": self.grace_seconds, "containers": [container]}
-        template = {"metadata": {"labels": labels}, "spec": pod}
+        template = {"metadata": {"labels": labels, "annotations": dict(self.pod_annotations)}, "spec": pod}
         spec = {"replicas": self.replicas, "selector": {"matchLabels": labels}, "template": template}
         return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": self._metadata(), "spec": spec}
 

@@ -67,7 +67,7 @@ def mixed(lab_: lab.Lab, to: list[Way], *, rate: float, seconds: float) -> list[
                 addresses=(way.address,),
                 host=way.host,
                 paths=("/slow?ms=3000",) if kind == "slow" else ("/",),
-                new_connections=kind == "new",
+                new_connections=kind != "kept",
                 timeout_seconds=15.0,
             )
             per_second = 2.0 if kind == "slow" else rate / len(to) / 2

@@ -47,7 +47,7 @@ async def run(lab_: lab.Lab) -> report.Report:
 
 
 async def _ours(lab_: lab.Lab, count: int) -> rounds.Figures:
-    of = app.App(replicas=_REPLICAS, annotations=_DRAIN)
+    of = app.App(replicas=_REPLICAS, pod_annotations=_DRAIN)
     async with cluster.opened(lab_) as made:
         await made.start(app.write(lab_.path("app"), rolling.objects(of)))
         async with made.client() as client:
