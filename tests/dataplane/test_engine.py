@@ -117,6 +117,22 @@ async def test_a_lost_connection_is_made_again_and_nothing_is_sent_twice(peer, p
     assert [one["type"] for one in peer.received[told:]] == ["hello", "probes"]
 
 
+async def test_an_adopted_engine_keeps_what_it_carries_until_it_is_told_what_it_should(peer, plane, failures):
+    await plane.apply_endpoints(endpoints("10.0.0.1"))
+    await settle(plane, await plane.apply(structure(f"tcp:127.0.0.1:{free_port()}")))
+    await plane.close()
+    told = len(peer.received)
+    again = engine.EnginePlane(
+        peer.path, clock=clock.SystemClock(), on_failure=lambda *failure: failures.append(failure)
+    )
+    await again.start()
+    await again.connected()
+    assert [one["type"] for one in peer.received[told:]] == ["hello", "probes"]
+    await settle(again, await again.apply(table.Structure()))
+    assert not peer.table("listeners")
+    await again.close()
+
+
 async def test_what_changed_while_the_engine_was_away_is_sent_later(peer, plane):
     await settle(plane, await plane.apply(structure()))
     peer.lose()

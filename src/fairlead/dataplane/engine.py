@@ -66,6 +66,7 @@ class EnginePlane:
         self._doors = doors.Doors(opener)
         self._probes = probing.Probes(self._ledger)
         self._structure = table.Structure()
+        self._has_table = False  # until the first `apply` we do not know what an adopted engine should lose
         self._greeting: link.Link | None = None
         self._link: link.Link | None = None  # only after the welcome: before it we do not know what the engine has
         self._welcome = wire.Welcome()
@@ -87,6 +88,7 @@ class EnginePlane:
 
     async def apply(self, structure: table.Structure) -> int:
         kept = {name: one for name, one in structure.listeners.items() if one.protocol != "health"}
+        self._has_table = True
         self._structure = structure = msgspec.structs.replace(structure, listeners=kept)
         self._ledger.forget_endpoints(self._ledger.wanted[ledger.ENDPOINTS].keys() - structure.backends.keys())
         return self._advance(everything=True)
@@ -294,7 +296,7 @@ class EnginePlane:
         self._nacks.clear()
         self._ledger.learn({name: known for name, known in welcome.hashes.items() if name != ledger.PROBES})
         self._doors.learn(welcome.sockets)
-        self._flush(everything=True, anew=True)
+        self._flush(everything=self._has_table, anew=True)
         for drain in self._drains.values():
             self._say_drain(drain)
         self._marks = [(self._wire_seq, self._sequence)]
