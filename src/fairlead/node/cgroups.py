@@ -1,8 +1,8 @@
 """Resource limits and shares of containers by cgroups, version 2 or 1, where we may; `fairlead/CLUSTER/UID/CONTAINER`.
 
-Promises: a container with limits is started in its cgroup or not at all; without limits it gets one only for its CPU
-share. `remove` and, after a crash, `clean` take the folders away. Where cgroups cannot be made, `Cgroups.why` says so
-and whoever asked for limits hears it in an Event. Blocking, a few file writes each.
+Promises: a container is started in its cgroup or not at all; without limits of its own it has its CPU share and a
+number of processes. `remove` and, after a crash, `clean` take the folders away. Where cgroups cannot be made,
+`Cgroups.why` says so and whoever asked for limits hears it in an Event. Blocking, a few file writes each.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from fairlead.api import quantity
 
 Object = dict[str, Any]
+MOST_PROCESSES = 4096
 _PERIOD_US = 100_000
 _LEAST_SHARES = 2
 _LARGEST_SHARES = 262_144
@@ -29,14 +30,6 @@ class Limits:
     cpu_cores: float = 0.0
     cpu_request_cores: float = 0.0
     memory_bytes: int = 0
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.cpu_cores or self.memory_bytes or self.cpu_request_cores)
-
-    @property
-    def is_hard(self) -> bool:
-        return bool(self.cpu_cores or self.memory_bytes)
 
 
 def limits_of(container: Object) -> Limits:
@@ -56,9 +49,13 @@ def has_limits(container: Object) -> bool:
 
 
 class Cgroups:
-    """The cgroups of one cluster. `why` is "" when they can be made."""
+    """The cgroups of one cluster. `why` is "" when they can be made. The number of a container's processes is always
+    limited, so that a fork bomb hurts its own container only."""
 
-    def __init__(self, cluster: str, *, root: Path = Path("/sys/fs/cgroup")) -> None:
+    def __init__(
+        self, cluster: str, *, root: Path = Path("/sys/fs/cgroup"), most_processes: int = MOST_PROCESSES
+    ) -> None:
+        self._most_processes = str(most_processes)
         self._name = f"fairlead/{cluster}"
         self._root = root
         self._unified = (root / "cgroup.controllers").exists()
@@ -91,6 +88,9 @@ class Cgroups:
             if self._unified:
                 _delegate(base, base / uid)
                 _write_unified(folder, limits)
+                (folder / "pids.max").write_text(self._most_processes)
+            elif base.parents[1].name == "pids":
+                (folder / "pids.max").write_text(self._most_processes)
             else:
                 _write_v1(folder, limits)
             made.append(str(folder))

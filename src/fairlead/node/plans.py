@@ -168,7 +168,7 @@ class Planner:
 
     async def _cgroups(self, pod: Object, container: Object, limits: cgroups.Limits) -> tuple[str, ...]:
         made = self._doors.cgroups
-        if limits.is_empty or made is None or made.why:
+        if made is None or made.why:
             return ()
         try:
             return await asyncio.to_thread(made.make, pod["metadata"]["uid"], container["name"], limits)

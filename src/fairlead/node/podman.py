@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairlead.node import engine_http, runtime
+from fairlead.node import cgroups, engine_http, runtime
 
 Object = dict[str, Any]
 _API = "/v4.0.0/libpod"
@@ -251,7 +251,7 @@ def _mount(entry: runtime.Mount) -> Object:
 
 
 def _limits(plan: runtime.ContainerPlan) -> Object:
-    limits: Object = {}
+    limits: Object = {"pids": {"limit": cgroups.MOST_PROCESSES}}
     if plan.memory_bytes:
         limits["memory"] = {"limit": plan.memory_bytes, "swap": plan.memory_bytes}
     if plan.cpu_cores:
