@@ -45,6 +45,10 @@ class Around:
         prefix = f"{bucket}/{namespace}/" if namespace else f"{bucket}/"
         return [codec.decode(entry.value) for entry in self._store.page(prefix).entries]
 
+    def exists(self, key: str) -> bool:
+        """Whether a key is taken, by a durable write or one on its way."""
+        return self._store.head(key) is not None
+
     def may(self, asked: rbac.Attributes) -> bool:
         return self._authorizer.allowed(self._info.identity, asked)
 

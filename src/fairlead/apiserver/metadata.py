@@ -34,6 +34,10 @@ def begin(obj: Object, info: requests.Info, resource: resources.Resource, around
     if not metadata.get("name") and metadata.get("generateName"):
         base = metadata["generateName"][: 63 - 5] if len(metadata["generateName"]) > 58 else metadata["generateName"]
         metadata["name"] = base + around.random_name(5)
+        for _ in range(7):  # a name that is taken is no reason to refuse (KEP-4420)
+            if not around.exists(resource.key(metadata.get("namespace", ""), metadata["name"])):
+                break
+            metadata["name"] = base + around.random_name(5)
     metadata["uid"] = around.uid()
     metadata["creationTimestamp"] = clocks.rfc3339(around.now())
     if resource.behaviour.generation or resource.custom:
