@@ -14,8 +14,10 @@ import uuid
 from fairlead.apiserver import (
     addresses,
     around,
+    audit,
     authentication,
     dispatch,
+    metrics,
     pod_door,
     rbac,
     requests,
@@ -62,17 +64,20 @@ class Chain:
         self.tokens = tokens
         self.writer = write.Writer(store)
         self._dispatcher = dispatch.Dispatcher(self)
-        self._in_flight = 0
-        self._watched: set[str] = set()
+        self.metrics = metrics.Metrics()
+        self.audit: audit.Audit | None = None
+        self.in_flight = 0
 
     async def __call__(self, request: exchange.Request) -> exchange.Response:
         """The answer, never an exception."""
-        if self._in_flight >= MAX_IN_FLIGHT:
+        if self.in_flight >= MAX_IN_FLIGHT:
             return status.response(status.too_many("too many requests, please try again later"))
-        self._in_flight += 1
+        self.in_flight += 1
         info: requests.Info | None = None
+        started, began = self._clock.now(), self._clock.monotonic()
         try:
-            info = self.admit(request)
+            info = requests.read(request, self._identity(request))
+            self.authorize(info)
             async with asyncio.timeout(REQUEST_SECONDS):
                 response = await self._dispatcher.answer(info)
         except errors.ApiError as error:
@@ -82,23 +87,32 @@ class Chain:
         except Exception as error:
             response = _broken(request, error)
         finally:
-            self._in_flight -= 1
+            self.in_flight -= 1
+        self.metrics.observe(info, response.status, self._clock.monotonic() - began)
+        if info is not None and self.audit is not None:
+            self.audit.note(info, response.status, started)
         if info is not None and info.warnings:
             response.headers = {**response.headers, "warning": _warnings(info.warnings)}
         return response
 
     def admit(self, request: exchange.Request) -> requests.Info:
         """Authn and authz. Raises ApiError 401 or 403."""
+        info = requests.read(request, self._identity(request))
+        self.authorize(info)
+        return info
+
+    def _identity(self, request: exchange.Request) -> exchange.Identity:
         identity = request.identity
         if identity is None:
             identity = self.authenticator.identify(request.headers, None)
         if "impersonate-user" in request.headers:
             identity = self._impersonated(identity, request)
-        info = requests.read(request, identity)
-        attributes = attributes_of(info)
-        if not self.authorizer.allowed(identity, attributes):
-            raise denial(identity, info)
-        return info
+        return identity
+
+    def authorize(self, info: requests.Info) -> None:
+        """Raises ApiError 403."""
+        if not self.authorizer.allowed(info.identity, attributes_of(info)):
+            raise denial(info.identity, info)
 
     def may(self, info: requests.Info, verb: str) -> bool:
         """Whether the caller may also do another verb on what the request is about."""

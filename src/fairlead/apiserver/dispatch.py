@@ -11,6 +11,7 @@ from fairlead.apiserver import (
     codec,
     delete,
     discovery,
+    metrics,
     openapi,
     patching,
     pod_actions,
@@ -163,6 +164,9 @@ class Dispatcher:
             raise status.method_not_allowed()
         if path.startswith(_HEALTH):
             return _health(info)
+        if path == "/metrics":
+            text = self._parts.metrics.render(self._parts.store, in_flight=self._parts.in_flight)
+            return exchange.Response(200, {"content-type": metrics.CONTENT_TYPE}, text.encode())
         if path == "/version":
             return _object(200, codec.encode(version()))
         if path.startswith("/openapi/"):

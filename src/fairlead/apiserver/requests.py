@@ -19,7 +19,8 @@ _TRUE = ("", "1", "t", "T", "true", "TRUE", "True")
 
 @dataclass(slots=True)
 class Info:
-    """One request, taken apart. `resource` is "" for paths that are no resource (`/healthz`, discovery)."""
+    """One request, taken apart. `object_name` is what a created object is called. `resource` is "" for paths that
+    are no resource (`/healthz`, discovery)."""
 
     method: str
     path: str
@@ -35,6 +36,7 @@ class Info:
     namespace: str = ""
     name: str = ""
     rest: str = ""
+    object_name: str = ""
     warnings: list[str] = field(default_factory=list)
 
     def first(self, parameter: str) -> str:

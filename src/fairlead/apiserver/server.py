@@ -18,6 +18,7 @@ from typing import Any
 
 from fairlead.apiserver import (
     addresses,
+    audit,
     authentication,
     bootstrap,
     certificates,
@@ -151,6 +152,8 @@ class ApiServer:
 
         await self._fill()
         await own_service.publish(self._store, self.chain, self._allocator, addresses=self._reachable(), port=self.port)
+        self.chain.audit = audit.Audit(config.state_folder / "log" / "audit.log", self.chain.metrics, clock=self._clock)
+        self._nursery.start(self.chain.audit.run(), name="audit log")
         self._nursery.start(housekeeping.compact(self._store, self._clock), name="compaction")
         self._nursery.start(housekeeping.expire_events(self._store, self._clock), name="expiry of Events")
         self._nursery.start(housekeeping.place_waiting_pods(self.chain, SYSTEM), name="placement")
@@ -191,6 +194,8 @@ class ApiServer:
     async def close(self) -> None:
         """Closes the door and ends the background work. Watches end with the door."""
         await self._nursery.close()
+        if self.chain.audit is not None:
+            self.chain.audit.flush()
         if self._door is not None:
             await self._door.close()
 

@@ -41,6 +41,7 @@ class Writer:
         name, namespace = obj["metadata"].get("name", ""), obj["metadata"].get("namespace", "")
         if resource.has("status") and (behaviour.status_field == "status"):
             obj.pop("status", None)
+        info.object_name = name
         if managers:
             obj["metadata"]["managedFields"] = managers
         behaviour.default(obj)

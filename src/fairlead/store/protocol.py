@@ -114,6 +114,12 @@ class Store(Protocol):
     def changed(self, bucket: str) -> int:
         """The revision of the newest durable change in a bucket."""
 
+    def buckets(self) -> dict[str, int]:
+        """How many keys each bucket holds."""
+
+    def watchers(self) -> int:
+        """How many watches are open."""
+
     def write(self, key: str, encode: Encode, *, expected: int | None = None) -> Awaitable[Entry]:
         """Sets a value. `expected` is the revision that the key must have (0: must not exist; None: any). Conflict is
         raised by the call itself; the awaitable ends when the write is durable."""
