@@ -22,7 +22,7 @@ from fairlead.base import clock as clocks
 from fairlead.base import log as logs
 from fairlead.base import tasks
 from fairlead.client import events, exchange, informers, inprocess, protocol
-from fairlead.cluster import config, doors, errors, imagefile, poddoor, ranges, state, traffic_stats
+from fairlead.cluster import config, doors, edge_certificate, errors, imagefile, poddoor, ranges, state, traffic_stats
 from fairlead.controllers import permissions, suite, traffic
 from fairlead.controllers.autoscaling import traffic_metrics
 from fairlead.dataplane import coordinator, engine, health_ports, nftables, plane, spawn
@@ -205,6 +205,7 @@ class Cluster:
             edge_http=tuple(f"tcp:{place}" for place in self.wanted.http),
             edge_https=tuple(f"tcp:{place}" for place in self.wanted.https),
             ingress_nginx=self.wanted.ingress_nginx,
+            default_certificate=await asyncio.to_thread(edge_certificate.ensure, self.folder.pki, now=self.clock.now()),
         )
         client = inprocess.client(api.exchange, inprocess.service_account("traffic-controller"))
         recorder = self._recorder(client, "traffic-controller")
