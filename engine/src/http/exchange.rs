@@ -22,6 +22,7 @@ use super::relay;
 use super::request::{self, Framing, Refused};
 use super::response::{self, Edits};
 use super::serve::Session;
+use super::sticky;
 use super::understand::{Own, Plan};
 use super::upload::{self, Upload};
 use crate::balance::Candidate;
@@ -300,17 +301,14 @@ impl<C: Client> Exchange<'_, C> {
 
     /// The affinity's cookie, when it does not name this endpoint yet.
     fn write_cookie(&self, line: &mut Vec<u8>) {
-        use std::io::Write;
         let (Some(name), Some(endpoint)) = (self.plan.backend.cookie(), &self.endpoint) else { return };
         if self.plan.identity == Some(endpoint.identity()) {
             return;
         }
-        let seconds = self.plan.backend.spec.affinity.as_ref().map_or(0.0, |a| a.timeout_seconds);
-        let _ = write!(line, "Set-Cookie: {name}={:016x}; Path=/; HttpOnly; SameSite=Lax", endpoint.identity());
-        if seconds > 0.0 {
-            let _ = write!(line, "; Max-Age={seconds:.0}");
+        if let Some(affinity) = &self.plan.backend.spec.affinity {
+            let value = format!("{:016x}", endpoint.identity());
+            sticky::write(affinity, name, &value, self.session.scheme == "https", line);
         }
-        line.extend_from_slice(b"\r\n");
     }
 
     /// For the ejection of outliers.

@@ -19,6 +19,7 @@ pub mod response;
 pub mod rewrite;
 mod rules;
 pub mod serve;
+pub mod sticky;
 pub mod understand;
 pub mod upload;
 

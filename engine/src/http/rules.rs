@@ -17,7 +17,7 @@ pub enum Verdict {
     },
 }
 
-/// Networks first, then limits, then what the Route says itself. `lines` are fields for the response, whoever gives it.
+/// Networks first, then limits, preflights and redirects, then passwords, then what the Route says itself. `lines` are fields for the response, whoever gives it.
 pub fn apply(route: &Route, subject: &Subject<'_>, lines: &mut Vec<u8>, taken: &mut Vec<Taken>) -> Verdict {
     let answer = |status, body: &str| Verdict::Answer { status, body: body.to_owned(), content_type: None };
     if !route.rules.admits(subject.client) {
@@ -46,6 +46,12 @@ pub fn apply(route: &Route, subject: &Subject<'_>, lines: &mut Vec<u8>, taken: &
         lines.extend_from_slice(&rewrite::location(redirect, route, subject));
         lines.extend_from_slice(b"\r\n");
         return Verdict::Answer { status: redirect.status, body: String::new(), content_type: Some(String::new()) };
+    }
+    if let Some(basic) = route.rules.asks(subject.client)
+        && !basic.admits(subject.request.header("authorization"))
+    {
+        lines.extend_from_slice(format!("WWW-Authenticate: Basic realm=\"{}\"\r\n", basic.realm).as_bytes());
+        return answer(401, "a name and a password are needed");
     }
     if let Some(respond) = &route.spec.respond {
         let content_type = Some(respond.content_type.clone());

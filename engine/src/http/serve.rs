@@ -42,7 +42,7 @@ pub struct Session<C> {
     at: Option<Arc<Entry>>,
     client: IpAddr,
     address: String,
-    scheme: &'static str,
+    pub scheme: &'static str,
     _counted: context::Client,
 }
 

@@ -2,6 +2,7 @@
 
 use crate::balance::Algorithm;
 use crate::control::objects::{self, CheckKind, ListenerProtocol, Refusal};
+use crate::http::field;
 use crate::table::backend;
 use crate::table::template::HashOn;
 
@@ -20,7 +21,6 @@ pub fn listener(spec: &objects::Listener) -> Outcome {
 
 pub fn route(spec: &objects::Route) -> Outcome {
     if let Some(access) = &spec.access {
-        refuse_if(access.basic.is_some(), "access.basic")?;
         refuse_if(access.request.is_some(), "access.request")?;
         refuse_if(access.certificate.is_some(), "access.certificate")?;
     }
@@ -34,6 +34,12 @@ pub fn backend(spec: &objects::Backend) -> Result<(Algorithm, HashOn), Refusal> 
     refuse_if(spec.subset > 0, "subset")?;
     refuse_if(!spec.resolve.is_empty(), "resolve")?;
     let layer7 = backend::layer7(spec.protocol);
+    if let Some(affinity) = &spec.affinity {
+        let texts = [&affinity.cookie, &affinity.path, &affinity.domain, &affinity.same_site];
+        if texts.iter().any(|text| text.contains(';') || !field::is_value(text)) {
+            return Err(Refusal::new("affinity", "a part of the cookie would end it"));
+        }
+    }
     let cookie = spec.affinity.as_ref().is_some_and(|a| a.kind == objects::AffinityKind::Cookie);
     if cookie && !layer7 {
         return Err(Refusal::new("affinity.kind", "a cookie needs HTTP"));

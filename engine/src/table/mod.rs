@@ -4,11 +4,13 @@
 //! next one takes over.
 
 pub mod backend;
+pub mod basic;
 pub mod carried;
 pub mod endpoint;
 pub mod limiter;
 pub mod names;
 pub mod network;
+pub mod password;
 pub mod route;
 pub mod router;
 pub mod rules;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use regex::bytes::Regex;
 
+use super::basic::Basic;
 use super::limiter::{Allowed, Limiter};
 use super::network::Network;
 use super::route;
@@ -20,6 +21,9 @@ pub struct Rules {
     pub limits: Vec<Limit>,
     pub allow: Vec<Network>,
     pub deny: Vec<Network>,
+    pub basic: Option<Basic>,
+    /// The right network or the right password suffices.
+    pub any: bool,
     pub mirrors: Vec<Mirror>,
     /// None of the above: the hot path looks no further.
     pub plain: bool,
@@ -71,14 +75,25 @@ impl Rules {
             limits: limits.collect::<Result<_, _>>()?,
             allow: Network::parse_all(&access.allow, "access.allow")?,
             deny: Network::parse_all(&access.deny, "access.deny")?,
+            basic: access.basic.as_ref().map(Basic::compile).transpose()?,
+            any: access.any,
             mirrors: spec.mirrors.iter().enumerate().map(mirror).collect::<Result<_, _>>()?,
             plain,
         })
     }
 
     pub fn admits(&self, client: IpAddr) -> bool {
-        !self.deny.iter().any(|n| n.contains(client))
-            && (self.allow.is_empty() || self.allow.iter().any(|n| n.contains(client)))
+        let either = self.any && self.basic.is_some();
+        !self.deny.iter().any(|n| n.contains(client)) && (self.allow.is_empty() || either || self.inside(client))
+    }
+
+    /// The password that the client must still show.
+    pub fn asks(&self, client: IpAddr) -> Option<&Basic> {
+        self.basic.as_ref().filter(|_| !(self.any && self.inside(client)))
+    }
+
+    fn inside(&self, client: IpAddr) -> bool {
+        self.allow.iter().any(|n| n.contains(client))
     }
 }
 

@@ -10,7 +10,7 @@ fn a_cookie_keeps_its_endpoint_while_others_come_and_go() {
     let names = [Backend::named("one"), Backend::named("two"), Backend::named("three")];
     let ports = names.each_ref().map(|b| b.port);
     let port =
-        engine.simple(&ports[..2], json!({"affinity": {"kind": "cookie", "cookie": "stick", "timeout_seconds": 60}}));
+        engine.simple(&ports[..2], json!({"affinity": {"kind": "cookie", "cookie": "stick", "max_age_seconds": 60}}));
     let mut client = Client::connect(port);
     let first = client.get("/");
     let set = first.header("set-cookie").unwrap();

@@ -193,3 +193,31 @@ fn a_fallback_answers_while_no_backend_has_an_endpoint() {
     engine.endpoints("b", &[]);
     assert_eq!(client.get("/").text(), "fallback");
 }
+
+#[test]
+fn passwords_of_htpasswd_decide_who_comes_in() {
+    let mut engine = Engine::start(1);
+    let backend = Backend::named("in");
+    let port = engine.simple(&[backend.port], json!({}));
+    let users = json!({"realm": "Staff", "users": [["me", "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="], ["you", "$apr1$fa5aV4ex$7WuZCeqPMcLFAk7qlsHK6."]]});
+    let (none, right, wrong) = ("", "Authorization: Basic bWU6c2VjcmV0\r\n", "Authorization: Basic bWU6c2VjcmV1\r\n");
+    for (access, fields, status) in [
+        (json!({"basic": users}), none, 401),
+        (json!({"basic": users}), wrong, 401),
+        (json!({"basic": users}), right, 200),
+        (json!({"basic": users}), "Authorization: Basic eW91OnNlY3JldA==\r\n", 200),
+        (json!({"basic": users, "allow": ["127.0.0.0/8"], "any": true}), wrong, 200),
+        (json!({"basic": users, "allow": ["10.0.0.0/8"], "any": true}), wrong, 401),
+        (json!({"basic": users, "allow": ["10.0.0.0/8"], "any": true}), right, 200),
+        (json!({"basic": users, "allow": ["10.0.0.0/8"]}), right, 403),
+    ] {
+        let route = json!({"id": "r", "backends": [{"backend": "b"}], "access": access});
+        engine.apply(json!({"type": "structure", "full": false, "routes": [route]}));
+        let response = Client::connect(port).ask(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        assert_eq!(response.status, status, "{access} {fields}");
+        assert_eq!(response.header("www-authenticate"), (status == 401).then_some("Basic realm=\"Staff\""));
+    }
+    let slow = json!({"id": "r", "access": {"basic": {"users": [["me", "$2y$05$slow"]]}}});
+    let nacks = engine.change(json!({"type": "structure", "full": false, "routes": [slow]}));
+    assert_eq!(nacks[0]["path"], json!("access.basic.users[0]"));
+}
