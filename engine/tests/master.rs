@@ -29,10 +29,7 @@ struct World {
 impl World {
     fn start(name: &str) -> Self {
         let folder = Folder::new(name);
-        let socket = folder.path("engine.sock");
-        let mut command = Command::new(ENGINE);
-        command.args(["master", "--socket", &socket, "--threads", "1"]).stdin(Stdio::null());
-        let master = command.spawn().unwrap();
+        let master = start_master(&folder);
         await_true("the master listens", || std::path::Path::new(&folder.path("stats.sock")).exists());
         let mut controller = Framed::connect(&folder.0.join("engine.sock"));
         let welcome = greet(&mut controller);
@@ -53,6 +50,18 @@ impl World {
         Self { folder, master, controller, front, welcome }
     }
 
+    /// Kills the master and starts the next one, as fairlead does.
+    fn replace_master(&mut self) -> Value {
+        self.master.kill().unwrap();
+        self.master.wait().unwrap();
+        self.master = start_master(&self.folder);
+        // The socket of the old one is there still, until the new one has bound its own.
+        await_true("the next master listens", || {
+            std::os::unix::net::UnixStream::connect(self.folder.0.join("engine.sock")).is_ok()
+        });
+        self.reconnect()
+    }
+
     fn reconnect(&mut self) -> Value {
         self.controller = Framed::connect(&self.folder.0.join("engine.sock"));
         greet(&mut self.controller)
@@ -64,6 +73,11 @@ impl Drop for World {
         let _ = kill(Pid::from_raw(self.master.id() as i32), Signal::SIGTERM);
         let _ = self.master.wait();
     }
+}
+
+fn start_master(folder: &Folder) -> Child {
+    let socket = folder.path("engine.sock");
+    Command::new(ENGINE).args(["master", "--socket", &socket, "--threads", "1"]).stdin(Stdio::null()).spawn().unwrap()
 }
 
 fn greet(controller: &mut Framed) -> Value {
@@ -195,6 +209,50 @@ fn a_worker_killed_under_load_is_replaced_and_no_connection_is_refused() {
     assert!(bad.len() <= 2, "{bad:?}");
     assert!(bad.iter().all(|problem| !problem.contains("refused")), "{bad:?}");
     assert!(longest < Duration::from_millis(500), "{longest:?} without an answer");
+}
+
+#[test]
+fn a_master_killed_under_load_is_followed_by_one_that_adopts_its_worker() {
+    let mut world = World::start("adopt");
+    let worker = world.welcome["worker_pid"].clone();
+    let load = Load::on(world.front);
+    load.await_more(20);
+    for _ in 0..2 {
+        let welcome = world.replace_master();
+        assert_eq!(
+            (welcome["worker_pid"].clone(), welcome["master_pid"].clone()),
+            (worker.clone(), json!(world.master.id()))
+        );
+        assert_eq!((welcome["epoch"].clone(), welcome["seq"].clone()), (json!(7), json!(2)));
+        assert_eq!(welcome["sockets"], json!(["front"]));
+        assert_eq!(welcome["hashes"]["backends"], json!({"app": "a579692e62790d27"}));
+        load.await_more(20);
+    }
+    world.controller.send(&json!({"type": "endpoints", "epoch": 8, "seq": 1, "backends": []}));
+    world.controller.await_message(|message| message["type"] == "ack" && message["epoch"] == 8);
+    assert_eq!(load.end().0, Vec::<String>::new());
+    assert!(in_flight(&world.folder) == 0, "the statistics are served still");
+    // The new master is a master like any other.
+    kill(pid_of(&worker), Signal::SIGKILL).unwrap();
+    world.controller.await_type("worker");
+    assert_eq!(get(world.front, "/").unwrap(), OK);
+}
+
+#[test]
+fn an_adopted_worker_can_be_upgraded_away() {
+    let mut world = World::start("adopted-upgrade");
+    let old = world.replace_master()["worker_pid"].as_i64().unwrap() as i32;
+    let load = Load::on(world.front);
+    load.await_more(20);
+    world.controller.send(&json!({"type": "upgrade", "path": ENGINE}));
+    world.controller.await_type("ack");
+    await_true("the old worker has ended", || !is_alive(old));
+    load.await_more(20);
+    assert_eq!(load.end().0, Vec::<String>::new());
+    let pid = world.reconnect()["worker_pid"].as_i64().unwrap() as i32;
+    assert_ne!(pid, old);
+    world.controller.send(&json!({"type": "shutdown"}));
+    await_true("the new worker has ended", || !is_alive(pid));
 }
 
 #[test]

@@ -138,6 +138,8 @@ pub enum Request {
     Upgrade {
         path: String,
     },
+    /// A new master takes this worker over; answered by `estate`.
+    Adopt,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,5 +219,10 @@ pub enum Event {
     },
     Pong {
         id: Value,
+    },
+    /// What a worker holds, one descriptor each.
+    Estate {
+        pid: i32,
+        sockets: Vec<String>,
     },
 }

@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{Mode, umask};
 
@@ -25,16 +25,32 @@ pub fn lock(socket: &Path) -> Result<File, String> {
     Ok(file)
 }
 
+/// A socket's path by way of its open folder: addresses of Unix sockets are short, so a long path would not fit.
+pub struct Reachable {
+    _folder: File,
+    path: PathBuf,
+}
+
+impl Reachable {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+pub fn reachable(socket: &Path) -> io::Result<Reachable> {
+    let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = socket.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let folder = File::open(folder)?;
+    let path = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+    Ok(Reachable { _folder: folder, path })
+}
+
 pub fn bind(socket: &Path) -> Result<UnixListener, String> {
     let failed = |error: io::Error| format!("cannot listen on {socket:?}: {error}");
-    let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = socket.file_name().ok_or_else(|| format!("{socket:?} names no file"))?;
-    // Addresses of Unix sockets are short; a path through an open directory always fits.
-    let folder = File::open(folder).map_err(failed)?;
-    let path = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
-    let _ = std::fs::remove_file(&path);
+    let reachable = reachable(socket).map_err(failed)?;
+    let _ = std::fs::remove_file(reachable.path());
     let before = umask(Mode::from_bits_truncate(0o177));
-    let listener = UnixListener::bind(&path);
+    let listener = UnixListener::bind(reachable.path());
     umask(before);
     let listener = listener.map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;

@@ -6,8 +6,6 @@
 //! Refuses: nothing half-way; when the new binary cannot be executed, all goes on as before.
 
 use std::convert::Infallible;
-use std::fs::File;
-use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -20,7 +18,8 @@ use super::link::Link;
 use super::options::Options;
 use super::server::{self, Master};
 use super::worker::Worker;
-use crate::control::frame::{self, FrameReader};
+use super::{door, estate};
+use crate::control::frame::FrameReader;
 use crate::shim::clock;
 use crate::shim::spawn::Report;
 
@@ -35,7 +34,8 @@ struct Header {
     controller: bool,
     /// The start of a message that the controller was about to finish.
     controller_rest: Vec<u8>,
-    workers: Vec<i32>,
+    /// Pids, and whether another master started them.
+    workers: Vec<(i32, bool)>,
     sockets: Vec<String>,
 }
 
@@ -50,10 +50,12 @@ pub fn hand_over(master: &mut Master, path: &str) -> Result<Infallible, String> 
         restarts: master.restarts,
         controller: master.controller.is_some(),
         controller_rest: master.controller.as_ref().map_or(Vec::new(), |link| link.reader.rest().to_vec()),
-        workers: workers().map(|worker| worker.pid).collect(),
+        workers: workers().map(|worker| (worker.pid, worker.adopted)).collect(),
         sockets: master.sockets.keys().cloned().collect(),
     };
-    let memory = table_in_memory(master).map_err(|error| failed("cannot write down the table", error))?;
+    let memory = estate::in_memory(&master.table)
+        .map(|file| Arc::new(file.into()))
+        .map_err(|error| failed("cannot write down the table", error))?;
     let copy = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().map(Arc::new);
     let mut fds = vec![copy(master.listener.as_fd()), Ok(master.stats.clone()), Ok(master.lock.clone()), Ok(memory)];
     fds.extend(master.controller.iter().map(|link| copy(link.stream.as_fd())));
@@ -73,16 +75,6 @@ pub fn hand_over(master: &mut Master, path: &str) -> Result<Infallible, String> 
     // exec unblocks signals before it fails.
     let _ = server::take_over_signals();
     Err(format!("cannot execute {path:?}: {error}"))
-}
-
-fn table_in_memory(master: &Master) -> std::io::Result<Arc<OwnedFd>> {
-    let memory = rustix::fs::memfd_create("fairlead-table", rustix::fs::MemfdFlags::CLOEXEC)?;
-    let mut file = File::from(memory);
-    for message in master.table.replay().messages() {
-        file.write_all(&frame::encode(message))?;
-    }
-    file.rewind()?;
-    Ok(Arc::new(file.into()))
 }
 
 /// The new binary's beginning: everything comes from standard input.
@@ -112,16 +104,17 @@ fn rebuild(header: Header, fds: Vec<OwnedFd>) -> Result<Master, String> {
     let mut next = || fds.next().ok_or("a descriptor is missing");
     let listener = UnixListener::from(next()?);
     let (stats, lock, memory) = (next()?, next()?, next()?);
-    let mut master = Master::new(header.options, Arc::new(lock), listener, Arc::new(stats))?;
+    let adopt = door::bind(&estate::path_of(&header.options.socket))?;
+    let mut master = Master::new(header.options, Arc::new(lock), listener, Arc::new(stats), Arc::new(adopt.into()))?;
     master.restarts = header.restarts;
-    read_table(&mut master, memory).map_err(|error| format!("cannot read the table: {error}"))?;
+    master.table = estate::read_table(memory).map_err(|error| format!("cannot read the table: {error}"))?;
     let failed = |error: std::io::Error| format!("cannot take a connection over: {error}");
     if header.controller {
         let mut link = Link::new(UnixStream::from(next()?)).map_err(failed)?;
         link.reader = FrameReader::resume(header.controller_rest);
         master.controller = Some(link);
     }
-    for pid in header.workers {
+    for (pid, adopted) in header.workers {
         let link = Link::new(UnixStream::from(next()?)).map_err(failed)?;
         let started_at = clock::monotonic_seconds();
         master.retired.push(Worker {
@@ -132,6 +125,7 @@ fn rebuild(header: Header, fds: Vec<OwnedFd>) -> Result<Master, String> {
             replaying: 0,
             place: (0, 0),
             nacks: Vec::new(),
+            adopted,
             ending: false,
         });
     }
@@ -141,14 +135,4 @@ fn rebuild(header: Header, fds: Vec<OwnedFd>) -> Result<Master, String> {
     // One that died while nobody looked.
     master.reap();
     Ok(master)
-}
-
-fn read_table(master: &mut Master, memory: OwnedFd) -> std::io::Result<()> {
-    let mut bytes = Vec::new();
-    File::from(memory).read_to_end(&mut bytes)?;
-    let mut reader = FrameReader::resume(bytes);
-    while let Some(message) = reader.next_frame()? {
-        master.table.merge(&message);
-    }
-    Ok(())
 }

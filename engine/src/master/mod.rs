@@ -6,6 +6,7 @@
 //! peers of another user (but root); messages of an older epoch.
 
 mod door;
+mod estate;
 mod handover;
 mod link;
 mod options;

@@ -10,9 +10,7 @@ use super::table::Verdict;
 use super::{handover, worker};
 use crate::control::wire;
 use crate::shim::clock;
-
-/// The name under which the worker gets the listening statistics socket.
-const STATS: &str = "stats";
+use crate::worker::estate::{ADOPT, STATS, TABLE};
 
 #[derive(Deserialize)]
 struct Plain {
@@ -32,6 +30,9 @@ impl Master {
                     self.forget_drains_at = Some(clock::monotonic_seconds() + STALE_DRAINS_SECONDS);
                 }
                 self.tell_worker(body);
+                if self.estate.append(body) {
+                    self.write_down();
+                }
                 if structure {
                     let named = self.table.sockets();
                     self.sockets.retain(|id, _| named.contains(id));
@@ -103,7 +104,8 @@ impl Master {
     pub(super) fn replay(&mut self) {
         let Some(worker) = &mut self.worker else { return };
         // A worker that dies of any of this is noticed by its death.
-        let _ = worker.link.send_raw(&sockets_message(&[STATS]), vec![self.stats.clone()]);
+        let own = vec![self.stats.clone(), self.estate.adopt.clone()];
+        let _ = worker.link.send_raw(&sockets_message(&[STATS, ADOPT]), own);
         let replay = self.table.replay();
         for message in &replay.first {
             let _ = worker.link.send_raw(message, Vec::new());
@@ -113,6 +115,16 @@ impl Master {
         let _ = worker.link.send_raw(&replay.last, Vec::new());
         worker.replaying = replay.messages().count();
         worker.place = (self.table.epoch, self.table.seq);
+        self.write_down();
+    }
+
+    /// Writes the table down anew, for a next master.
+    pub(super) fn write_down(&mut self) {
+        let Some(worker) = &mut self.worker else { return };
+        match self.estate.write(&self.table) {
+            Ok(file) => drop(worker.link.send_raw(&sockets_message(&[TABLE]), vec![file])),
+            Err(error) => eprintln!("fairlead-engine master: cannot write the table down: {error}"),
+        }
     }
 
     /// One message of the worker's.

@@ -14,12 +14,15 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{WaitOptions, WaitStatus};
 
+use super::estate::{Estate, Orphan};
 use super::link::Link;
 use super::options::Options;
 use super::table::Table;
 use super::worker::{self, Pauses, Worker};
-use super::{door, handover};
+use super::{door, estate, handover};
 use crate::shim::clock;
+use crate::shim::spawn::Report;
+use crate::worker::estate::{ADOPT, STATS, TABLE};
 
 /// SIGTERM's grace for requests in flight.
 const TERM_GRACE_SECONDS: f64 = 10.0;
@@ -33,6 +36,7 @@ pub struct Master {
     pub(super) lock: Arc<OwnedFd>,
     pub(super) listener: UnixListener,
     pub(super) stats: Arc<OwnedFd>,
+    pub(super) estate: Estate,
     signals: SignalFd,
     pub(super) controller: Option<Link>,
     pub(super) worker: Option<Worker>,
@@ -94,6 +98,7 @@ pub fn run(options: Options) -> Result<(), String> {
     }
     let _ = std::fs::remove_file(&master.options.socket);
     let _ = std::fs::remove_file(master.options.socket.with_file_name("stats.sock"));
+    let _ = std::fs::remove_file(estate::path_of(&master.options.socket));
     Ok(())
 }
 
@@ -101,10 +106,44 @@ impl Master {
     fn begin(options: Options) -> Result<Self, String> {
         let _ = nix::unistd::setsid();
         let lock = door::lock(&options.socket)?;
-        let listener = door::bind(&options.socket)?;
-        let stats = door::bind(&options.socket.with_file_name("stats.sock"))?;
         raise_file_limit();
-        Self::new(options, Arc::new(lock.into()), listener, Arc::new(stats.into()))
+        let orphan = estate::find_orphan(&options.socket);
+        let listener = door::bind(&options.socket)?;
+        let lock = Arc::new(lock.into());
+        if let Some(orphan) = orphan {
+            return Self::adopt(options, lock, listener, orphan);
+        }
+        let stats = Arc::new(door::bind(&options.socket.with_file_name("stats.sock"))?.into());
+        let adopt = Arc::new(door::bind(&estate::path_of(&options.socket))?.into());
+        Self::new(options, lock, listener, stats, adopt)
+    }
+
+    /// Goes on where another master was killed: with its worker, its sockets and its table.
+    fn adopt(options: Options, lock: Arc<OwnedFd>, listener: UnixListener, orphan: Orphan) -> Result<Self, String> {
+        let mut fds: BTreeMap<String, Arc<OwnedFd>> =
+            orphan.fds.into_iter().map(|(name, fd)| (name, Arc::new(fd))).collect();
+        let mut own = |name: &str| fds.remove(name).ok_or_else(|| format!("the worker does not have {name:?}"));
+        let (stats, adopt, memory) = (own(STATS)?, own(ADOPT)?, own(TABLE)?);
+        let memory = memory.try_clone().map_err(|error| format!("cannot read the table: {error}"))?;
+        let mut master = Self::new(options, lock, listener, stats, adopt)?;
+        master.table = estate::read_table(memory).map_err(|error| format!("cannot read the table: {error}"))?;
+        master.sockets = fds;
+        let started_at = clock::monotonic_seconds();
+        eprintln!("fairlead-engine master: adopted worker {}", orphan.pid);
+        master.worker = Some(Worker {
+            pid: orphan.pid,
+            link: orphan.link,
+            report: Report::over(),
+            started_at,
+            replaying: 0,
+            place: (0, 0),
+            nacks: Vec::new(),
+            adopted: true,
+            ending: false,
+        });
+        master.start_at = None;
+        master.write_down();
+        Ok(master)
     }
 
     pub(super) fn new(
@@ -112,6 +151,7 @@ impl Master {
         lock: Arc<OwnedFd>,
         listener: UnixListener,
         stats: Arc<OwnedFd>,
+        adopt: Arc<OwnedFd>,
     ) -> Result<Self, String> {
         let _ = nix::sys::prctl::set_name(c"fairlead-master");
         Ok(Self {
@@ -119,6 +159,7 @@ impl Master {
             lock,
             listener,
             stats,
+            estate: Estate::new(adopt),
             signals: take_over_signals()?,
             controller: None,
             worker: None,
@@ -239,6 +280,11 @@ impl Master {
     /// A worker whose connection has ended is of no use; usually it is dying already. Its death tells how it ended.
     fn end_silent_worker(&mut self) {
         self.reap();
+        if let Some(worker) = self.worker.take_if(|worker| worker.adopted) {
+            // Not our child: nobody tells how it ended.
+            kill(worker.pid);
+            return self.worker_died(&worker, "its control connection ended");
+        }
         if let Some(pid) = self.worker.as_ref().map(|worker| worker.pid) {
             kill(pid);
             self.await_death(pid);
@@ -263,6 +309,7 @@ impl Master {
         while let Ok(Some(_)) = worker.link.reader.next_frame() {}
         if !open {
             self.reap();
+            self.retired.retain(|worker| worker.pid != pid || !worker.adopted);
             if self.retired.iter().any(|worker| worker.pid == pid) {
                 kill(pid);
                 self.await_death(pid);

@@ -33,6 +33,8 @@ pub struct Worker {
     pub place: (u64, u64),
     /// What the acks of the replay refused.
     pub nacks: Vec<serde_json::Value>,
+    /// Another master started it: its end is seen by its connection only.
+    pub adopted: bool,
     /// It was told to finish what it has.
     pub ending: bool,
 }
@@ -58,6 +60,7 @@ pub fn start(options: &Options, now: f64) -> io::Result<Worker> {
         replaying: 0,
         place: (0, 0),
         nacks: Vec::new(),
+        adopted: false,
         ending: false,
     })
 }

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::checks::Checks;
+use super::estate::{self, Estate};
 use super::thread::{Command, Threads};
 use crate::control::channel::Channel;
 use crate::control::objects::ListenerProtocol;
@@ -33,6 +34,7 @@ pub struct Control {
     checks: Rc<Checks>,
     events: RefCell<mpsc::UnboundedReceiver<Event>>,
     idle: Arc<Notify>,
+    pub estate: Estate,
     epoch: Cell<u64>,
     seq: Cell<u64>,
 }
@@ -57,6 +59,7 @@ impl Control {
             prober: RefCell::new(Prober::new(report)),
             events: RefCell::new(events),
             idle,
+            estate: Estate::default(),
             epoch: Cell::new(0),
             seq: Cell::new(0),
         })
@@ -147,6 +150,7 @@ impl Control {
                 self.shut_down(grace_seconds).await;
                 return Ok(true);
             }
+            Request::Adopt => self.hand_over(channel).await?,
             Request::Upgrade { .. } => {
                 let message = "a worker is upgraded by its master".to_owned();
                 channel.send(&Event::Error { message, epoch: None, seq: None }).await?;
@@ -186,7 +190,14 @@ impl Control {
 
     fn take_sockets(&self, names: Vec<wire::SocketName>, fds: Vec<OwnedFd>) {
         for (name, fd) in names.into_iter().zip(fds) {
-            if name.id == "stats" {
+            if [estate::ADOPT, estate::TABLE].contains(&name.id.as_str()) {
+                self.estate.keep(&name.id, fd);
+                continue;
+            }
+            if name.id == estate::STATS {
+                if let Ok(copy) = fd.try_clone() {
+                    self.estate.keep(&name.id, copy);
+                }
                 let listener = std::os::unix::net::UnixListener::from(fd);
                 let taken = listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener));
                 match taken {
@@ -201,6 +212,18 @@ impl Control {
             }
             self.sockets.borrow_mut().insert(name.id, fd);
         }
+    }
+
+    /// Tells a new master what is here, with copies of every descriptor.
+    async fn hand_over(&self, channel: &Channel) -> io::Result<()> {
+        let mut all = self.estate.copies();
+        for (id, fd) in self.sockets.borrow().iter() {
+            all.push((id.clone(), fd.try_clone()?));
+        }
+        let sockets = all.iter().map(|(name, _)| name.clone()).collect();
+        let message = serde_json::to_vec(&Event::Estate { pid: std::process::id() as i32, sockets })?;
+        let fds: Vec<_> = all.iter().map(|(_, fd)| fd.as_fd()).collect();
+        channel.send_raw(&message, &fds).await
     }
 
     async fn apply_structure(&self, message: &wire::Structure) -> Vec<Nack> {

@@ -2,7 +2,7 @@
 //!
 //! Its control connection is standard input (a socketpair's end that the master made), or, for tests and for use without a
 //! master, whoever connects to `--socket PATH`; then `stats.sock` is made beside it. The master hands the listening
-//! statistics socket over as the socket id `stats`. When the master's connection ends, the worker drains and exits.
+//! statistics socket over as the socket id `stats`. When the master dies, the worker carries on and waits for the next one (`estate`).
 
 mod accept;
 mod checks;
@@ -10,6 +10,7 @@ pub mod clock;
 pub mod context;
 pub mod control;
 pub mod deadline;
+pub mod estate;
 pub mod thread;
 
 use std::os::fd::AsFd;
@@ -72,14 +73,24 @@ fn start(options: &Options) -> std::io::Result<()> {
         match &options.socket {
             None => {
                 let channel = Channel::from_fd(std::io::stdin().as_fd().try_clone_to_owned()?)?;
-                if !control.serve(channel).await? {
-                    control.shut_down(ORPHAN_GRACE_SECONDS).await;
-                }
+                follow_masters(&control, channel).await;
                 Ok(())
             }
             Some(path) => alone(&control, path).await,
         }
     })
+}
+
+/// Serves one master after another; without one, carries on until the next comes or none is to be expected.
+async fn follow_masters(control: &Rc<control::Control>, first: Channel) {
+    let mut next = Some(first);
+    while let Some(channel) = next {
+        match control.serve(channel).await {
+            Ok(true) => return,
+            Ok(false) | Err(_) => next = control.estate.next_master().await,
+        }
+    }
+    control.shut_down(ORPHAN_GRACE_SECONDS).await;
 }
 
 /// Without a master: serves one controller after another, a newer one replaces the older.
