@@ -26,6 +26,7 @@ PAGE = 500
 FIRST_BACKOFF_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 30.0
 SHORT_WATCH_SECONDS = 1.0
+BREATH = 32  # changes told in one step of the loop
 
 log = logs.get(__name__)
 
@@ -166,8 +167,8 @@ class Informer:
             self._remove(key, None)
         for count, (key, obj) in enumerate(found.items(), start=1):
             self._put(key, obj)
-            if count % 100 == 0:
-                await asyncio.sleep(0)  # no step over 20 ms
+            if count % BREATH == 0:
+                await asyncio.sleep(0)
 
     async def _watch(self) -> int:
         changes = 0
@@ -184,6 +185,8 @@ class Informer:
             elif event.type == "DELETED":
                 self._remove(cache.key_of(event.object), event.object)
             changes += 1
+            if changes % BREATH == 0:
+                await asyncio.sleep(0)  # a burst is many short steps, not one long one
         return changes
 
     def _put(self, key: str, obj: Object) -> None:

@@ -32,8 +32,11 @@ def active(pod: Object) -> bool:
 
 
 def ready(pod: Object) -> bool:
-    condition = conditions.find(pod, "Ready")
-    return condition is not None and condition["status"] == "True"
+    # The hottest question of all controllers: asked of every pod at every change of one of them.
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition["type"] == "Ready":
+            return bool(condition["status"] == "True")
+    return False
 
 
 def ready_since(pod: Object) -> float | None:

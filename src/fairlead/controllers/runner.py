@@ -19,6 +19,7 @@ from fairlead.controllers import queueing, writes
 from fairlead.controllers.writes import Object
 
 Decide = Callable[[str], writes.Decision | Awaitable[writes.Decision]]
+MOST_AT_ONCE = 32  # writes of one decision in flight: more would hold the loop for longer than 20 ms
 STALE_SECONDS = 30.0  # a watch that has told nothing so long is looked at again
 
 
@@ -110,7 +111,7 @@ class Runner:
             failed = [result for result in results if isinstance(result, BaseException)]
             if failed:
                 raise failed[0]
-            done, size = done + len(batch), size * 2
+            done, size = done + len(batch), min(size * 2, MOST_AT_ONCE)
 
     async def _tell(self, key: str, write: writes.Create | writes.Update | writes.Patch | writes.Delete) -> None:
         told = write.told
