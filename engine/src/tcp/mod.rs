@@ -3,7 +3,13 @@
 //! Promises: a connect that fails is tried on another endpoint; half-close and backpressure are passed on; the connection
 //! counts as in flight at its endpoint until it ends.
 
+pub mod passthrough;
+pub mod peek;
+pub mod proxy_header;
+pub mod splice;
+
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -13,9 +19,10 @@ use tokio::net::TcpStream;
 use crate::balance::Ask;
 use crate::balance::outlier::Outcome;
 use crate::http::buffer::Buffer;
-use crate::http::link::Connection;
+use crate::http::link::{Connection, Link};
 use crate::http::relay;
 use crate::http::serve::Whence;
+use crate::table::backend::Backend;
 use crate::table::endpoint::InFlight;
 use crate::table::template;
 use crate::worker::context::{self, Context};
@@ -24,17 +31,28 @@ use crate::worker::deadline::Deadline;
 const DEFAULT_CONNECT_SECONDS: f64 = 5.0;
 const DEFAULT_ATTEMPTS: u32 = 4;
 
-pub async fn serve(context: Rc<Context>, mut client: TcpStream, whence: Whence) {
-    let _counted = context::Client::new(&context);
+pub async fn serve(context: Rc<Context>, client: TcpStream, whence: Whence) {
     let Some(listener) = context.listener(&whence.socket) else { return };
     let at = whence.destination.and_then(|d| context.at(d));
     let meant = at.as_ref().and_then(|entry| entry.backends.first()).and_then(|(backend, _)| backend.as_ref());
     let Some(backend) = meant.or(listener.backend.as_ref()) else { return refuse(&client) };
     let deadline = context.deadlines.register();
+    carry_to(&context, client, backend, whence.peer, &deadline).await;
+}
+
+/// Carries a connection to an endpoint of the Backend.
+pub async fn carry_to(
+    context: &Rc<Context>,
+    mut client: TcpStream,
+    backend: &Backend,
+    peer: SocketAddr,
+    deadline: &Deadline,
+) {
+    let _counted = context::Client::new(context);
     let timeouts = backend.spec.timeouts.clone();
     let connect_seconds = timeouts.as_ref().map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds);
     let attempts = backend.spec.retry.as_ref().map_or(DEFAULT_ATTEMPTS, |r| r.attempts.max(1));
-    let peer = whence.peer.ip().to_canonical();
+    let peer = peer.ip().to_canonical();
     let hash = if backend.algorithm.hashes() { template::hash_client(peer) } else { 0 };
     let mut avoid: SmallVec<[u64; 4]> = SmallVec::new();
     for _ in 0..attempts {
@@ -48,13 +66,13 @@ pub async fn serve(context: Rc<Context>, mut client: TcpStream, whence: Whence) 
             panic_threshold: backend.spec.panic_threshold,
         };
         let Some((endpoint, in_flight)) = backend.shared.choose(&ask) else { break };
-        match connect(&deadline, connect_seconds, Connection::open(endpoint.clone(), backend, &context)).await {
+        match connect(deadline, connect_seconds, Connection::open(endpoint.clone(), backend, context)).await {
             Ok(connection) => {
                 if backend.spec.outlier.is_some() {
                     backend.shared.note(&endpoint, Outcome::Good, context.now_nanos());
                 }
                 let idle_seconds = timeouts.as_ref().map_or(0.0, |t| t.idle_seconds);
-                return carry(&context, &mut client, connection, in_flight, &deadline, idle_seconds).await;
+                return carry(context, &mut client, connection, in_flight, deadline, idle_seconds).await;
             }
             Err(_) => {
                 endpoint.connect_failures.add(1);
@@ -76,6 +94,10 @@ async fn carry(
     deadline: &Deadline,
     idle_seconds: f64,
 ) {
+    if let Link::Plain(backend) = &connection.link {
+        let _ = splice::both_ways(client, backend, deadline, idle_seconds).await;
+        return;
+    }
     let mut nothing = Buffer::default();
     relay::both_ways(context, client, &mut nothing, &mut connection.link, deadline, idle_seconds).await;
 }
@@ -95,6 +117,6 @@ async fn connect(
 }
 
 /// Closes with a reset: the client sees at once that nothing is there.
-fn refuse(client: &TcpStream) {
+pub fn refuse(client: &TcpStream) {
     let _ = socket2::SockRef::from(client).set_linger(Some(std::time::Duration::ZERO));
 }

@@ -1,0 +1,84 @@
+//! TLS that is passed through: the Backend is found by the name that the client asks for (SNI), nothing is decrypted.
+//!
+//! Promises: the Routes of the Listener decide by host, as for HTTP; a client without a name, or with one that no Route
+//! fits, gets a reset.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustls::server::Acceptor;
+use tokio::net::TcpStream;
+
+use super::peek::{self, Seen};
+use crate::http::serve::Whence;
+use crate::table::backend::Backend;
+use crate::table::router::{Entry, Request};
+use crate::worker::context::Context;
+
+const MAX_HELLO_BYTES: usize = 16 << 10;
+
+pub async fn serve(context: Rc<Context>, stream: TcpStream, whence: Whence) {
+    let Some(listener) = context.listener(&whence.socket) else { return };
+    let deadline = context.deadlines.register();
+    deadline.set(listener.http.request_header_timeout_seconds);
+    let name = peek::until(&stream, MAX_HELLO_BYTES, &deadline, server_name).await;
+    let found = name.ok().and_then(|name| listener.router.find(&ByName(name)).cloned());
+    match found.as_deref().and_then(backend) {
+        Some(backend) => super::carry_to(&context, stream, &backend, whence.peer, &deadline).await,
+        None => match &listener.backend {
+            Some(backend) => super::carry_to(&context, stream, backend, whence.peer, &deadline).await,
+            None => super::refuse(&stream),
+        },
+    }
+}
+
+fn backend(entry: &Entry) -> Option<Arc<Backend>> {
+    crate::http::understand::pick_backend(entry).cloned()
+}
+
+fn server_name(bytes: &[u8]) -> io::Result<Seen<Vec<u8>>> {
+    let mut acceptor = Acceptor::default();
+    acceptor.read_tls(&mut &bytes[..])?;
+    match acceptor.accept() {
+        Ok(None) => Ok(Seen::More),
+        Ok(Some(accepted)) => {
+            let name = accepted.client_hello().server_name().unwrap_or("").to_ascii_lowercase();
+            Ok(Seen::Whole(name.into_bytes()))
+        }
+        Err((error, _)) => Err(io::Error::other(error)),
+    }
+}
+
+/// A name alone, as the router sees a request.
+struct ByName(Vec<u8>);
+
+impl Request for ByName {
+    fn host(&self) -> &[u8] {
+        &self.0
+    }
+    fn path(&self) -> &[u8] {
+        b"/"
+    }
+    fn query(&self) -> &[u8] {
+        b""
+    }
+    fn method(&self) -> &[u8] {
+        b""
+    }
+    fn authority(&self) -> &[u8] {
+        &self.0
+    }
+    fn target(&self) -> &[u8] {
+        b"/"
+    }
+    fn header(&self, _: &str) -> Option<&[u8]> {
+        None
+    }
+    fn cookie(&self, _: &str) -> Option<&[u8]> {
+        None
+    }
+    fn any_header(&self, _: &str, _: &dyn Fn(&[u8]) -> bool) -> bool {
+        false
+    }
+}
