@@ -173,7 +173,7 @@ fn named_endpoint(head: &request::Head<'_>, cookie: &str) -> Option<u64> {
 }
 
 /// The weighted Backends in turn: exact shares over `total_weight` requests, well spread within them.
-fn pick_backend(entry: &Entry) -> Option<&Arc<Backend>> {
+pub fn pick_backend(entry: &Entry) -> Option<&Arc<Backend>> {
     if let Some(fallback) = &entry.fallback
         && entry.backends.iter().all(|(b, weight)| *weight == 0 || b.as_ref().is_none_or(|b| b.shared.is_empty()))
     {

@@ -14,9 +14,8 @@ fn refuse_if(refused: bool, path: &str) -> Outcome {
 
 pub fn listener(spec: &objects::Listener) -> Outcome {
     use ListenerProtocol::*;
-    refuse_if(!matches!(spec.protocol, Http | Https | Tcp | Udp | Dns), "protocol")?;
     refuse_if(spec.transparent && matches!(spec.protocol, Udp | Dns), "transparent")?;
-    refuse_if(spec.proxy_protocol_in, "proxy_protocol_in")
+    refuse_if(spec.proxy_protocol_in && matches!(spec.protocol, Udp | Dns), "proxy_protocol_in")
 }
 
 pub fn route(spec: &objects::Route) -> Outcome {

@@ -118,12 +118,12 @@ impl Store {
         Ok(())
     }
 
-    /// TLS to the endpoints, where the protocol or `tls` says so.
+    /// TLS to the endpoints, where the protocol or `tls` says so. The protocol `tls` alone is passed through as it is.
     fn upstream(&self, spec: &objects::Backend) -> Result<Option<Upstream>, Refusal> {
-        use objects::BackendProtocol::{H2, Https, Tls};
+        use objects::BackendProtocol::{H2, Https};
         let tls = match (&spec.tls, spec.protocol) {
             (Some(tls), _) => tls.clone(),
-            (None, H2 | Https | Tls) => objects::BackendTls::default(),
+            (None, H2 | Https) => objects::BackendTls::default(),
             (None, _) => return Ok(None),
         };
         let own = match tls.certificate.as_str() {

@@ -4,6 +4,7 @@
 
 mod affinity;
 mod dns_names;
+mod doors;
 mod harness;
 mod health;
 mod http2;

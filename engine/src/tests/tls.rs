@@ -115,7 +115,7 @@ fn broken_certificates_are_nacked_and_missing_ones_named() {
 }
 
 /// A TLS server that answers every connection's first request with the ALPN protocol it has agreed on.
-fn tls_backend(made: &Made) -> u16 {
+pub fn tls_backend(made: &Made) -> u16 {
     let chain = vec![CertificateDer::from_pem_slice(made.chain.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).unwrap();
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::spawn_local;
 use tokio_rustls::TlsAcceptor;
@@ -15,6 +16,8 @@ use crate::control::objects::ListenerProtocol;
 use crate::h2;
 use crate::http::serve::{self, Whence};
 use crate::table::Listener;
+use crate::tcp::peek::{self, Seen};
+use crate::tcp::proxy_header;
 use crate::{tcp, tls, udp};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -35,24 +38,40 @@ pub async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>
         let _ = stream.set_nodelay(true);
         let destination = if found.spec.transparent { original_destination(&stream) } else { None };
         let whence = Whence { socket: socket.clone(), peer, destination };
-        match found.spec.protocol {
-            ListenerProtocol::Http if found.http.h2c => {
-                spawn_local(either(context.clone(), stream, whence, found));
-            }
-            ListenerProtocol::Http => {
-                spawn_local(serve::serve(context.clone(), stream, whence, "http"));
-            }
-            ListenerProtocol::Https => {
-                spawn_local(secure(context.clone(), stream, whence, found));
-            }
-            ListenerProtocol::Tcp => {
-                spawn_local(tcp::serve(context.clone(), stream, whence));
-            }
-            ListenerProtocol::Dns => {
-                spawn_local(context.dns().serve_tcp(stream));
-            }
-            _ => {}
+        if found.spec.proxy_protocol_in {
+            spawn_local(introduced(context.clone(), stream, whence, found));
+        } else {
+            begin(&context, stream, whence, found);
         }
+    }
+}
+
+fn begin(context: &Rc<Context>, stream: TcpStream, whence: Whence, listener: Arc<Listener>) {
+    let context = context.clone();
+    match listener.spec.protocol {
+        ListenerProtocol::Http if listener.http.h2c => drop(spawn_local(either(context, stream, whence, listener))),
+        ListenerProtocol::Http => drop(spawn_local(serve::serve(context, stream, whence, "http"))),
+        ListenerProtocol::Https => drop(spawn_local(secure(context, stream, whence, listener))),
+        ListenerProtocol::Tcp => drop(spawn_local(tcp::serve(context, stream, whence))),
+        ListenerProtocol::Tls => drop(spawn_local(tcp::passthrough::serve(context, stream, whence))),
+        ListenerProtocol::Dns => drop(spawn_local(context.dns().serve_tcp(stream))),
+        ListenerProtocol::Udp => {}
+    }
+}
+
+/// A proxy before us says first for whom it comes.
+async fn introduced(context: Rc<Context>, mut stream: TcpStream, mut whence: Whence, listener: Arc<Listener>) {
+    let deadline = context.deadlines.register();
+    deadline.set(listener.http.request_header_timeout_seconds);
+    let judged = peek::until(&stream, proxy_header::MAX_BYTES, &deadline, proxy_header::parse).await;
+    drop(deadline);
+    let Ok((bytes, source)) = judged else {
+        listener.counters.bad_requests.add(1);
+        return;
+    };
+    if stream.read_exact(&mut vec![0u8; bytes]).await.is_ok() {
+        whence.peer = source.unwrap_or(whence.peer);
+        begin(&context, stream, whence, listener);
     }
 }
 
@@ -75,22 +94,16 @@ fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
 async fn either(context: Rc<Context>, stream: TcpStream, whence: Whence, listener: Arc<Listener>) {
     let deadline = context.deadlines.register();
     deadline.set(listener.http.idle_timeout_seconds);
-    let mut seen = [0u8; PREFACE.len()];
-    let h2 = loop {
-        let mut space = tokio::io::ReadBuf::new(&mut seen);
-        let peeked = std::future::poll_fn(|task| match stream.poll_peek(task, &mut space) {
-            Poll::Pending if deadline.passed(task) => Poll::Ready(0),
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(result) => Poll::Ready(result.unwrap_or(0)),
-        });
-        match peeked.await {
-            0 => return,
-            n if seen[..n] != PREFACE[..n] => break false,
-            n if n == PREFACE.len() => break true,
-            // A preface in pieces: rare enough to look again soon.
-            _ => tokio::time::sleep(Duration::from_millis(2)).await,
-        }
+    let judge = |seen: &[u8]| {
+        let same = seen.iter().zip(PREFACE).take_while(|(a, b)| a == b).count();
+        Ok(match same {
+            n if n == PREFACE.len() => Seen::Whole(true),
+            n if n == seen.len() => Seen::More,
+            _ => Seen::Whole(false),
+        })
     };
+    // One more than the preface, so that a whole one is not mistaken for a header that never ends.
+    let Ok(h2) = peek::until(&stream, PREFACE.len() + 1, &deadline, judge).await else { return };
     drop(deadline);
     if h2 {
         h2::server::serve(context, stream, whence, "http").await;
