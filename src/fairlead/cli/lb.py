@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from fairlead.api import manifest
+from fairlead.base import log
 from fairlead.cli import failure, lbstats
 from fairlead.dataplane import spawn
 from fairlead.routing import standalone, table
@@ -42,6 +43,7 @@ def command(*, file: str | None, metrics: str, stats: bool | None, **flags: Any)
     source: _FileSource | _FlagSource = _FileSource(Path(file)) if file else _FlagSource(flags)
     import uvloop
 
+    log.configure(level="error")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(source, metrics, sys.stdout.isatty() if stats is None else stats))
 

@@ -1,0 +1,96 @@
+"""A document without Kubernetes becomes the same table; what it says wrong is named, never ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fairlead.routing import standalone, table
+
+
+def translate(document: Any) -> standalone.Standalone:
+    found, problems = standalone.translate(document, source="lb.yaml", read_file=lambda name: f"text of {name}")
+    assert not problems
+    assert found is not None
+    return found
+
+
+def problems(document: Any) -> list[str]:
+    found, wrong = standalone.translate(document, source="lb.yaml", read_file=_missing)
+    assert found is None
+    return [str(one) for one in wrong]
+
+
+def _missing(name: str) -> str:
+    raise FileNotFoundError(2, "No such file or directory", name)
+
+
+WEB = {"web": {"address": "http://:8080"}}
+APP = {"app": {"endpoints": ["10.0.0.1:80"]}}
+
+
+def test_one_backend_needs_no_routes() -> None:
+    found = translate({"listeners": WEB, "backends": APP})
+    assert found.structure.listeners["web"].sockets == ("tcp:0.0.0.0:8080", "tcp:[::]:8080")
+    [route] = found.structure.routes.values()
+    assert route.listeners == ("web",)
+    assert route.backends == (table.WeightedBackend(backend="app"),)
+    assert found.endpoints["app"] == (table.Endpoint(address="10.0.0.1", port=80),)
+
+
+def test_names_are_left_to_the_caller_and_weights_are_kept() -> None:
+    found = translate(
+        {"listeners": WEB, "backends": {"app": {"endpoints": [{"address": "a.example:81", "weight": 3}]}}}
+    )
+    assert found.named["app"] == (standalone.Named("a.example", 81, 3),)
+    assert found.endpoints["app"] == ()
+
+
+def test_a_backend_of_routes_and_of_a_tcp_listener_has_two_views() -> None:
+    listeners = {**WEB, "raw": {"address": "tcp://127.0.0.1:9000"}}
+    found = translate({"listeners": listeners, "backends": APP, "routes": [{"path": "/", "backends": ["app"]}]})
+    assert found.structure.backends["app"].protocol == "http"
+    assert found.structure.backends[found.structure.listeners["raw"].backend].protocol == "tcp"
+    assert found.endpoints["app/tcp"] == found.endpoints["app"]
+
+
+def test_https_takes_certificates_from_files() -> None:
+    secure = {"s": {"address": "https://[::1]:8443", "certificates": [{"certificate": "a.pem", "key": "a.key"}]}}
+    found = translate({"listeners": secure, "backends": APP})
+    assert found.structure.certificates["s/0"].chain_pem == "text of a.pem"
+    assert found.structure.listeners["s"].sockets == ("tcp:[::1]:8443",)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (None, "lb.yaml: a mapping with listeners, backends and routes is expected"),
+        ({"listener": WEB, "backends": APP}, "lb.yaml: listener: unknown field"),
+        ({"listeners": {"w": {"address": "8080"}}, "backends": APP}, "lb.yaml: listeners.w.address: '8080': one of"),
+        ({"listeners": WEB, "backends": {"app": {"endpoints": ["10.0.0.1"]}}}, "lb.yaml: backends.app.endpoints[0]"),
+        ({"listeners": WEB, "backends": {"a": {"algoritm": "x"}}}, "lb.yaml: backends.a.algoritm: unknown field"),
+        (
+            {"listeners": WEB, "backends": {"a": {"health": {"kind": "http", "pth": "/"}}}},
+            "lb.yaml: backends.a.health.pth: unknown field",
+        ),
+        ({"listeners": WEB, "backends": {"a": {}, "b": {}}}, "lb.yaml: routes: is needed"),
+        (
+            {"listeners": WEB, "backends": APP, "routes": [{"backends": ["nobody"]}]},
+            "lb.yaml: routes[0].backends: no backend 'nobody'",
+        ),
+        (
+            {"listeners": {"s": {"address": "https://:1"}}, "backends": APP},
+            "lb.yaml: listeners.s.certificates: https needs at least one",
+        ),
+        (
+            {
+                "listeners": {"s": {"address": "https://:1", "certificates": [{"certificate": "no", "key": "no"}]}},
+                "backends": APP,
+            },
+            "lb.yaml: listeners.s.certificates[0].certificate: no: No such file",
+        ),
+    ],
+)
+def test_a_mistake_is_named_by_its_field(document: Any, message: str) -> None:
+    assert any(text.startswith(message) for text in problems(document)), problems(document)
