@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fairlead.routing import table
+from fairlead.routing.ingress_nginx import access, catalogue, objects
 
 ROOT = ("/", "Prefix", "web")
 HASH = "$apr1$abcdefgh$0123456789012345678901"
@@ -73,10 +74,11 @@ def test_basic_auth_from_a_file_or_a_map(world: Any) -> None:
     guarded(world, auth_type="basic", auth_secret="users", auth_realm="Staff only")
     map_words = {"auth-type": "basic", "auth-secret": "default/map", "auth-secret-type": "auth-map"}
     world.ingress("b", "b.example", ROOT, annotations=map_words)
-    access = world.route("http://a.example/").access
-    assert access == table.Access(basic=table.BasicAuth(realm="Staff only", users=(("me", HASH), ("you", "{SHA}abc"))))
+    found = world.route("http://a.example/").access
+    assert found == table.Access(basic=table.BasicAuth(realm="Staff only", users=(("me", HASH), ("you", "{SHA}abc"))))
     assert world.route("http://b.example/").access.basic.users == (("alice", HASH),)
-    assert HASH not in repr(access)
+    assert HASH not in repr(found)
+    assert "UnsupportedPassword Ingress/default/a metadata.annotations[auth-secret]" in world.problems()
 
 
 def test_satisfy_any(world: Any) -> None:
@@ -86,52 +88,69 @@ def test_satisfy_any(world: Any) -> None:
     assert world.ask("http://a.example/", client="8.8.8.8").asks == ("basic",)
 
 
-def test_external_authentication_at_the_same_host(world: Any) -> None:
-    guarded(
-        world,
-        auth_url="https://$host/oauth2/auth",
-        auth_signin="https://$host/oauth2/start",
-        auth_response_headers="X-Auth-Request-User, Authorization",
-    )
-    request = world.route("http://a.example/").access.request
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        {"auth_url": "https://$host/oauth2/auth", "auth_signin": "https://$host/oauth2/start"},
+        {"auth_url": "http://web.default.svc.cluster.local/check"},
+        {"auth_tls_secret": "default/ca"},
+    ],
+    ids=lambda found: " ".join(found),
+)
+def test_a_guard_that_the_engine_does_not_carry_closes_its_path(world: Any, annotations: dict[str, str]) -> None:
+    """Were it left to be refused, a less specific path of the host would answer in its place, unguarded."""
+    world.secret("ca", ca_crt=CA)
+    world.ingress("open", "a.example", ROOT)
+    words = {k.replace("_", "-"): v for k, v in annotations.items()}
+    world.ingress("guarded", "a.example", ("/admin", "Prefix", "web"), annotations=words)
+    assert world.goes("http://a.example/admin") == "503"
+    assert world.goes("http://a.example/") == "web /"
+    assert world.problems() == ["Closed Ingress/default/guarded metadata.annotations"]
+
+
+def test_a_global_authentication_closes_all_but_what_is_exempt(world: Any) -> None:
+    world.config(global_auth_url="https://login.example.org/check")
+    guarded(world)
+    world.ingress("b", "b.example", ROOT, annotations={"enable-global-auth": "false"})
+    world.ingress("c", "c.example", ("/.well-known/acme-challenge", "Prefix", "web"))
+    assert world.goes("http://a.example/") == "503"
+    assert world.goes("http://b.example/") == "web /"
+    assert world.goes("http://c.example/.well-known/acme-challenge").startswith("web")
+
+
+def words_of(annotations: dict[str, str]) -> Any:
+    words = catalogue.parse({catalogue.PREFIX + name: value for name, value in annotations.items()}, obj="Ingress/a/b")
+    assert words.problems == ()
+    return words.get
+
+
+def test_external_authentication_at_the_same_host_is_ready_for_an_engine() -> None:
+    get = words_of(
+        {
+            "auth-url": "https://$host/oauth2/auth", "auth-signin": "https://$host/oauth2/start",
+            "auth-response-headers": "X-Auth-Request-User, Authorization", "auth-cache-key": "$cookie_sid",
+        }
+    )  # fmt: skip
+    request = access.request(get, backend=lambda target: "never", headers=None)
     assert (request.backend, request.uri, request.method) == ("", (("text", "/oauth2/auth"),), "GET")
     assert request.response_headers == ("X-Auth-Request-User", "Authorization")
+    assert (request.cache_key, request.cache_seconds) == ((("variable", "cookie:sid"),), 300.0)
     assert request.signin == (
         ("text", "https://"), ("variable", "hostname"), ("text", "/oauth2/start"), ("text", "?rd="),
         ("variable", "scheme"), ("text", "://"), ("variable", "host"), ("variable", "escaped-uri"),
     )  # fmt: skip
 
 
-def test_external_authentication_by_a_service_or_a_name(world: Any) -> None:
-    world.service("auth", 9000, namespace="iam")
-    guarded(world, auth_url="http://auth.iam.svc.cluster.local:9000/check?x=1", auth_cache_key="$cookie_sid")
-    world.ingress("b", "b.example", ROOT, annotations={"auth-url": "https://login.example.org/check"})
-    first = world.route("http://a.example/").access.request
-    assert first.backend == "iam/auth:p9000/http"
-    assert (first.cache_key, first.cache_seconds) == ((("variable", "cookie:sid"),), 300.0)
-    second = world.route("http://b.example/").access.request
-    backend = world.translate().structure.backends[second.backend]
-    assert (backend.resolve, backend.protocol, second.host) == ("login.example.org:443", "https", "login.example.org")
-
-
-def test_global_authentication_can_be_switched_off(world: Any) -> None:
-    world.config(global_auth_url="https://login.example.org/check")
-    guarded(world)
-    world.ingress("b", "b.example", ROOT, annotations={"enable-global-auth": "false"})
-    world.ingress("c", "c.example", ("/.well-known/acme-challenge", "Prefix", "web"))
-    assert world.route("http://a.example/").access.request is not None
-    assert world.route("http://b.example/").access is None
-    assert world.route("http://c.example/.well-known/acme-challenge").access is None
-
-
-def test_client_certificates(world: Any) -> None:
-    world.secret("ca", ca_crt=CA)
-    guarded(
-        world, auth_tls_secret="default/ca", auth_tls_verify_client="optional", auth_tls_verify_depth="2",
-        auth_tls_match_cn="CN=client-.*", auth_tls_pass_certificate_to_upstream="true",
-        auth_tls_error_page="https://help.example/certificates",
+def test_client_certificates_are_ready_for_an_engine() -> None:
+    get = words_of(
+        {
+            "auth-tls-secret": "default/ca", "auth-tls-verify-client": "optional", "auth-tls-verify-depth": "2",
+            "auth-tls-match-cn": "CN=client-.*", "auth-tls-pass-certificate-to-upstream": "true",
+            "auth-tls-error-page": "https://help.example/certificates",
+        }
     )  # fmt: skip
-    assert world.route("http://a.example/").access.certificate == table.ClientCertificate(
+    secrets = objects.Lookup("Secret", {"default/ca": {"stringData": {"ca.crt": CA}}})
+    assert access.certificate(get, namespace="default", secrets=secrets) == table.ClientCertificate(
         ca_pem=CA, mode="optional", depth=2, match_cn="client-.*", forward=True,
         error_page=(("text", "https://help.example/certificates"),),
     )  # fmt: skip

@@ -69,7 +69,7 @@ def test_cors(world: Any) -> None:
         ({"load_balance": "round_robin"}, {"algorithm": "round-robin"}),
         ({"upstream_hash_by": "$request_uri"}, {"algorithm": "ring-hash", "hash_on": "uri"}),
         ({"upstream_hash_by": "${http_x_user}-v1$host", "load_balance": "ewma"}, {"hash_on": "header:x-user+hostname"}),
-        ({"upstream_hash_by": "$cookie_a", "upstream_hash_by_subset": "true"}, {"hash_on": "cookie:a", "subset": 3}),
+        ({"upstream_hash_by": "$cookie_a", "upstream_hash_by_subset": "true"}, {"hash_on": "cookie:a", "subset": 0}),
         ({"backend_protocol": "GRPC"}, {"protocol": "h2c"}),
         ({"backend_protocol": "HTTPS"}, {"protocol": "https", "tls": table.BackendTls(insecure=True)}),
     ],
@@ -131,13 +131,12 @@ def test_upstream_host_with_fixed_variables(world: Any) -> None:
     assert found.rewrite == table.Rewrite(host="web.default.svc.cluster.local")
 
 
-def test_error_pages_and_fallback_of_the_default_backend(world: Any) -> None:
+def test_the_default_backend_answers_for_an_empty_one_and_error_pages_are_told(world: Any) -> None:
     world.service("errors", 8080)
     found = route(world, default_backend="errors", custom_http_errors="404,503")
     assert found.fallback == "default/errors:p8080/http"
-    assert found.errors is not None
-    assert (found.errors.statuses, found.errors.backend) == ((404, 503), "default/errors:p8080/http")
-    assert ("X-Service-Name", "web") in found.errors.headers
+    assert found.errors is None
+    assert world.problems() == ["NotCarried Ingress/default/a metadata.annotations[custom-http-errors]"]
 
 
 def test_mirror(world: Any) -> None:

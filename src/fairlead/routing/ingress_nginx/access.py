@@ -9,11 +9,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from fairlead.routing import table
+from fairlead.routing import carried, table
 from fairlead.routing.ingress_nginx import objects, url
 
 Get = Callable[..., Any]
-_HASHES = re.compile(r"\$apr1\$.+|\$2[abxy]?\$.+|\$5\$.+|\$6\$.+|\{SHA\}.+|\{SSHA\}.+|\{PLAIN\}.+", re.DOTALL)
 _REDIRECT: table.Template = (("variable", "scheme"), ("text", "://"), ("variable", "host"), ("variable", "escaped-uri"))
 
 
@@ -39,7 +38,7 @@ def limits(get: Get, *, key: str) -> tuple[table.RateLimit, ...]:
     return tuple(found)
 
 
-def basic(get: Get, *, namespace: str, secrets: objects.Lookup) -> table.BasicAuth | None:
+def basic(get: Get, *, namespace: str, secrets: objects.Lookup, tell: Callable[[str], None]) -> table.BasicAuth | None:
     """auth-type basic with its auth-secret."""
     if not get("auth-type"):
         return None
@@ -51,10 +50,13 @@ def basic(get: Get, *, namespace: str, secrets: objects.Lookup) -> table.BasicAu
     else:
         lines = objects.secret_text(secret, "auth").splitlines()
         pairs = [tuple(line.strip().split(":", 1)) for line in lines if ":" in line and not line.startswith("#")]  # type: ignore[misc]
-    users = tuple((name, word.split(":")[0]) for name, word in pairs if _HASHES.fullmatch(word))
+    users = tuple((name, word.split(":")[0]) for name, word in pairs if word.startswith(carried.PASSWORDS))
+    if len(users) < len(pairs):
+        strange = ", ".join(name for name, word in pairs if not word.startswith(carried.PASSWORDS))
+        tell(f"the passwords of {strange} are in none of the forms {', '.join(carried.PASSWORDS)}: they open nothing")
     if not users:
         name = "/".join((namespace, get("auth-secret")[1]))
-        raise ValueError(f"Secret {name} has no user whose password is hashed with apr1, bcrypt, SHA-256 or SHA-512")
+        raise ValueError(f"Secret {name} has no user whose password is in a form that is carried (htpasswd -m)")
     return table.BasicAuth(realm=get("auth-realm", ""), users=users)
 
 

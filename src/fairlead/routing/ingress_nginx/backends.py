@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fairlead.routing import draft, references, table
-from fairlead.routing.ingress_nginx import objects, sites, url
+from fairlead.routing import carried, draft, references, table
+from fairlead.routing.ingress_nginx import catalogue, objects, sites, url
 
 Object = dict[str, Any]
 Get = Callable[..., Any]
@@ -46,7 +46,9 @@ class Backends:
         if hash_on := get("upstream-hash-by"):
             fields |= {"algorithm": "ring-hash", "hash_on": hash_on}
             if get("upstream-hash-by-subset"):
-                fields["subset"] = get("upstream-hash-by-subset-size", 3)
+                size = get("upstream-hash-by-subset-size", 3)
+                place = f"metadata.annotations[{catalogue.PREFIX}upstream-hash-by-subset]"
+                self._work.problem(source.object, place, "NotCarried", f"{carried.SUBSET}, not {size}")
         elif algorithm := get("load-balance"):
             fields["algorithm"] = algorithm
         if get("affinity"):

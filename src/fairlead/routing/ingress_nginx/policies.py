@@ -77,11 +77,3 @@ def strict_transport(get: Get) -> tuple[tuple[str, str], ...]:
 def headers(data: objects.Object, parse: Callable[[str], str], name: Callable[[str], str]) -> dict[str, str]:
     """A ConfigMap's headers. Raises ValueError for one that HTTP does not allow."""
     return {name(key): parse(str(value)) for key, value in sorted(objects.config_data(data).items())}
-
-
-def error_pages(get: Get, *, backend: str, info: tuple[tuple[str, str], ...]) -> table.ErrorPages | None:
-    """custom-http-errors, answered by the default backend."""
-    statuses = tuple(get("custom-http-errors", ()))
-    if not statuses or not backend or get("disable-proxy-intercept-errors", False):
-        return None
-    return table.ErrorPages(statuses=statuses, backend=backend, headers=info)

@@ -141,7 +141,6 @@ class _Location:
     def _fields(self) -> dict[str, Any]:
         get, near = self.get, self._surroundings
         self._response_headers = near.response_headers()
-        fallback = near.default_backend()
         return {
             "rewrite": policies.rewrite(self._location, get, host=near.upstream_host()),
             "timeouts": policies.timeouts(get),
@@ -151,8 +150,7 @@ class _Location:
             "limits": access.limits(get, key=self._source.key),
             "access": near.access(),
             "mirrors": near.mirrors(),
-            "fallback": fallback,
-            "errors": policies.error_pages(get, backend=fallback, info=near.error_headers()),
+            "fallback": near.default_backend(),
             "request_headers": near.request_headers(),
         }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fairlead.routing import table
+from fairlead.routing import carried, table
 from fairlead.routing.ingress_nginx import access, backends, catalogue, objects, policies, sites, template, url, values
 
 Get = Callable[..., Any]
@@ -38,12 +38,16 @@ class Surroundings:
         one = table.Access(
             allow=tuple(self._get("allowlist-source-range", ())),
             deny=(*self._get("denylist-source-range", ()), *self._config.get("block-cidrs", ())),
-            basic=access.basic(self._get, namespace=namespace, secrets=self._secrets),
+            basic=access.basic(self._get, namespace=namespace, secrets=self._secrets, tell=self._tell_of_users),
             request=self._auth_request(),
             certificate=access.certificate(self._get, namespace=namespace, secrets=self._secrets),
             any=self._get("satisfy", "all") == "any",
         )
+        carried.check_guards(one)
         return None if one == table.Access(any=one.any) else one
+
+    def _tell_of_users(self, message: str) -> None:
+        self._tell(f"metadata.annotations[{catalogue.PREFIX}auth-secret]", "UnsupportedPassword", message)
 
     def _auth_request(self) -> Any:
         words = self._source.words
@@ -81,12 +85,10 @@ class Surroundings:
         """The Backend of the annotation default-backend; "" when there is none."""
         name = self._get("default-backend")
         path = f"metadata.annotations[{catalogue.PREFIX}default-backend]"
+        if self._get("custom-http-errors") and not self._get("disable-proxy-intercept-errors", False):
+            place = f"metadata.annotations[{catalogue.PREFIX}custom-http-errors]"
+            self._tell(place, "NotCarried", f"{carried.ERROR_PAGES}; they pass unchanged")
         if not name:
-            if self._get("custom-http-errors") and not self._get("disable-proxy-intercept-errors", False):
-                self._tell(
-                    f"metadata.annotations[{catalogue.PREFIX}custom-http-errors]", "NoDefaultBackend",
-                    "needs default-backend, whose answers replace the errors; they pass unchanged",
-                )  # fmt: skip
             return ""
         try:
             return self._backends.service((self._source.namespace, name), None)
@@ -113,17 +115,6 @@ class Surroundings:
         except ValueError as error:
             self._tell(f"metadata.annotations[{catalogue.PREFIX}upstream-vhost]", "InvalidValue", str(error))
             return ""
-
-    def error_headers(self) -> tuple[tuple[str, str], ...]:
-        """What a default backend is told of the location."""
-        service = (self._location.backend or {}).get("service") or {}
-        port = service.get("port") or {}
-        return (
-            ("X-Namespace", self._source.namespace),
-            ("X-Ingress-Name", self._source.name),
-            ("X-Service-Name", str(service.get("name") or "")),
-            ("X-Service-Port", str(port.get("name") or port.get("number") or "")),
-        )
 
     def request_headers(self) -> table.HeaderChanges | None:
         """x-forwarded-prefix (with a rewrite only) and the ConfigMap's proxy-set-headers."""
