@@ -202,6 +202,7 @@ class Cluster:
             network=network.mode,
             lowest_port=ranges.lowest_port(),
             gateway=network.gateway if network.mode == "kernel" else "",
+            dns=tuple(f"{kind}:{network.gateway}:53" for kind in ("udp", "tcp")) if network.mode == "kernel" else (),
             edge_http=tuple(f"tcp:{place}" for place in self.wanted.http),
             edge_https=tuple(f"tcp:{place}" for place in self.wanted.https),
             ingress_nginx=self.wanted.ingress_nginx,
@@ -231,7 +232,11 @@ class Cluster:
         found = imagefile.read(self.folder.images)
         asked = identity.asked_by(found.environment(), Path(found.folder) if found.folder else None)
         settings = node_settings.NodeSettings(
-            name=NODE_NAME, folder=self.folder.pods, asked=asked, environ=ranges.pod_environment()
+            name=NODE_NAME,
+            folder=self.folder.pods,
+            asked=asked,
+            environ=ranges.pod_environment(),
+            dns=network.gateway if network.mode == "kernel" else "",
         )
         client = inprocess.client(
             api.exchange, exchange.Identity(f"system:node:{NODE_NAME}", ("system:nodes", "system:authenticated"))
