@@ -1,6 +1,6 @@
 //! The backend: many small HTTP/1.1 servers in one thread, one per port. It answers with `x-pod: b<index>`:
 //! `/` a small fixed body, `/bytes?n=N` a streamed body, `/slow?ms=N` after a time, `/cost?us=N` after work in a
-//! simulated queue (see `simulate`); `/reset` begins every server's simulation anew, and `Connection: upgrade` becomes an
+//! simulated queue (see `simulate`), `/burn?us=N` after so much CPU time; `/reset` begins every server's simulation anew, and `Connection: upgrade` becomes an
 //! echo. The first line printed is `{"ports": [...]}`.
 
 use crate::alarm::Alarm;
@@ -97,6 +97,18 @@ fn number(target: &str, name: &str) -> Option<u64> {
     let (_, query) = target.split_once('?')?;
     let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     value.parse().ok()
+}
+
+/// Uses so much CPU time of this thread.
+fn burn(time: Duration) {
+    let used = || {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+    };
+    let end = used() + time;
+    while used() < end {
+        std::hint::spin_loop();
+    }
 }
 
 impl Loop {
@@ -210,6 +222,9 @@ impl Loop {
             self.servers.iter_mut().for_each(|server| server.reset(now));
             None
         } else if target == "/" {
+            None
+        } else if target.starts_with("/burn") {
+            burn(Duration::from_micros(number(target, "us").unwrap_or(0)));
             None
         } else if let Some(us) = number(target, "us") {
             Some(self.servers[connection.server].finish(now, Duration::from_micros(us)))
