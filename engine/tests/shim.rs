@@ -264,6 +264,46 @@ fn several_clients_are_served_and_each_hears_of_exits() {
 }
 
 #[test]
+fn malformed_requests_are_answered_or_dropped_and_hurt_nobody() {
+    use std::io::{Read, Write};
+    let mut shim = plain("malformed");
+    shim.start_container("web", &["sleep", "100"]);
+    let connect = || support::Framed::connect(&shim.folder.0.join("shim.sock"));
+    for text in [
+        "",
+        "{",
+        "[]",
+        "null",
+        "7",
+        r#"{"type": 7}"#,
+        r#"{"id": 1}"#,
+        r#"{"type": "start", "id": 1}"#,
+        r#"{"type": "start", "id": 1, "container": "../x", "argv": ["true"]}"#,
+        r#"{"type": "start", "id": 1, "container": "a", "argv": "true"}"#,
+        r#"{"type": "start", "id": 1, "container": "a", "argv": ["a\u0000b"], "log": "/dev/null"}"#,
+        r#"{"type": "signal", "id": 1, "container": "web", "signal": -1}"#,
+        r#"{"type": "exec", "id": 1, "container": "web", "argv": []}"#,
+        r#"{"type": "exec_probe", "id": 1, "container": "web", "argv": ["true"], "period_seconds": 0}"#,
+        r#"{"type": "exec_probe", "id": 1, "container": "web", "argv": ["true"], "timeout_seconds": 1e999}"#,
+        r#"{"type": "dial", "id": 1, "port": 70000}"#,
+        r#"{"type": "dial", "id": 1, "port": 1, "address": "nowhere"}"#,
+    ] {
+        let mut other = connect();
+        let bytes = [&(text.len() as u32).to_be_bytes()[..], text.as_bytes()].concat();
+        other.stream.write_all(&bytes).unwrap();
+        let answer = other.receive();
+        assert_eq!(answer["type"], "error", "{text}: {answer}");
+    }
+    let mut huge = connect();
+    huge.stream.write_all(&[0xff; 4096]).unwrap();
+    let over = huge.stream.read(&mut [0; 16]);
+    assert!(matches!(over, Ok(0) | Err(_)), "a frame of 4 GiB ends the connection");
+    let mut partial = connect();
+    partial.stream.write_all(&[0, 0, 1]).unwrap();
+    assert_eq!(shim.ask(json!({"type": "state"}))["containers"]["web"]["pid"].is_i64(), true);
+}
+
+#[test]
 fn all_of_it_works_for_a_user_without_privileges() {
     if !support::is_root() {
         return; // The other tests have just shown it.
