@@ -1,10 +1,14 @@
 """The engine plane with the real engine: started, adopted, restarted; a Service's HTTP, balanced by request."""
 
 import asyncio
+import contextlib
 import os
+import shutil
 import signal
 import socket
+import subprocess
 import threading
+import time
 
 import pytest
 
@@ -190,10 +194,10 @@ def requests(address, count):
     return bodies
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
-async def test_http_on_a_services_address_is_balanced_by_request(folder, failures):
+@contextlib.asynccontextmanager
+async def kernel_mode(folder, failures, protocol):
+    """A world with a Service at 10.96.0.10:80 of that appProtocol, carried by the engine behind the kernel."""
     with worlds.World() as world:
-        webs = [Web(pod) for pod in world.pods]
         plane = made_plane(folder, failures)
         kernel = nftables.NftablesPlane(
             "fairlead-l7",
@@ -209,7 +213,7 @@ async def test_http_on_a_services_address_is_balanced_by_request(folder, failure
         )
         service = {
             "metadata": {"namespace": "default", "name": "web"},
-            "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80, "appProtocol": "http"}]},
+            "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80, "appProtocol": protocol}]},
         }
         where = settings.Settings(
             network="kernel", lowest_port=0, gateway=worlds.GATEWAY, edge_http=("tcp:127.0.0.1:8080",)
@@ -226,11 +230,44 @@ async def test_http_on_a_services_address_is_balanced_by_request(folder, failure
         await both.apply_endpoints(translate.all_endpoints(translation, slices))
         async with asyncio.timeout(10):
             assert await both.acked(await both.apply(translation.structure)) == ()
+        try:
+            yield world
+        finally:
+            await plane.shutdown(grace_seconds=0)
+            await kernel.close(purge=True)
+            await both.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+async def test_http_on_a_services_address_is_balanced_by_request(folder, failures):
+    async with kernel_mode(folder, failures, "http") as world:
+        webs = [Web(pod) for pod in world.pods]
         for space in (world.pods[0], world.node, world.outside):
             bodies = await asyncio.to_thread(space.call, requests, "10.96.0.10", 9)
             assert sorted(bodies) == sorted(pod.address for pod in world.pods for _ in range(3))
-        await plane.shutdown(grace_seconds=0)
-        await kernel.close(purge=True)
-        await both.close()
         for web in webs:
             web.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+@pytest.mark.skipif(not shutil.which("nghttpd"), reason="nghttp2's tools are not installed")
+async def test_calls_on_one_http2_connection_are_balanced_one_by_one(folder, failures):
+    async with kernel_mode(folder, failures, "kubernetes.io/h2c") as world:
+        servers = []
+        for pod in world.pods:
+            root = folder / pod.name
+            root.mkdir()
+            (root / "who").write_text(pod.address + "\n")
+            argv = ["ip", "netns", "exec", pod.name, "nghttpd", "--no-tls", "-d", str(root), "-a", pod.address, "80"]
+            servers.append(subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        urls = [f"http://10.96.0.10/who?{number}" for number in range(30)]
+        argv = ["ip", "netns", "exec", world.pods[0].name, "nghttp", *urls]
+        answers, end = [], time.monotonic() + 10
+        while len(set(answers)) < 3 and time.monotonic() < end:  # until every server listens
+            done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, check=False)
+            answers = done.stdout.split()
+        for server in servers:
+            server.terminate()
+            server.wait()
+    assert len(answers) == 30
+    assert all(8 <= answers.count(pod) <= 12 for pod in set(answers)), answers
