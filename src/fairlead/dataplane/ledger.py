@@ -17,7 +17,6 @@ from fairlead.routing import table
 
 ENDPOINTS = "endpoints"
 PROBES = "probes"
-_PLURALS = {section.removesuffix("s"): section for section in wire.SECTIONS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +139,3 @@ class Ledger:
                 elif one is not None and known.get(name) != one.hash:
                     changed.setdefault(section, {})[name] = one
         return Difference(changed, removed)
-
-
-def section_of(nacked: str) -> tuple[str, str]:
-    """(section, id) of a nack's `object`, such as `backend/default/web:80`."""
-    kind, _, name = nacked.partition("/")
-    return _PLURALS.get(kind, kind), name
