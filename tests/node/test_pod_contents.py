@@ -307,3 +307,18 @@ async def test_nothing_of_a_pod_is_left_on_the_disk(node):
     await node.gone("web")
     assert os.listdir(node.folder / "pods") == []
     assert not list(Path("/sys/fs/cgroup").glob(f"*/fairlead/*/{seen['metadata']['uid']}"))
+
+
+async def test_a_port_that_only_the_pod_itself_reaches_can_be_forwarded(node):
+    serve = "import socket\ns = socket.create_server(('127.0.0.1', 9000))\nprint('up', flush=True)\n"
+    serve += "while True:\n  c = s.accept()[0]; c.sendall(b'hi'); c.close()"
+    await node.create("web", {"containers": [{"name": "app", "image": "x", "command": ["python3", "-c", serve]}]})
+    await node.until("web", ready)
+    async with asyncio.timeout(10):
+        async for _ in node.agent.logs("default", "web", follow=True):
+            break
+        reader, writer = await node.agent.connect("default", "web", 9000)
+        assert await reader.read() == b"hi"
+        writer.close()
+        with pytest.raises(OSError, match=r"refused|Connect"):
+            await node.agent.connect("default", "web", 9999)

@@ -266,6 +266,87 @@ async def test_stopping_ends_everything_and_may_be_done_twice(bench):
     await made.close()
 
 
+real_shim = pytest.mark.skipif(len(houses.engine()) > 1, reason="needs the engine's shim: set FAIRLEAD_ENGINE")
+
+
+async def everything(session):
+    """All of the session's output (1 and 2 apart), and its exit code."""
+    output = {1: b"", 2: b""}
+    async with asyncio.timeout(15):
+        while (piece := await session.read()) is not None:
+            output[piece[0]] += piece[1]
+        return output[1], output[2], await session.wait()
+
+
+@real_shim
+async def test_somebody_may_talk_to_a_command(opened):
+    bench, sandbox, _ = opened
+    await sandbox.start(bench.plan("exec sleep 600"))
+    env = {"PATH": "/bin:/usr/bin"}
+    line = "read x; echo got $x; echo no >&2; cat; exit 7"
+    session = await sandbox.stream("app", ["/bin/sh", "-c", line], env=env, cwd="/", stdin=True, tty=False)
+    await session.write(b"hello\nthe rest")
+    await session.end_input()
+    assert await everything(session) == (b"got hello\nthe rest", b"no\n", 7)
+    await session.close()
+
+
+@real_shim
+async def test_a_terminal_has_a_size_and_one_stream(opened):
+    bench, sandbox, _ = opened
+    await sandbox.start(bench.plan("exec sleep 600"))
+    line = "read x; test -t 0 && echo terminal; echo error >&2; exit 0"
+    session = await sandbox.stream(
+        "app", ["/bin/sh", "-c", line], env={"PATH": "/bin:/usr/bin"}, cwd="/", stdin=True, tty=True
+    )
+    await session.resize(width=120, height=40)
+    await session.write(b"x\n")
+    out, err, code = await everything(session)
+    assert b"terminal\r\n" in out
+    assert b"error\r\n" in out
+    assert (err, code) == (b"", 0)
+    await session.close()
+
+
+@real_shim
+async def test_closing_a_session_ends_its_command(opened):
+    bench, sandbox, _ = opened
+    await sandbox.start(bench.plan("exec sleep 600"))
+    line = "echo $$; exec sleep 601"
+    session = await sandbox.stream(
+        "app", ["/bin/sh", "-c", line], env={"PATH": "/bin:/usr/bin"}, cwd="/", stdin=False, tty=False
+    )
+    async with asyncio.timeout(10):
+        await session.read()
+        assert sleepers(601)
+        await session.close()
+        while sleepers(601):
+            await asyncio.sleep(0.02)
+
+
+def sleepers(seconds):
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            found += [path] if words[-2:-1] == [str(seconds).encode()] and words[0].endswith(b"sleep") else []
+    return found
+
+
+@real_shim
+async def test_a_container_with_input_may_be_attached_to(opened):
+    bench, sandbox, listener = opened
+    await sandbox.start(bench.plan("while read x; do echo got $x; test $x = end && exit 5; done", stdin=True))
+    session = await sandbox.attach("app")
+    await session.write(b"one\n")
+    async with asyncio.timeout(10):
+        assert await session.read() == (1, b"got one\n")
+        await session.write(b"end\n")
+        assert (await next_exit(listener)).exit_code == 5
+    await session.close()
+    assert ["stdout", "F", "got one"] in bench.log()
+
+
 class TestImages:
     """What only a runtime with images does."""
 

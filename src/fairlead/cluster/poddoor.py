@@ -36,57 +36,31 @@ class PodDoor:
             raise pod_door.DoorError(400, str(error)) from None
 
     async def exec(self, pod: Object, options: pod_door.ExecOptions) -> pod_door.Session:
-        if options.stdin or options.tty:
-            raise pod_door.DoorError(
-                501, "exec with standard input or a terminal is not offered yet; leave -i and -t out"
-            )
-        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        meta = pod["metadata"]
         try:
-            done = await self._node.exec(namespace, name, options.container, options.command)
-        except (agent.NoSuchPod, runtime.StartFailed) as error:
+            return await self._node.open_exec(
+                meta["namespace"],
+                meta["name"],
+                options.container,
+                options.command,
+                stdin=options.stdin,
+                tty=options.tty,
+            )
+        except (agent.NoSuchPod, runtime.StartFailed, runtime.SandboxLost) as error:
             raise pod_door.DoorError(400, str(error)) from None
-        return _Finished(done)
 
     async def attach(self, pod: Object, options: pod_door.ExecOptions) -> pod_door.Session:
-        raise pod_door.DoorError(501, "attach is not offered yet; kubectl logs -f shows what the container prints")
+        meta = pod["metadata"]
+        try:
+            return await self._node.open_attach(meta["namespace"], meta["name"], options.container)
+        except (agent.NoSuchPod, runtime.StartFailed, runtime.SandboxLost) as error:
+            raise pod_door.DoorError(400, str(error)) from None
 
     async def connect(self, pod: Object, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         try:
-            address = self._node.pod_ip(namespace, name)
-            at = self._node.ports(namespace, name).get(str(port), port)
-            return await asyncio.open_connection(address, at)
+            return await self._node.connect(namespace, name, port)
         except agent.NoSuchPod as error:
             raise pod_door.DoorError(404, str(error)) from None
         except OSError as error:
             raise pod_door.DoorError(502, f"pod {name} does not take connections on port {port}: {error}") from None
-
-
-class _Finished:
-    """A command that has run to its end; what it printed is handed out once."""
-
-    def __init__(self, done: runtime.ExecResult) -> None:
-        self._parts = [(1, done.stdout), (2, done.stderr)]
-        self._code = done.exit_code
-
-    async def read(self) -> tuple[int, bytes] | None:
-        while self._parts:
-            stream, data = self._parts.pop(0)
-            if data:
-                return stream, data
-        return None
-
-    async def write(self, data: bytes) -> None:
-        """There is no standard input."""
-
-    async def end_input(self) -> None:
-        """There is no standard input."""
-
-    async def resize(self, *, width: int, height: int) -> None:
-        """There is no terminal."""
-
-    async def wait(self) -> int:
-        return self._code
-
-    async def close(self) -> None:
-        """It has ended."""

@@ -24,6 +24,7 @@ from fairlead.node import (
     records,
     runtime,
     settings,
+    streams,
     usage,
     volumes,
     worker,
@@ -195,12 +196,45 @@ class NodeAgent:
         """Runs a command beside the container's processes, in its environment. Raises NoSuchPod."""
         owner = self._find(namespace, pod)
         spec, known = self._container(owner, container)
+        sandbox, place = self._running(owner, known)
+        plan = await self._planner.plan(owner.pod, spec, owner.record, place)
+        return await sandbox.exec(known.name, list(argv), env=plan.env, cwd=plan.cwd, timeout_seconds=timeout_seconds)
+
+    async def open_exec(
+        self, namespace: str, pod: str, container: str, argv: Sequence[str], *, stdin: bool, tty: bool
+    ) -> streams.Session:
+        """A command that somebody talks to. Raises NoSuchPod, StartFailed, SandboxLost."""
+        owner = self._find(namespace, pod)
+        spec, known = self._container(owner, container)
+        sandbox, place = self._running(owner, known)
+        plan = await self._planner.plan(owner.pod, spec, owner.record, place)
+        env = {"TERM": "xterm", **plan.env} if tty else plan.env
+        return await sandbox.stream(known.name, list(argv), env=env, cwd=plan.cwd, stdin=stdin, tty=tty)
+
+    async def open_attach(self, namespace: str, pod: str, container: str) -> streams.Session:
+        """The container's own streams. Raises NoSuchPod, StartFailed, SandboxLost."""
+        owner = self._find(namespace, pod)
+        _, known = self._container(owner, container)
+        sandbox, _ = self._running(owner, known)
+        return await sandbox.attach(known.name)
+
+    async def connect(self, namespace: str, pod: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A TCP connection to that port as from inside the pod (port-forward). Raises NoSuchPod and OSError."""
+        owner = self._find(namespace, pod)
+        if owner.sandbox is None or owner.place is None:
+            raise NoSuchPod(f"pod {pod} does not run")
+        at = owner.record.ports.get(str(port), port)
+        if not owner.place.own_network:
+            return await asyncio.open_connection(owner.record.ip, at)
+        try:
+            return await asyncio.open_connection(sock=await owner.sandbox.dial(at))
+        except ConnectionError:  # who listens on the pod's address alone is not on 127.0.0.1
+            return await asyncio.open_connection(owner.record.ip, at)
+
+    def _running(self, owner: worker.PodWorker, known: records.ContainerRecord) -> tuple[runtime.Sandbox, plans.Place]:
         if owner.sandbox is None or not known.running or owner.place is None:
-            raise NoSuchPod(f"container {known.name} of pod {pod} does not run")
-        plan = await self._planner.plan(owner.pod, spec, owner.record, owner.place)
-        return await owner.sandbox.exec(
-            known.name, list(argv), env=plan.env, cwd=plan.cwd, timeout_seconds=timeout_seconds
-        )
+            raise NoSuchPod(f"container {known.name} of pod {owner.record.name} does not run")
+        return owner.sandbox, owner.place
 
     def _roots(self) -> dict[tuple[str, str, str], int]:
         """The processes whose trees are the containers."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from fairlead.base import clock, log
-from fairlead.node import engine_http, exec_probing, podman, runtime
+from fairlead.node import engine_http, exec_probing, podman, runtime, streams
 
 _log = log.get(__name__)
 Object = dict[str, Any]
@@ -173,6 +174,23 @@ class ContainerSandbox:
             )
         except (engine_http.EngineError, KeyError, OSError, TimeoutError) as error:
             return runtime.ExecResult(127, b"", f"{error}\n".encode())
+
+    async def stream(
+        self, container: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, stdin: bool, tty: bool
+    ) -> streams.Session:
+        try:
+            return await self._engine.stream(self._ids[container], argv, env=env, cwd=cwd, stdin=stdin, tty=tty)
+        except (engine_http.EngineError, KeyError, OSError, TimeoutError) as error:
+            raise runtime.StartFailed("StartError", str(error)) from error
+
+    async def attach(self, container: str) -> streams.Session:
+        try:
+            return await self._engine.attach(self._ids[container])
+        except (engine_http.EngineError, KeyError, OSError, TimeoutError) as error:
+            raise runtime.StartFailed("StartError", str(error)) from error
+
+    async def dial(self, port: int) -> socket.socket:
+        return await self.inner.dial(port)
 
     async def probe(self, spec: runtime.ExecProbe, on_result: Callable[[bool, str], None]) -> None:
         await self.probe_stop(spec.id)

@@ -171,7 +171,7 @@ class Containers:
         known.id, known.pid, known.started_at = started.id, started.pid, started.at
         known.image_id = started.image_id or plan.image
         known.waiting_reason = known.waiting_message = ""
-        known.retry_at = 0.0
+        known.retry_at = known.pull_backoff_seconds = 0.0
         self._plans[known.name] = plan
         self._event_of(known.name).clear()
         early = self._early.pop(known.name, None)
@@ -202,7 +202,19 @@ class Containers:
             return
         known.waiting_reason, known.waiting_message = error.reason, error.message
         known.retry_at = now + _CONFIG_RETRY_SECONDS
+        if error.reason == "ErrImagePull":
+            self._back_off_pull(known, now)
         owner.save()
+
+    def _back_off_pull(self, known: records.ContainerRecord, now: float) -> None:
+        """10 s, doubled to 300; from the second failure on the word is the kubelet's ImagePullBackOff."""
+        if known.pull_backoff_seconds:
+            known.waiting_reason = "ImagePullBackOff"
+            known.waiting_message = f"Back-off pulling image: {known.waiting_message}"
+            self._owner.tell("BackOff", known.waiting_message, warning=True)
+        doubled = known.pull_backoff_seconds * 2 or lifecycle.FIRST_BACKOFF_SECONDS
+        known.pull_backoff_seconds = min(doubled, lifecycle.LONGEST_BACKOFF_SECONDS)
+        known.retry_at = now + known.pull_backoff_seconds
 
     async def _after_start(self, spec: Object, known: records.ContainerRecord, plan: runtime.ContainerPlan) -> None:
         owner = self._owner

@@ -107,6 +107,9 @@ class Planner:
             pull_policy=container.get("imagePullPolicy") or _pull_policy(image),
             memory_bytes=limits.memory_bytes,
             cpu_cores=limits.cpu_cores,
+            stdin=bool(container.get("stdin")),
+            stdin_once=bool(container.get("stdinOnce")),
+            tty=bool(container.get("tty")),
             no_new_privs=not context.get("allowPrivilegeEscalation", False),
         )
 

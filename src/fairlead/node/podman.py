@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairlead.node import cgroups, engine_http, runtime
+from fairlead.node import cgroups, engine_http, engine_session, runtime
 
 Object = dict[str, Any]
 _API = "/v4.0.0/libpod"
@@ -116,6 +116,8 @@ class Podman:
             "read_only_filesystem": plan.read_only_root,
             "resource_limits": _limits(plan),
             "use_image_hosts": True,
+            "stdin": plan.stdin,
+            "terminal": plan.tty,
         }
         if netns:
             spec["hostname"] = hostname
@@ -198,6 +200,59 @@ class Podman:
         await asyncio.to_thread(_end_monitors, str(made["Id"]))
         code = int(state.get("ExitCode") or 0)
         return runtime.ExecResult(137 if timed_out else code, b"".join(output[1]), b"".join(output[2]), timed_out)
+
+    async def stream(
+        self, container: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, stdin: bool, tty: bool
+    ) -> engine_session.EngineSession:
+        """A command that somebody talks to. Raises EngineError."""
+        body = {
+            "Cmd": list(argv),
+            "Env": [f"{name}={value}" for name, value in env.items()],
+            "AttachStdin": stdin,
+            "AttachStdout": True,
+            "AttachStderr": not tty,
+            "Tty": tty,
+            **({"WorkingDir": cwd} if cwd else {}),
+        }
+        made = await self._http.call("POST", f"{_API}/containers/{container}/exec", body)
+        path = f"{_API}/exec/{made['Id']}"
+        reader, writer = await self._http.upgrade(f"{path}/start", {"Detach": False, "Tty": tty})
+
+        async def code() -> int:
+            state = await self._http.call("GET", f"{path}/json")
+            await asyncio.to_thread(_end_monitors, str(made["Id"]))
+            return int(state.get("ExitCode") or 0)
+
+        async def end() -> None:
+            state = await self._http.call("GET", f"{path}/json")
+            if state.get("Running"):
+                await self._end_exec(state)
+            await asyncio.to_thread(_end_monitors, str(made["Id"]))
+
+        return engine_session.EngineSession(reader, writer, self._resizer(path), code, end, tty=tty)
+
+    async def attach(self, container: str) -> engine_session.EngineSession:
+        """The container's own streams, from now on. Raises EngineError."""
+        found = await self.inspect(container)
+        tty = bool((found.get("Config") or {}).get("Tty"))
+        path = f"{_API}/containers/{container}"
+        query = {"stream": "true", "stdin": "true", "stdout": "true", "stderr": "true", "logs": "false"}
+        reader, writer = await self._http.upgrade(f"{path}/attach", None, query=query)
+
+        async def code() -> int:
+            return int((await self.inspect(container))["State"].get("ExitCode") or 0)
+
+        async def end() -> None:
+            """The container goes on."""
+
+        return engine_session.EngineSession(reader, writer, self._resizer(path), code, end, tty=tty)
+
+    def _resizer(self, path: str) -> engine_session.Resize:
+        async def resize(width: int, height: int) -> None:
+            with contextlib.suppress(engine_http.EngineError, OSError, TimeoutError):
+                await self._http.call("POST", f"{path}/resize", query={"w": str(width), "h": str(height)})
+
+        return resize
 
     async def _end_exec(self, state: Object) -> None:
         pid = int(state.get("Pid") or 0)

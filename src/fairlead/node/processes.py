@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 import signal as signals
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, Literal
 import msgspec
 
 from fairlead.base import log
-from fairlead.node import children, runtime, shim, status
+from fairlead.node import children, runtime, shim, status, streams
 
 _log = log.get(__name__)
 
@@ -204,6 +205,8 @@ class ProcessSandbox:
             fields |= {"uid": who.uid, "gid": who.gid if who.gid is not None else who.uid, "groups": list(who.groups)}
         if plan.capabilities is not None:
             fields["capabilities"] = list(plan.capabilities)
+        if plan.stdin or plan.tty:
+            fields |= {"stdin": plan.stdin, "stdin_once": plan.stdin_once, "tty": plan.tty}
         if plan.mounts:
             fields["mounts"] = [_mount(entry) for entry in plan.mounts]
         return fields
@@ -233,6 +236,29 @@ class ProcessSandbox:
             base64.b64decode(answer.get("stderr", "")),
             bool(answer.get("timed_out")),
         )
+
+    async def stream(
+        self, container: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, stdin: bool, tty: bool
+    ) -> streams.Session:
+        fields = {"argv": list(argv), "env": dict(env), "cwd": cwd, "stdin": stdin, "tty": tty}
+        return await self._stream("exec_stream", container=container, **fields)
+
+    async def attach(self, container: str) -> streams.Session:
+        return await self._stream("attach", container=container)
+
+    async def _stream(self, kind: str, **fields: Any) -> streams.Session:
+        try:
+            return await shim.open_stream(self._folder, kind, **fields)
+        except shim.ShimRefused as error:
+            raise runtime.StartFailed("StartError", str(error)) from error
+        except shim.ShimGone as error:
+            raise runtime.SandboxLost(str(error)) from error
+
+    async def dial(self, port: int) -> socket.socket:
+        try:
+            return await asyncio.to_thread(shim.dial, self._folder, port)
+        except (shim.ShimRefused, shim.ShimGone) as error:
+            raise ConnectionError(str(error)) from error
 
     async def probe(self, spec: runtime.ExecProbe, on_result: Callable[[bool, str], None]) -> None:
         self._probes[spec.id] = on_result

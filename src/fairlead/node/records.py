@@ -44,6 +44,7 @@ class ContainerRecord(msgspec.Struct):
     waiting_reason: str = ""
     waiting_message: str = ""
     retry_at: float = 0.0
+    pull_backoff_seconds: float = 0.0
 
     @property
     def running(self) -> bool:

@@ -7,9 +7,12 @@ What the user asked for and cannot be had is `StartFailed`, with a reason in the
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
+
+from fairlead.node import streams
 
 Object = dict[str, Any]
 
@@ -56,6 +59,9 @@ class ContainerPlan:
     pull_policy: str = "IfNotPresent"
     memory_bytes: int = 0
     cpu_cores: float = 0.0
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +179,20 @@ class Sandbox(Protocol):
     async def exec(
         self, container: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, timeout_seconds: float
     ) -> ExecResult: ...
+
+    async def stream(
+        self, container: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, stdin: bool, tty: bool
+    ) -> streams.Session:
+        """A command that somebody talks to. Raises StartFailed."""
+        ...
+
+    async def attach(self, container: str) -> streams.Session:
+        """The container's own streams. Raises StartFailed."""
+        ...
+
+    async def dial(self, port: int) -> socket.socket:
+        """A TCP connection to that port as from inside the pod. Raises ConnectionError."""
+        ...
 
     async def probe(self, spec: ExecProbe, on_result: Callable[[bool, str], None]) -> None: ...
 

@@ -10,14 +10,16 @@ import asyncio
 import contextlib
 import itertools
 import os
+import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from fairlead.base import log
+from fairlead.node import streams
 
 _log = log.get(__name__)
 
@@ -106,15 +108,77 @@ class ShimConnection:
 
 async def connect(folder: Path) -> ShimConnection:
     """A connection to the shim of that pod's folder. Raises OSError while nobody listens."""
+    with _short_path(folder) as path:
+        return ShimConnection(*await asyncio.open_unix_connection(path, limit=1 << 20))
+
+
+@contextlib.contextmanager
+def _short_path(folder: Path) -> Iterator[str]:
+    """The socket's path, through /proc where it is longer than a socket's address may be."""
     path = str(folder / "shim.sock")
     if len(path) <= _LONGEST_SOCKET_PATH:
-        return ShimConnection(*await asyncio.open_unix_connection(path, limit=1 << 20))
+        yield path
+        return
     descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
-        short = f"/proc/self/fd/{descriptor}/shim.sock"
-        return ShimConnection(*await asyncio.open_unix_connection(short, limit=1 << 20))
+        yield f"/proc/self/fd/{descriptor}/shim.sock"
     finally:
         os.close(descriptor)
+
+
+def _frame(kind: str, fields: Message) -> bytes:
+    body = msgspec.json.encode({"type": kind, "id": "1", **fields})
+    return struct.pack(">I", len(body)) + body
+
+
+async def open_stream(folder: Path, kind: str, **fields: Any) -> streams.ShimSession:
+    """A session (`exec_stream` or `attach`) on a connection of its own. Raises ShimRefused and ShimGone."""
+    try:
+        with _short_path(folder) as path:
+            reader, writer = await asyncio.open_unix_connection(path, limit=1 << 20)
+        writer.write(_frame(kind, fields))
+        while True:
+            (length,) = struct.unpack(">I", await reader.readexactly(4))
+            message = msgspec.json.decode(await reader.readexactly(length))
+            if message["type"] == "started":
+                return streams.ShimSession(reader, writer)
+            if message["type"] == "error":
+                writer.close()
+                raise ShimRefused(message.get("message", ""))
+    except (OSError, asyncio.IncompleteReadError) as error:
+        raise ShimGone(str(error)) from error
+
+
+def dial(folder: Path, port: int, *, timeout_seconds: float = 10.0) -> socket.socket:
+    """A TCP connection to that port inside the pod's network. Blocking. Raises ShimRefused and ShimGone."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened, _short_path(folder) as path:
+            opened.settimeout(timeout_seconds + 5)
+            opened.connect(path)
+            opened.sendall(_frame("dial", {"port": port, "timeout_seconds": timeout_seconds}))
+            return _receive_socket(opened)
+    except OSError as error:
+        raise ShimGone(str(error)) from error
+
+
+def _receive_socket(opened: socket.socket) -> socket.socket:
+    while True:
+        head, descriptors, _, _ = socket.recv_fds(opened, 4, 1)
+        if len(head) < 4:
+            raise ShimGone("the shim closed the connection")
+        body = b""
+        (length,) = struct.unpack(">I", head)
+        while len(body) < length:
+            body += opened.recv(length - len(body)) or _closed()
+        message = msgspec.json.decode(body)
+        if descriptors:
+            return socket.socket(fileno=descriptors[0])
+        if message["type"] == "error":
+            raise ShimRefused(message.get("message", ""))
+
+
+def _closed() -> bytes:
+    raise ShimGone("the shim closed the connection")
 
 
 def last_line(folder: Path) -> str:

@@ -16,7 +16,7 @@ _POD_FIELDS = (
     "setHostnameAsFQDN", "resources", "resourceClaims", "ephemeralContainers",
 )  # fmt: skip
 _POD_CONTEXT = ("seLinuxOptions", "seccompProfile", "appArmorProfile", "sysctls", "windowsOptions")
-_CONTAINER_FIELDS = ("stdin", "tty", "volumeDevices", "resizePolicy", "restartPolicyRules")
+_CONTAINER_FIELDS = ("volumeDevices", "resizePolicy", "restartPolicyRules")
 _CONTAINER_CONTEXT = (
     "privileged", "readOnlyRootFilesystem", "seLinuxOptions", "seccompProfile", "appArmorProfile", "procMount",
 )  # fmt: skip
