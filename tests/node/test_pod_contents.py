@@ -290,11 +290,11 @@ async def test_a_job_like_pod_ends_its_sidecar(node):
 
 
 async def test_what_is_not_honoured_is_told(node):
-    spec = {"containers": [container(tty=True, ports=[{"containerPort": 80, "hostPort": 80}])], "hostPID": True}
+    spec = {"containers": [container(ports=[{"containerPort": 80, "hostPort": 80}])], "hostPID": True}
     await node.create("web", spec)
     await node.until("web", ready)
     told = dict(await node.events("web"))["FieldNotHonoured"]
-    for field in ("spec.hostPID", "spec.containers[0].tty", "spec.containers[0].ports[0].hostPort"):
+    for field in ("spec.hostPID", "spec.containers[0].ports[0].hostPort"):
         assert field in told
 
 
