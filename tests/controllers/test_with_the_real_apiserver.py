@@ -230,3 +230,53 @@ async def test_kubectl_top_reads_the_metrics_of_the_controllers(cluster: Cluster
     )
     output, _ = await process.communicate()
     assert output.decode().split() == [pod["metadata"]["name"], "250m", "47Mi"]
+
+
+async def test_custom_resources_are_owners_dependents_and_content_of_namespaces(cluster: Cluster) -> None:
+    client = cluster.client
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+    }
+    names = {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"}
+    spec = {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version]}
+    definition = {"metadata": {"name": "things.example.com"}, "spec": spec}
+    await client.create(kinds.CUSTOM_RESOURCE_DEFINITION, definition)
+    thing = kinds.Kind("example.com", "v1", "Thing", "things")
+    await client.create(kinds.NAMESPACE, {"metadata": {"name": "team"}})
+
+    async def created() -> bool:
+        with contextlib.suppress(errors.ApiError):
+            await client.create(thing, {"metadata": {"name": "owner"}}, namespace="team")
+            return True
+        return False
+
+    await cluster.until(created)
+    owner = await client.get(thing, "owner", namespace="team")
+    reference = {"apiVersion": "example.com/v1", "kind": "Thing", "name": "owner", "uid": owner["metadata"]["uid"]}
+    metadata = {"name": "child", "ownerReferences": [reference]}
+    await client.create(kinds.CONFIG_MAP, {"metadata": metadata}, namespace="team")
+    await client.create(thing, {"metadata": metadata}, namespace="team")
+    await asyncio.sleep(0.3)
+    await client.delete(thing, "owner", namespace="team", propagation="Background")
+
+    async def collected() -> bool:
+        maps = [one["metadata"]["name"] for one in (await client.list(kinds.CONFIG_MAP, namespace="team")).items]
+        return "child" not in maps and not (await client.list(thing, namespace="team")).items
+
+    await cluster.until(collected)
+    await client.create(thing, {"metadata": {"name": "last"}}, namespace="team")
+    await client.delete(kinds.NAMESPACE, "team")
+
+    async def gone() -> bool:
+        return "team" not in {one["metadata"]["name"] for one in (await client.list(kinds.NAMESPACE)).items}
+
+    await cluster.until(gone)
+    await client.delete(kinds.CUSTOM_RESOURCE_DEFINITION, "things.example.com")
+    await cluster.until(lambda: settled(cluster))
+
+
+async def settled(cluster: Cluster) -> bool:
+    return cluster.suite.failures == {} and cluster.suite.informers.problems() == []

@@ -28,6 +28,7 @@ class Informers:
         self._on_failure = on_failure
         self._nursery = tasks.Nursery("informers", on_failure=on_failure)
         self._informers: dict[tuple[Kind, str, str, str], informer.Informer] = {}
+        self._tasks: dict[informer.Informer, asyncio.Task[None]] = {}
         self._started = False
 
     def of(
@@ -57,7 +58,15 @@ class Informers:
             self._run(one)
 
     def _run(self, one: informer.Informer) -> None:
-        self._nursery.start(one.run(), name=str(one.kind))
+        self._tasks[one] = self._nursery.start(one.run(), name=str(one.kind))
+
+    def drop(self, kind: Kind) -> None:
+        """Ends the informers of a kind that is no longer served."""
+        for wanted, one in list(self._informers.items()):
+            if wanted[0] == kind:
+                del self._informers[wanted]
+                if (task := self._tasks.pop(one, None)) is not None:
+                    task.cancel()
 
     async def wait_synced(self) -> None:
         """Returns when every informer has its first list."""

@@ -44,6 +44,16 @@ class Namespaces:
         """Makes sure of the namespaces that must exist."""
         self.runner.add_all(NEEDED)
 
+    def add(self, kind: Kind) -> None:
+        """Empties namespaces of one more kind (a custom one)."""
+        if kind.namespaced and kind not in self._kinds:
+            self._kinds.append(kind)
+
+    def remove(self, kind: Kind) -> None:
+        """That kind is no longer served."""
+        if kind in self._kinds:
+            self._kinds.remove(kind)
+
     def _content_changed(self, change: informer.Change) -> None:
         if change.new is None:
             self.runner.add(change.object["metadata"]["namespace"])

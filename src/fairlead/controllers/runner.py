@@ -53,13 +53,21 @@ class Runner:
         self.refused: dict[str, str] = {}  # key -> why its last Create or Delete was refused
         self._decide = decide
         self._client = client
-        self._informers = informers
+        self._informers = dict(informers)
         self._recorder = recorder
         self._unseen: dict[str, _Unseen] = {}
         self.queue = queueing.Queue(name, self._work, clock=clock, rng=rng, on_failure=on_failure)
 
     def add(self, key: str) -> None:
         self.queue.add(key)
+
+    def follow(self, one: informer.Informer) -> None:
+        """Decides on that informer's view, too."""
+        self._informers[one.kind] = one
+
+    def leave(self, kind: Kind) -> None:
+        """That kind is no more."""
+        self._informers.pop(kind, None)
 
     def add_all(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -69,7 +77,7 @@ class Runner:
         await self.queue.close()
 
     async def _work(self, key: str) -> float | None:
-        for needed in self._informers.values():
+        for needed in list(self._informers.values()):
             await needed.wait_synced()
         if not self._fresh(key):
             return STALE_SECONDS
@@ -84,7 +92,8 @@ class Runner:
         unseen = self._unseen.get(key)
         if unseen is None:
             return True
-        if not all(self._informers[kind].seen(version) for kind, version in unseen.versions.items()):
+        known = self._informers
+        if not all(known[kind].seen(version) for kind, version in unseen.versions.items() if kind in known):
             return False
         if any(self._still_there(kind, of, uid) for (kind, of), uid in unseen.deleted.items()):
             return False
@@ -92,7 +101,7 @@ class Runner:
         return True
 
     def _still_there(self, kind: Kind, key: str, uid: str) -> bool:
-        obj = self._informers[kind].cache.get(key)
+        obj = self._informers[kind].cache.get(key) if kind in self._informers else None
         return obj is not None and obj["metadata"]["uid"] == uid and "deletionTimestamp" not in obj["metadata"]
 
     async def _apply(self, key: str, write: writes.Write) -> None:

@@ -13,7 +13,7 @@ from fairlead.api import kinds
 from fairlead.api.kinds import Kind
 from fairlead.base import clock as clocks
 from fairlead.client import informer, informers, protocol
-from fairlead.controllers import context, namespaces
+from fairlead.controllers import context, customs, namespaces
 from fairlead.controllers.autoscaling import controller as autoscaling
 from fairlead.controllers.autoscaling import metrics, serving, sleeper
 from fairlead.controllers.cronjob import controller as cronjob
@@ -64,6 +64,7 @@ class ControllerSuite:
         self.endpoints = endpoints.Endpoints(given)
         self.garbage = garbage.Garbage(given, collected=garbage.collected_of(known_kinds))
         self.namespaces = namespaces.Namespaces(given, emptied=known_kinds, root_ca_pem=root_ca_pem)
+        customs.CustomKinds(given, followers=(self.garbage, self.namespaces))
         usage, traffic = metrics_source or metrics.NoMetrics(), traffic_source or metrics.NoMetrics()
         self.metrics_apis = serving.MetricsApis(
             pods=self.informers.of(kinds.POD).cache,

@@ -28,14 +28,29 @@ class Garbage:
 
     def __init__(self, given: context.Context, *, collected: Sequence[Kind]) -> None:
         self._client = given.client_for(NAME)
-        self._informers: dict[Kind, informer.Informer] = {kind: given.informers.of(kind) for kind in collected}
-        self._kinds = {(kind.api_version, kind.kind): kind for kind in collected}
+        self._shared = given.informers
+        self._informers: dict[Kind, informer.Informer] = {}
+        self._kinds: dict[tuple[str, str], Kind] = {}
         self._absent: collections.OrderedDict[str, None] = collections.OrderedDict()
-        self.runner = given.runner(NAME, self._decide, *self._informers.values())
-        for one in self._informers.values():
-            one.cache.add_index(_BY_OWNER, _owners)
-            one.cache.add_index(_BY_UID, _uid)
-            one.add_handler(self._changed)
+        self.runner = given.runner(NAME, self._decide, *(given.informers.of(kind) for kind in collected))
+        for kind in collected:
+            self.add(kind)
+
+    def add(self, kind: Kind) -> None:
+        """Collects one more kind (a custom one)."""
+        one = self._shared.of(kind)
+        self._informers[kind] = one
+        self._kinds[kind.api_version, kind.kind] = kind
+        one.cache.add_index(_BY_OWNER, _owners)
+        one.cache.add_index(_BY_UID, _uid)
+        one.add_handler(self._changed)
+        self.runner.follow(one)
+
+    def remove(self, kind: Kind) -> None:
+        """That kind is no longer served; its objects are gone."""
+        self._informers.pop(kind, None)
+        self._kinds.pop((kind.api_version, kind.kind), None)
+        self.runner.leave(kind)
 
     def _changed(self, change: informer.Change) -> None:
         metadata = change.object["metadata"]
