@@ -32,6 +32,7 @@ def serving(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--api-address", default="127.0.0.1", metavar="ADDR", help="Where the API server listens."),
             click.option("--api-port", default=0, help="The API server's port (6443 if free, else another)."),
             click.option("--hpa-period", default=1.0, metavar="SECONDS", help="How often autoscalers are evaluated."),
+            click.option("--hpa-window", default=5.0, metavar="SECONDS", help="Over how long they average metrics."),
         )
     ):
         function = option(function)

@@ -29,6 +29,7 @@ def configured(
         api_address=how["api_address"],
         api_port=how["api_port"],
         hpa_period_seconds=how["hpa_period"],
+        hpa_window_seconds=how["hpa_window"],
     )
 
 

@@ -24,6 +24,7 @@ class ClusterConfig:
     api_address: str = "127.0.0.1"
     api_port: int = 0
     hpa_period_seconds: float = 1.0
+    hpa_window_seconds: float = 5.0
     ephemeral: bool = False
 
 

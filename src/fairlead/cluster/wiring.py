@@ -87,6 +87,7 @@ class Cluster:
             traffic_source=self.traffic_metrics,
             root_ca_pem=(self.folder.pki / "ca.crt").read_text(),
             hpa_period_seconds=self.wanted.hpa_period_seconds,
+            hpa_window_seconds=self.wanted.hpa_window_seconds,
         )
         self._closing("controllers", self.controllers.close)
         api.registry.mounted.update(self.controllers.metrics_apis.groups())
