@@ -43,6 +43,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     pod_cidr: str = ""
     service_cidr: str = ""
     lowest_port: int = 1024
+    ingress_nginx: bool = False
     ephemeral: bool = False
     run_as: str = ""
     started_at: float = 0.0

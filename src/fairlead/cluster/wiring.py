@@ -120,7 +120,7 @@ class Cluster:
         record.network, record.network_reason = choice.network.mode, choice.reason
         record.pod_cidr = choice.network.cidr
         record.edge_http, record.edge_https = list(self.wanted.http), list(self.wanted.https)
-        record.lowest_port = ranges.lowest_port()
+        record.lowest_port, record.ingress_nginx = ranges.lowest_port(), self.wanted.ingress_nginx
         record.started_at = self.clock.now()
         self.folder.write(record)
         self._closing("network", choice.network.close)

@@ -1,0 +1,175 @@
+"""`fairlead explain URL|SERVICE|POD|HPA`: which rule matched, who was a candidate, who was left out and why.
+
+    fairlead explain http://my-app.localhost:8080/path     fairlead explain service/my-app-service
+    fairlead explain pod/my-app-7d4b9c-x2k1p               fairlead explain hpa/my-app
+
+The answer comes from the same pure functions that made the routing table, over the objects as they are now, and from
+the engine's own word about endpoints that are ejected or draining.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import urllib.parse
+from typing import Any
+
+import click
+
+from fairlead.api import kinds
+from fairlead.cli import failure, lbstats, options, remote
+from fairlead.client import protocol
+from fairlead.cluster import state
+from fairlead.routing import explain, interpret, settings, translate
+
+Object = dict[str, Any]
+
+
+@click.command("explain")
+@options.name
+@click.option("-n", "--namespace", default="default", show_default=True)
+@click.option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="For a URL: a request header.")
+@click.option("-X", "--request", "method", default="GET", help="For a URL: the method.")
+@click.argument("what", metavar="URL|service/NAME|pod/NAME|hpa/NAME")
+def command(name: str, namespace: str, headers: tuple[str, ...], method: str, what: str) -> None:
+    """Why traffic goes where it goes, and why an autoscaler does what it does."""
+    asyncio.run(_explain(name, namespace, what, headers, method))
+
+
+async def _explain(name: str, namespace: str, what: str, headers: tuple[str, ...], method: str) -> None:
+    folder = state.StateFolder.of(name)
+    async with remote.connect(name) as (client, _):
+        if "://" in what:
+            said = explain.request(
+                *await _known(client, folder), **_asked(what, headers, method), out=await _out(folder)
+            )
+            _print(said)
+            return
+        kind, _, target = what.rpartition("/")
+        if kind in ("hpa", "horizontalpodautoscaler"):
+            for text in hpa_lines(await client.get(kinds.HPA, target, namespace=namespace)):
+                click.echo(text)
+        elif kind in ("pod", "pods", "po"):
+            await _explain_pod(client, folder, namespace, target)
+        elif kind in ("", "svc", "service", "services"):
+            await client.get(kinds.SERVICE, target, namespace=namespace)
+            translation, slices = await _known(client, folder)
+            _print(explain.service(translation, slices, name=f"{namespace}/{target}", out=await _out(folder)))
+        else:
+            raise failure.Failure(f"{what}: a URL, service/NAME, pod/NAME or hpa/NAME is expected")
+
+
+def _asked(url: str, headers: tuple[str, ...], method: str) -> dict[str, Any]:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise failure.Failure(f"{url}: http://HOST/PATH or https://HOST/PATH is expected")
+    given = {key.strip().lower(): value.strip() for key, _, value in (text.partition(":") for text in headers)}
+    request = interpret.HttpRequest(
+        host=given.get("host", parts.hostname),
+        path=parts.path or "/",
+        method=method,
+        headers=given,
+        query=dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True)),
+    )
+    return {"listener": f"edge-{parts.scheme}", "asked": request}
+
+
+async def _known(client: protocol.Client, folder: state.StateFolder) -> tuple[translate.Translation, list[Object]]:
+    """The translation of the objects as they are now, and the EndpointSlices."""
+    record = folder.read()
+    wanted = (
+        kinds.SERVICE,
+        kinds.INGRESS,
+        kinds.INGRESS_CLASS,
+        kinds.SECRET,
+        kinds.BACKEND_POLICY,
+        kinds.ENDPOINT_SLICE,
+    )
+    found = [page.items for page in await asyncio.gather(*(client.list(kind) for kind in wanted))]
+    where = settings.Settings(
+        node=socket.gethostname().lower(),
+        network="kernel" if record.network == "kernel" else "loopback",
+        lowest_port=record.lowest_port,
+        edge_http=tuple(f"tcp:{place}" for place in record.edge_http),
+        edge_https=tuple(f"tcp:{place}" for place in record.edge_https),
+        ingress_nginx=record.ingress_nginx,
+    )
+    services, ingresses, classes, secrets, policies, slices = found
+    snapshot = translate.Snapshot(
+        services=services, ingresses=ingresses, ingress_classes=classes, secrets=secrets, backend_policies=policies
+    )
+    return translate.translate(snapshot, where), slices
+
+
+async def _out(folder: state.StateFolder) -> dict[str, str]:
+    """Addresses that the engine does not use now, with its reason."""
+    try:
+        found = json.loads(await lbstats.fetch(str(folder.run / "stats.sock"), "/stats"))
+    except (OSError, ValueError):
+        return {}
+    return {
+        place.rpartition(":")[0].strip("[]"): f"{endpoint['state']} by the engine"
+        for backend in found.get("backends", {}).values()
+        for place, endpoint in backend.get("endpoints", {}).items()
+        if endpoint["state"] != "ready"
+    }
+
+
+def _print(said: explain.Explanation) -> None:
+    click.echo(said.verdict + (f" by {said.rule}" if said.rule else ""))
+    for backend in said.backends:
+        click.echo(f"  backend {backend.backend}, weight {backend.weight}, {backend.algorithm}")
+        why = f" ({backend.carrier_reason})" if backend.carrier_reason else ""
+        click.echo(f"    carried by {backend.carrier}{why}")
+        for one in backend.candidates:
+            click.echo(f"    candidate {one.address}:{one.port} {one.name}")
+        for left in backend.left_out:
+            click.echo(f"    left out  {left.address}:{left.port} {left.name}: {left.reason}")
+    for text in said.rejected:
+        click.echo(f"  not {text}")
+
+
+async def _explain_pod(client: protocol.Client, folder: state.StateFolder, namespace: str, name: str) -> None:
+    """The pod's conditions, and what it is to each Service that selects it."""
+    pod = await client.get(kinds.POD, name, namespace=namespace)
+    status = pod.get("status", {})
+    click.echo(f"pod {namespace}/{name}: {status.get('phase', 'Pending')}, address {status.get('podIP', 'none yet')}")
+    for condition in status.get("conditions", ()):
+        if condition["status"] != "True":
+            why = condition.get("message") or condition.get("reason", "")
+            click.echo(f"  {condition['type']} is {condition['status']}: {why}")
+    translation, slices = await _known(client, folder)
+    title, selected = f"{namespace}/{name}", False
+    for service in translation.sources:
+        said = explain.service(translation, slices, name=service, out=await _out(folder))
+        for backend in said.backends:
+            if any(one.name == title for one in backend.candidates):
+                click.echo(f"  candidate of {backend.backend}")
+                selected = True
+            for left in backend.left_out:
+                if left.name == title:
+                    click.echo(f"  left out of {backend.backend}: {left.reason}")
+                    selected = True
+    if not selected:
+        click.echo("  no Service selects it")
+
+
+def hpa_lines(hpa: Object) -> list[str]:
+    """What an autoscaler measured, wants, and what holds it back."""
+    spec, status, metadata = hpa["spec"], hpa.get("status", {}), hpa["metadata"]
+    target = spec["scaleTargetRef"]
+    found = [
+        f"hpa {metadata['namespace']}/{metadata['name']} scales {target['kind']}/{target['name']} "
+        f"between {spec.get('minReplicas', 1)} and {spec['maxReplicas']}",
+        f"  replicas {status.get('currentReplicas', 0)}, wanted {status.get('desiredReplicas', 0)}, "
+        f"last changed {status.get('lastScaleTime', 'never')}",
+    ]
+    for metric in spec.get("metrics", ()):
+        found.append(f"  metric {json.dumps(metric, sort_keys=True)}")
+    for metric in status.get("currentMetrics") or ():
+        found.append(f"  measured {json.dumps(metric, sort_keys=True)}")
+    for condition in status.get("conditions", ()):
+        reason, message = condition.get("reason", ""), condition.get("message", "")
+        found.append(f"  {condition['type']} {condition['status']} ({reason}): {message}")
+    return found
