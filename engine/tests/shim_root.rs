@@ -91,6 +91,40 @@ fn volumes_are_mounted_and_our_state_is_hidden() {
 }
 
 #[test]
+fn a_read_only_root_leaves_volumes_writable() {
+    let Some(mut shim) = pod("readonly", json!({})) else { return };
+    let mounts = json!([
+        {"target": "/tmp", "kind": "tmpfs"},
+        {"target": "/fairlead-test-cache/deep", "kind": "tmpfs"},
+    ]);
+    let started = shim.start_with("app", &["sleep", "1000"], json!({"read_only_root": true, "mounts": mounts}));
+    assert_eq!(started["type"], "started", "{started}");
+    for path in ["/x", "/etc/x", "/usr/x", "/var/x", "/fairlead-test-cache/x"] {
+        assert_eq!(shim.output("app", &format!("touch {path} 2>/dev/null || echo refused")), "refused", "{path}");
+    }
+    for path in ["/tmp/x", "/fairlead-test-cache/deep/x", "/dev/null"] {
+        assert_eq!(shim.output("app", &format!("echo x > {path} && echo written")), "written", "{path}");
+    }
+    assert!(!std::path::Path::new("/tmp/x").exists());
+    // Only that container's.
+    assert_eq!(
+        shim.output("web", "touch /tmp/fairlead-test-rw && rm /tmp/fairlead-test-rw && echo written"),
+        "written"
+    );
+}
+
+#[test]
+fn sysctls_of_its_own_namespaces_are_set_and_others_refused() {
+    let Some(mut shim) = pod("sysctls", json!({"sysctls": {"net.core.somaxconn": "777"}})) else { return };
+    assert_eq!(shim.output("web", "cat /proc/sys/net/core/somaxconn"), "777");
+    let folder = support::Folder::new("sysctl-refused");
+    std::fs::write(folder.path("shim.json"), r#"{"namespaces": ["net"], "sysctls": {"vm.swappiness": "1"}}"#).unwrap();
+    let output = support::launch(&folder, None);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && text.contains("vm.swappiness"), "{text}");
+}
+
+#[test]
 fn containers_of_a_pod_share_its_network_but_not_their_volumes() {
     let Some(mut shim) = pod("two", json!({})) else { return };
     let more = json!({"mounts": [{"target": "/mnt", "kind": "tmpfs"}]});

@@ -60,7 +60,7 @@ impl Server {
             capabilities: start.capabilities.clone(),
             rlimits: start.rlimits.clone(),
             cgroups: start.cgroups.clone(),
-            mounts: self.config.mount_plan(&start.mounts)?,
+            mounts: self.config.mount_plan(&start.mounts, start.read_only_root)?,
             die_with_parent: true,
             ..Spec::default()
         })

@@ -92,6 +92,9 @@ fn make_namespaces(config: &Config) -> Result<(), String> {
     if config.has(Namespace::Net) {
         prepare_network(config)?;
     }
+    for (name, value) in &config.sysctls {
+        fs::write(config.sysctl_path(name)?, value).map_err(|error| format!("cannot set sysctl {name}: {error}"))?;
+    }
     Ok(())
 }
 

@@ -60,6 +60,7 @@ pub struct Start {
     pub capabilities: Option<Vec<String>>,
     pub rlimits: BTreeMap<String, (u64, u64)>,
     pub mounts: Vec<Mount>,
+    pub read_only_root: bool,
     pub cgroups: Vec<String>,
     pub log: String,
     pub log_limit_bytes: u64,

@@ -16,15 +16,21 @@ use super::mounts::raw;
 
 const MOST_ENTRIES: usize = 2000;
 
-/// Makes sure that `target` exists, as a directory or as a file.
-pub fn make_target(target: &Path, directory: bool) -> Result<(), String> {
+/// Makes sure that `target` exists, as a directory or as a file. Returns the parent that had to be covered for it.
+pub fn make_target(target: &Path, directory: bool) -> Result<Option<String>, String> {
     if target.exists() {
-        return Ok(());
+        return Ok(None);
     }
     let parent = existing_parent(target);
-    if !is_ours(&parent) {
+    let covered = !is_ours(&parent);
+    if covered {
         cover(&parent)?;
     }
+    make(target, directory)?;
+    Ok(covered.then(|| parent.to_string_lossy().into_owned()))
+}
+
+fn make(target: &Path, directory: bool) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot make mount point {target:?}: {}", plain(&error));
     if directory {
         return fs::create_dir_all(target).map_err(failed);

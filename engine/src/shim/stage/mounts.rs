@@ -26,12 +26,20 @@ pub fn apply(plan: &MountPlan) -> Result<(), String> {
     unshare(CloneFlags::CLONE_NEWNS)
         .map_err(|error| format!("cannot make a mount namespace: {} (needs CAP_SYS_ADMIN)", error.desc()))?;
     raw(None, "/", None, MsFlags::MS_REC | MsFlags::MS_SLAVE, None)?;
+    if plan.read_only_root {
+        make_read_only()?;
+    }
     let mut opened = Vec::new();
     for one in &plan.mounts {
         opened.push((one, open_source(one)?));
     }
+    let mut covers = Vec::new();
     for (one, source) in opened.iter().filter(|(one, _)| one.kind != MountKind::Proc) {
-        place(one, source.as_ref())?;
+        let covered = place(one, source.as_ref())?;
+        covers.extend(covered);
+    }
+    for path in covers.iter().filter(|_| plan.read_only_root) {
+        remount_read_only(path)?;
     }
     for path in &plan.hide {
         hide(path)?;
@@ -56,19 +64,42 @@ fn open_source(one: &Mount) -> Result<Option<OwnedFd>, String> {
         .map_err(|error| format!("cannot mount {:?} on {:?}: {}", one.source, one.target, plain(&error.into())))
 }
 
-fn place(one: &Mount, source: Option<&OwnedFd>) -> Result<(), String> {
+/// What is mounted now cannot be written to any more, but what the kernel itself serves.
+fn make_read_only() -> Result<(), String> {
+    let table =
+        fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("cannot read the mounts: {error}"))?;
+    for line in table.lines() {
+        let Some(target) = line.split(' ').nth(4).map(unescape) else { continue };
+        let own = ["/proc", "/sys", "/dev"].iter().any(|path| Path::new(&target).starts_with(path));
+        // A mount that is covered by another cannot be reached, neither by us nor by the container.
+        if !own && Path::new(&target).exists() {
+            remount_read_only(&target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Spaces and the like are octal in /proc/self/mountinfo.
+fn unescape(text: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(text.to_owned(), |text, (coded, plain)| text.replace(coded, plain))
+}
+
+/// Mounts one thing; the directory that had to be covered for it.
+fn place(one: &Mount, source: Option<&OwnedFd>) -> Result<Option<String>, String> {
     match source {
         Some(source) => {
             let path = format!("/proc/self/fd/{}", source.as_raw_fd());
-            mirror::make_target(Path::new(&one.target), Path::new(&path).is_dir())?;
+            let covered = mirror::make_target(Path::new(&one.target), Path::new(&path).is_dir())?;
             raw(Some(&path), &one.target, None, MsFlags::MS_BIND | MsFlags::MS_REC, None)?;
             if one.read_only {
                 remount_read_only(&one.target)?;
             }
-            Ok(())
+            Ok(covered)
         }
         None => {
-            mirror::make_target(Path::new(&one.target), true)?;
+            let covered = mirror::make_target(Path::new(&one.target), true)?;
             let mut options = "mode=0777".to_owned();
             if one.size_bytes > 0 {
                 options.push_str(&format!(",size={}", one.size_bytes));
@@ -80,7 +111,8 @@ fn place(one: &Mount, source: Option<&OwnedFd>) -> Result<(), String> {
                 Some("tmpfs"),
                 flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
                 Some(&options),
-            )
+            )?;
+            Ok(covered)
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct MountPlan {
     pub hide: Vec<String>,
     /// Mount a /proc of the PID namespace that the process is in.
     pub proc: bool,
+    /// What is there already cannot be written to (but /proc, /sys and /dev); `mounts` can.
+    pub read_only_root: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
