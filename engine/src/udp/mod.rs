@@ -31,6 +31,8 @@ const TALKING: Duration = Duration::from_secs(120);
 /// Both have spoken for this long: a conversation, not a question and its answer.
 const CONVERSATION: Duration = Duration::from_secs(2);
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long a drain waits for an answer that is due.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
 const LARGEST_BYTES: usize = 65_535;
 /// Datagrams taken before others get their turn.
 const BURST: usize = 64;
@@ -177,14 +179,25 @@ impl Sessions {
             (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
         });
         self.open.borrow_mut().retain(|_, session| {
-            !session.state.refused.get() && session.endpoint.keeps_connections() && !session.state.is_over(now, idle)
+            let state = &session.state;
+            let stays = session.endpoint.keeps_connections() || !state.is_settled(now);
+            !state.refused.get() && stays && !state.is_over(now, idle)
         });
-        // A second for last answers; then a drain need not wait for them.
-        self.leaving.borrow_mut().retain(|session| session.state.heard.get() + SWEEP > now);
+        self.leaving.borrow_mut().retain(|session| !session.state.is_settled(now));
     }
 }
 
 impl State {
+    /// Whether the endpoint owes nothing any more, as far as one can know: it has answered since it was last asked, or had
+    /// time enough to.
+    fn is_settled(&self, now: Instant) -> bool {
+        let heard = self.heard.get();
+        match self.answered.get() {
+            Some(answered) if answered >= heard => now - answered > SWEEP,
+            _ => now - heard > LAST_ANSWER,
+        }
+    }
+
     fn is_over(&self, now: Instant, idle: Option<Duration>) -> bool {
         let last = self.answered.get().map_or(self.heard.get(), |answered| answered.max(self.heard.get()));
         let conversation = self.answered.get().is_some_and(|answered| answered - self.began > CONVERSATION);
