@@ -64,7 +64,12 @@ class Door:
         """Closes the sockets, then the connections."""
         for listener in self._listeners:
             listener.close()
+        transports = [connection.transport for connection in self._server.connections]
         await self._server.shutdown(grace_seconds)
+        for transport in transports:  # a peer that does not answer TLS's goodbye must not keep its socket
+            if isinstance(transport, asyncio.WriteTransport):
+                transport.abort()
+        await asyncio.sleep(0)
 
     async def _serve(self, incoming: web.BaseRequest) -> web.StreamResponse:
         try:

@@ -115,3 +115,6 @@ class _Process:
         for reader in self._readers:
             reader.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process._transport.close()  # type: ignore[attr-defined]  # its pipes outlive a killed process otherwise

@@ -92,6 +92,10 @@ class RemoteCommand:
                 await self._take_text(message.data)
 
     async def _take_text(self, text: str) -> None:
+        if not self._base64:  # the official Python client sends text frames
+            data = text.encode()
+            await self._take(data[0], data[1:])
+            return
         try:
             await self._take(int(text[0]), base64.b64decode(text[1:]))
         except (ValueError, binascii.Error):
