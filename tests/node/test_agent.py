@@ -8,6 +8,7 @@ import house as houses
 from house import condition, container, ready, state
 
 from fairlead.api import kinds
+from fairlead.client import exchange
 
 
 async def test_a_pod_runs_and_says_so(house):
@@ -317,3 +318,101 @@ async def test_ports_that_are_taken_are_moved_and_told(house):
         async for piece in house.agent.logs("default", "web", follow=True):
             assert piece == f"port={moved} host=127.244.0.2 arg={moved}\n".encode()
             break
+
+
+async def test_an_image_may_be_changed_while_the_pod_runs(house):
+    await house.create("web", {"containers": [container()]})
+    await house.until("web", ready)
+    pod = await house.get("web")
+    pod["spec"]["containers"][0]["image"] = "test:2"
+    await house.client.patch(kinds.POD, "web", {"spec": pod["spec"]}, namespace="default")
+    after = await house.until("web", lambda pod: state(pod).get("restartCount") == 1 and ready(pod))
+    assert state(after)["image"] == "test:2"
+    assert any("definition changed" in message for _, message in await house.events("web"))
+
+
+async def test_an_api_server_that_fails_for_a_while_only_delays_the_news(house):
+    failures = []
+
+    def fail(request):
+        if request.path.endswith("/pods/web/status") and len(failures) < 3:
+            failures.append(request.path)
+            body = b'{"kind": "Status", "status": "Failure", "code": 500, "message": "the disk is slow"}'
+            return exchange.Response(500, body=body)
+        return None
+
+    house.api.fail = fail
+    await house.create("web", {"containers": [container()]})
+    await house.until("web", ready)
+    assert len(failures) == 3
+
+
+async def test_a_deletion_that_the_api_refuses_at_first_is_tried_again(house):
+    await house.create("web", {"containers": [container()]})
+    await house.until("web", ready)
+    failures = []
+
+    def fail(request):
+        if request.method == "DELETE" and request.identity.username.endswith(":node") and not failures:
+            failures.append(request.path)
+            body = b'{"kind": "Status", "status": "Failure", "code": 503, "message": "not now"}'
+            return exchange.Response(503, body=body)
+        return None
+
+    house.api.fail = fail
+    await house.client.delete(kinds.POD, "web", namespace="default")
+    await house.gone("web")
+    assert len(failures) == 1
+
+
+async def test_after_a_reboot_of_the_machine_every_pod_runs_again(house):
+    for name in ("one", "two"):
+        await house.create(name, {"containers": [container()]})
+    before = {name: await house.until(name, ready) for name in ("one", "two")}
+    shims = [house.agent._find("default", name).sandbox.shim_pid for name in ("one", "two")]
+    await house.stop(stop_pods=False)
+    for pid in shims:
+        os.kill(pid, 9)
+    await house.start()
+    for name, old in before.items():
+        pod = await house.until(name, lambda pod: state(pod).get("restartCount") == 1 and ready(pod))
+        assert pod["status"]["podIP"] == old["status"]["podIP"]
+        assert state(pod)["lastState"]["terminated"]["exitCode"] == 137
+
+
+async def test_a_node_that_stops_drains_its_pods_and_leaves_the_objects(house):
+    await house.create("web", {"containers": [container()]})
+    pod = await house.until("web", ready)
+    await house.stop()
+    assert [address for address, _ in house.gate.drains] == [pod["status"]["podIP"]]
+    assert (await house.get("web"))["metadata"]["uid"] == pod["metadata"]["uid"]
+    house.network = None
+    await house.start()
+    await house.until("web", lambda pod: "running" in state(pod).get("state", {}) and ready(pod))
+
+
+async def test_a_forced_deletion_hurries_one_that_drains(house):
+    await house.create("web", {"containers": [container()]})
+    await house.until("web", ready)
+    house.gate.open.clear()
+    await house.client.delete(kinds.POD, "web", namespace="default")
+    await house.gate.asked.wait()
+    await house.client.delete(kinds.POD, "web", namespace="default", grace_seconds=0)
+    await house.gone("web")
+    async with asyncio.timeout(10):
+        while os.listdir(house.folder / "pods"):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_restart_of_a_container_forgets_no_count_over_our_death(house):
+    await house.create("crash", {"containers": [container(sh="exit 7")]})
+    await house.until("crash", lambda pod: state(pod).get("restartCount") == 1 and "waiting" in state(pod)["state"])
+    await house.stop(stop_pods=False)
+    await house.start()
+    async with asyncio.timeout(10):
+        while not house.agent._find("default", "crash").record.network_ready:
+            await asyncio.sleep(0.01)
+    pod = await house.get("crash")
+    assert state(pod)["restartCount"] == 1
+    assert state(pod)["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    assert state(pod)["lastState"]["terminated"]["exitCode"] == 7

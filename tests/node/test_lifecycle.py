@@ -102,3 +102,13 @@ def test_a_wait_is_called_crash_loop_back_off():
     assert decision.start == []
     assert decision.wake_at == NOW - 1 + 20
     assert known.container("app").waiting_reason == "CrashLoopBackOff"
+
+
+def test_a_container_whose_image_was_changed_is_restarted():
+    known = record(app="running")
+    known.container("app").image = "web:1"
+    spec = pod()
+    spec["spec"]["containers"][0]["image"] = "web:2"
+    assert list(lifecycle.decide(spec, known, NOW).kill) == ["app"]
+    spec["spec"]["containers"][0]["image"] = "web:1"
+    assert lifecycle.decide(spec, known, NOW).kill == {}

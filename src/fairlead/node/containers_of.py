@@ -169,7 +169,7 @@ class Containers:
             return
         self._note_attempt(known)
         known.id, known.pid, known.started_at = started.id, started.pid, started.at
-        known.image_id = started.image_id or plan.image
+        known.image_id, known.image = started.image_id or plan.image, plan.image
         known.waiting_reason = known.waiting_message = ""
         known.retry_at = known.pull_backoff_seconds = 0.0
         self._plans[known.name] = plan

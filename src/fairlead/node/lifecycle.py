@@ -70,11 +70,20 @@ def decide(pod: Object, record: records.PodRecord, now: float) -> Decision:
             record.failure_message = "Pod was active on the node longer than the specified deadline"
             return _end_all(pod, record, decision)
         decision.wake(record.started_at + deadline)
+    _replace_changed(pod, record, decision)
     if not _initialize(pod, record, decision, now):
         return decision
     record.initialized = True
     _run_apps(pod, record, decision, now)
     return decision
+
+
+def _replace_changed(pod: Object, record: records.PodRecord, decision: Decision) -> None:
+    """The image is what may change of a pod's container while it runs."""
+    for container in app_containers(pod) + sidecars(pod):
+        known = record.container(container["name"])
+        if known.running and known.image and known.image != container.get("image", ""):
+            decision.kill[known.name] = f"Container {known.name} definition changed, will be restarted"
 
 
 def _end_all(pod: Object, record: records.PodRecord, decision: Decision) -> Decision:

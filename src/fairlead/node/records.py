@@ -31,6 +31,7 @@ class ContainerRecord(msgspec.Struct):
     pid: int = 0
     started_at: float = 0.0
     image_id: str = ""
+    image: str = ""
     ended: Ended | None = None
     last: Ended | None = None
     restarts: int = 0
