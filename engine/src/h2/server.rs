@@ -159,6 +159,8 @@ impl Stream {
     }
 }
 
+impl Client for Stream {}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, task: &mut Task<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Client;
 use super::buffer::Buffer;
 use super::chunked::Chunked;
-use super::link::Connection;
+use super::link::{Connection, Link};
 use super::mirror;
 use super::relay;
 use super::request::{self, Framing, Refused};
@@ -28,15 +28,21 @@ use super::upload::{self, Upload};
 use crate::balance::Candidate;
 use crate::balance::outlier;
 use crate::table::endpoint::{Endpoint, InFlight};
+use crate::tcp::splice;
 use crate::worker::context::Closing;
 
 const DEFAULT_RETRIES: u32 = 2;
 const DEFAULT_BUDGET_PERCENT: f64 = 20.0;
 const DEFAULT_BUFFER_BYTES: usize = 65536;
 const DEFAULT_CONNECT_SECONDS: f64 = 5.0;
+/// How many requests a Backend holds, and how long they may wait, unless it says otherwise.
+const MOST_HELD: u32 = 1024;
+const HOLD_SECONDS: f64 = 60.0;
 const MAX_RESPONSE_HEAD_BYTES: usize = 256 << 10;
 /// Bodies with more than this left are moved in large pieces.
 const LARGE_BODY_BYTES: u64 = 32 << 10;
+/// And those with more than this left do not come into this process.
+const SPLICE_BYTES: u64 = 256 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -201,7 +207,10 @@ impl<C: Client> Exchange<'_, C> {
     async fn reach(&mut self) -> Result<(), Failure> {
         let context = &self.session.context;
         let ask = self.plan.ask(context, &self.avoid);
-        let (endpoint, in_flight) = self.plan.backend.shared.choose(&ask).ok_or(Failure::NoEndpoint)?;
+        let (endpoint, in_flight) = match self.plan.backend.shared.choose(&ask) {
+            Some(chosen) => chosen,
+            None => self.wait_for_endpoint().await?,
+        };
         self.found_in_flight = endpoint.in_flight_now().saturating_sub(1);
         self.endpoint = Some(endpoint.clone());
         self.in_flight = Some(in_flight);
@@ -234,6 +243,34 @@ impl<C: Client> Exchange<'_, C> {
             }
         }
         Ok(())
+    }
+
+    /// An empty Backend that holds requests, or one whose endpoints are full: the request waits for its turn.
+    async fn wait_for_endpoint(&self) -> Result<(Arc<Endpoint>, InFlight), Failure> {
+        let backend = &self.plan.backend;
+        let queue = backend.spec.limits.as_ref().map_or(0, |l| l.max_waiting);
+        let most = if backend.spec.hold && queue == 0 { MOST_HELD } else { queue };
+        let (waiter, now) = backend.shared.waiting.join(most).ok_or(Failure::NoEndpoint)?;
+        self.arm(HOLD_SECONDS);
+        let context = &self.session.context;
+        loop {
+            let mut turn = std::pin::pin!(waiter.turn());
+            turn.as_mut().enable();
+            if let Some(chosen) = backend.shared.choose(&self.plan.ask(context, &self.avoid)) {
+                return Ok(chosen);
+            }
+            if backend.spec.hold && backend.shared.is_empty() {
+                backend.shared.demand(backend.shared.waiting.now().max(now));
+            }
+            let deadline = &self.session.deadline;
+            let may_go = std::future::poll_fn(|task| match turn.as_mut().poll(task) {
+                Poll::Pending if deadline.passed(task) => Poll::Ready(false),
+                polled => polled.map(|()| true),
+            });
+            if !may_go.await {
+                return Err(Failure::NoEndpoint);
+            }
+        }
     }
 
     /// Sends the request and passes the response on.
@@ -399,6 +436,9 @@ impl<C: Client> Exchange<'_, C> {
             buffers.give(std::mem::replace(&mut self.answer, buffers.take_large()));
         }
         self.write(output).await?;
+        if left > SPLICE_BYTES && self.answer.is_empty() && self.upload.done() {
+            left -= self.splice(left - LARGE_BODY_BYTES).await?;
+        }
         while left > 0 {
             self.need_more().await?;
             let n = usize::try_from(left).unwrap_or(usize::MAX).min(self.answer.filled().len());
@@ -409,6 +449,28 @@ impl<C: Client> Exchange<'_, C> {
             self.write_answer(n).await?;
         }
         Ok(())
+    }
+
+    /// Moves that much of the body within the kernel where both sides are plain TCP; returns how much it was.
+    async fn splice(&mut self, much: u64) -> Result<u64, Failure> {
+        let Some(Connection { link: Link::Plain(backend), .. }) = &self.backend else { return Ok(0) };
+        let Some(client) = self.session.io.plain() else { return Ok(0) };
+        let (mut pipe, mut left) = (splice::Pipe::default(), much);
+        std::future::poll_fn(|task| {
+            let mut moved = false;
+            let polled = pipe.poll_move(task, backend, client, &mut left, &mut moved);
+            if moved {
+                self.arm(self.stall_seconds());
+            }
+            match polled {
+                Poll::Ready(Ok(())) if left == 0 => Poll::Ready(Ok(())),
+                Poll::Ready(_) => Poll::Ready(Err(Failure::Over)),
+                Poll::Pending if self.session.deadline.passed(task) => Poll::Ready(Err(Failure::Over)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await?;
+        Ok(much)
     }
 
     async fn need_more(&mut self) -> Result<(), Failure> {

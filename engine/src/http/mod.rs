@@ -23,6 +23,18 @@ pub mod sticky;
 pub mod understand;
 pub mod upload;
 
-/// What a client's connection must be able to do: a TCP or TLS stream.
-pub trait Client: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
-impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Client for T {}
+/// What a client's connection must be able to do: a TCP or TLS stream, or one stream of HTTP/2.
+pub trait Client: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {
+    /// The socket, where bytes go to it as they are.
+    fn plain(&self) -> Option<&tokio::net::TcpStream> {
+        None
+    }
+}
+
+impl Client for tokio::net::TcpStream {
+    fn plain(&self) -> Option<&tokio::net::TcpStream> {
+        Some(self)
+    }
+}
+
+impl Client for tokio_rustls::server::TlsStream<tokio::net::TcpStream> {}

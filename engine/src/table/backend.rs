@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::endpoint::{Endpoint, InFlight};
 use super::route::RouteCounters;
 use super::template::HashOn;
+use super::waiting::Waiting;
 use crate::balance::budget::Budget;
 use crate::balance::outlier::{self, Outcome};
 use crate::balance::{Algorithm, Ask, Chooser, flags};
@@ -54,6 +55,7 @@ pub struct Shared {
     pub id: String,
     report: Report,
     pub budget: Budget,
+    pub waiting: Arc<Waiting>,
     inner: Mutex<Inner>,
     /// Of requests that came by the Backend's own address.
     pub route_counters: Arc<RouteCounters>,
@@ -94,6 +96,7 @@ impl Shared {
             id,
             report,
             budget: Budget::default(),
+            waiting: Arc::default(),
             inner: Mutex::new(inner),
             route_counters: Arc::default(),
             retries: Counter::default(),
@@ -159,6 +162,11 @@ impl Shared {
         }
     }
 
+    /// Requests wait for an endpoint.
+    pub fn demand(&self, waiting: u32) {
+        let _ = self.report.send(Event::Demand { backend: self.id.clone(), waiting: waiting.into() });
+    }
+
     fn tell(&self, endpoint: &Endpoint, state: &str, reason: &str) {
         let (address, port) = (endpoint.address.ip().to_string(), endpoint.address.port());
         let (state, reason) = (state.to_owned(), reason.to_owned());
@@ -190,7 +198,7 @@ impl Shared {
             }
             let endpoint = match old.iter().position(|e| e.address == address && e.name == wanted.name) {
                 Some(index) => old.swap_remove(index),
-                None => Arc::new(Endpoint::new(address, wanted.name.clone(), idle.clone())),
+                None => Arc::new(Endpoint::new(address, wanted.name.clone(), idle.clone(), self.waiting.clone())),
             };
             endpoint.set_weight(wanted.weight);
             endpoint.set_policy(inner.slow_start_seconds, inner.limits.as_ref());
@@ -206,6 +214,7 @@ impl Shared {
         inner.chooser.settle(&inner.set);
         inner.records.retain(|id, _| inner.set.iter().any(|e| e.id == *id));
         inner.ejected = inner.set.iter().filter(|e| e.has(flags::EJECTED)).count();
+        self.waiting.all_may_look();
         old
     }
 }

@@ -27,12 +27,11 @@ pub fn route(spec: &objects::Route) -> Outcome {
 }
 
 pub fn backend(spec: &objects::Backend) -> Result<(Algorithm, HashOn), Refusal> {
+    let layer7 = backend::layer7(spec.protocol);
     refuse_if(spec.health.as_ref().is_some_and(|h| h.kind == CheckKind::Grpc), "health.kind")?;
-    refuse_if(spec.limits.as_ref().is_some_and(|l| l.max_waiting > 0), "limits.max_waiting")?;
-    refuse_if(spec.hold, "hold")?;
+    refuse_if(spec.hold && !layer7, "hold")?;
     refuse_if(spec.subset > 0, "subset")?;
     refuse_if(!spec.resolve.is_empty(), "resolve")?;
-    let layer7 = backend::layer7(spec.protocol);
     if let Some(affinity) = &spec.affinity {
         let texts = [&affinity.cookie, &affinity.path, &affinity.domain, &affinity.same_site];
         if texts.iter().any(|text| text.contains(';') || !field::is_value(text)) {

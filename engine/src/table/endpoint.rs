@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 use tokio::sync::Notify;
 
+use super::waiting::Waiting;
 use crate::balance::latency::Latency;
 use crate::balance::{self, flags, random};
 use crate::control::objects;
@@ -40,10 +41,11 @@ pub struct Endpoint {
     max_requests: AtomicU32,
     max_connections: AtomicU32,
     idle: Arc<Notify>,
+    waiting: Arc<Waiting>,
 }
 
 impl Endpoint {
-    pub fn new(address: SocketAddr, name: String, idle: Arc<Notify>) -> Self {
+    pub fn new(address: SocketAddr, name: String, idle: Arc<Notify>, waiting: Arc<Waiting>) -> Self {
         Self {
             id: NEXT_ID.fetch_add(1, Relaxed),
             address,
@@ -62,6 +64,7 @@ impl Endpoint {
             max_requests: AtomicU32::new(0),
             max_connections: AtomicU32::new(0),
             idle,
+            waiting,
         }
     }
 
@@ -165,6 +168,7 @@ impl InFlight {
     pub fn finish(&mut self) {
         if let Some(endpoint) = self.0.take() {
             endpoint.in_flight.fetch_sub(1, AcqRel);
+            endpoint.waiting.one_may_go();
             endpoint.tell_if_idle();
         }
     }

@@ -16,6 +16,7 @@ pub mod router;
 pub mod rules;
 pub mod store;
 pub mod template;
+pub mod waiting;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -16,3 +16,4 @@ mod rules;
 mod tcp_forward;
 mod tls;
 mod udp_forward;
+mod waiting;
