@@ -18,6 +18,7 @@ from fairlead.routing import carrier, endpoints, table
 
 _CHOICES: dict[str, Literal["turn", "random", "source"]] = {"random": "random", "ip-hash": "source"}
 _SHARED = ("hairpin", "addresses")
+_OWN = "endpoints"  # maps whose keys hold the Backend's number: nobody else wants them
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,10 @@ class State:
             self._slots.pop(name, None)
 
     def _drop(self, name: str, element: nft_rules.Element, change: nft_rules.Transaction) -> None:
+        if element[0].startswith(_OWN):
+            if change.added.pop(element, None) is None:
+                change.deleted.append(element)
+            return
         self._references[element] -= 1
         if self._references[element] <= 0:
             del self._references[element]
@@ -179,6 +184,9 @@ class State:
                 change.deleted.append(element)
 
     def _add(self, name: str, element: nft_rules.Element, data: nft_rules.Data, change: nft_rules.Transaction) -> bool:
+        if element[0].startswith(_OWN):
+            change.added[element] = data
+            return True
         owner = self._owners.get(element)
         if owner is not None and owner != name and not element[0].startswith(_SHARED):
             where = ":".join(str(one) for one in element[1])
