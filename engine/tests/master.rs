@@ -281,7 +281,7 @@ fn a_newer_controller_replaces_the_older() {
 
 #[test]
 fn the_worker_has_a_user_of_its_own_and_no_capability() {
-    if !support::is_root() {
+    if !support::has_users() {
         return;
     }
     let world = World::start("user");

@@ -137,6 +137,9 @@ fn containers_of_a_pod_share_its_network_but_not_their_volumes() {
 
 #[test]
 fn a_container_runs_as_the_user_asked_without_more_than_it_may() {
+    if !support::has_users() {
+        return;
+    }
     let Some(mut shim) = pod("user", json!({})) else { return };
     let more = json!({"uid": 1234, "gid": 2345, "groups": [3456, 4567], "rlimits": {"nofile": [77, 88]}});
     shim.start_with("app", &["sleep", "1000"], more);

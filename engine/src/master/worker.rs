@@ -74,19 +74,34 @@ fn spec(options: &Options) -> Spec {
     if let Some(threads) = options.threads {
         argv.extend(["--threads".to_owned(), threads.to_string()]);
     }
-    let root = nix::unistd::Uid::effective().is_root();
+    let own_user = nix::unistd::Uid::effective().is_root() && has_user(options.uid);
     let env: BTreeMap<String, String> =
         std::env::vars().filter(|(name, _)| name.starts_with("RUST_") || name.starts_with("FAIRLEAD_")).collect();
     Spec {
         argv,
         env,
-        uid: root.then_some(options.uid),
-        gid: root.then_some(options.uid),
+        uid: own_user.then_some(options.uid),
+        gid: own_user.then_some(options.uid),
         no_new_privs: true,
         capabilities: Some(Vec::new()),
         streams: true,
         ..Spec::default()
     }
+}
+
+/// Whether this user namespace knows the user and group: one made without privilege knows only its maker.
+fn has_user(id: u32) -> bool {
+    ["/proc/self/uid_map", "/proc/self/gid_map"]
+        .iter()
+        .all(|path| std::fs::read_to_string(path).map_or(true, |map| is_mapped(&map, id)))
+}
+
+/// Lines of first id inside, first id outside, count (user_namespaces(7)).
+fn is_mapped(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        matches!(numbers[..], [first, _, count] if (first..first + count).contains(&u64::from(id)))
+    })
 }
 
 /// When the next worker may start: at once after one that had proven itself, later after each that had not.
@@ -135,6 +150,13 @@ pub fn check_binary(path: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_known_where_its_number_is_mapped() {
+        assert!(is_mapped("         0          0 4294967295\n", 64735));
+        assert!(!is_mapped("         0       1000          1\n", 64735));
+        assert!(is_mapped("0 1000 1\n1 100000 65536\n", 64735));
+    }
 
     #[test]
     fn the_first_deaths_cost_no_pause_and_a_row_of_them_at_most_two_seconds() {

@@ -214,6 +214,11 @@ pub fn text_of(base64: &Value) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Root with every user of the machine, not only of a user namespace made without privilege.
+pub fn has_users() -> bool {
+    is_root() && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"))
+}
+
 pub fn is_root() -> bool {
     nix::unistd::Uid::effective().is_root()
 }
