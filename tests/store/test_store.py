@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.store import log, memory, protocol, sqlite
+from fairlead.store import log, memory, protocol, restore, sqlite
 from fairlead.testing import check_store
 
 
@@ -98,3 +98,33 @@ async def test_a_newer_file_is_refused(tmp_path: Path) -> None:
     db.close()
     with pytest.raises(protocol.Refused, match="newer fairlead"):
         await _opened(path)
+
+
+async def test_a_backup_is_restored_whole(tmp_path: Path) -> None:
+    store = await _opened(tmp_path / "store.db")
+    await store.write("a/1", lambda r: b"one")
+    await store.backup(tmp_path / "backup.db")
+    await store.write("a/2", lambda r: b"two")
+    with pytest.raises(protocol.Refused, match="in use"):
+        restore.restore(tmp_path / "backup.db", tmp_path / "store.db")
+    await store.close()
+    old = restore.restore(tmp_path / "backup.db", tmp_path / "store.db")
+    assert old is not None and old.exists()
+    again = await _opened(tmp_path / "store.db")
+    assert again.get("a/1") is not None and again.get("a/2") is None
+    await again.close()
+
+
+async def test_a_damaged_backup_is_refused_and_a_damaged_store_replaced(tmp_path: Path) -> None:
+    store = await _opened(tmp_path / "store.db")
+    await store.write("a/1", lambda r: b"one")
+    await store.backup(tmp_path / "backup.db")
+    await store.close()
+    (tmp_path / "bad.db").write_bytes((tmp_path / "backup.db").read_bytes()[:2000])
+    with pytest.raises(protocol.Refused):
+        restore.restore(tmp_path / "bad.db", tmp_path / "store.db")
+    (tmp_path / "store.db").write_bytes(b"not a database at all, and long enough to be read as one" * 40)
+    restore.restore(tmp_path / "backup.db", tmp_path / "store.db")
+    again = await _opened(tmp_path / "store.db")
+    assert again.get("a/1") is not None
+    await again.close()

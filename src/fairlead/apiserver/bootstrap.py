@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Object = dict[str, Any]
+AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 RBAC = "rbac.authorization.k8s.io"
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 READ = ["get", "list", "watch"]
@@ -241,7 +242,7 @@ def objects(controller_rules: Mapping[str, Sequence[Mapping[str, Any]]]) -> list
 
 
 def _role(name: str, rules: list[Object]) -> Object:
-    metadata: Object = {"name": name, "labels": dict(_LABEL)}
+    metadata: Object = {"name": name, "labels": dict(_LABEL), "annotations": {AUTO_UPDATE: "true"}}
     obj: Object = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": metadata, "rules": rules}
     if name in ("admin", "edit", "view"):
         obj["aggregationRule"] = {"clusterRoleSelectors": [{"matchLabels": {f"{_AGGREGATE}{name}": "true"}}]}

@@ -39,7 +39,7 @@ from fairlead.apiserver.streams import upgrade
 from fairlead.base import clock as clocks
 from fairlead.base import log as logs
 from fairlead.base import secret, tasks
-from fairlead.client import errors, exchange
+from fairlead.client import errors, exchange, rest
 from fairlead.store import protocol
 
 log = logs.get(__name__)
@@ -177,13 +177,24 @@ class ApiServer:
             metadata = obj["metadata"]
             assert isinstance(metadata, dict)
             namespace, name = metadata.get("namespace", ""), metadata["name"]
-            if self._store.head(resource.key(namespace, name)) is not None:
+            known = self._store.head(resource.key(namespace, name))
+            if known is not None:
+                await self._add_rules(obj, codec.decode(known.value), resource)
                 return
             request = exchange.Request("POST", resource.kind.path(namespace), (), {}, codec.encode(obj), SYSTEM)
             info = requests.read(request, SYSTEM)
             await self.chain.writer.create(obj, info, resource, self.chain.around(info))
 
         await asyncio.gather(*(create(obj) for obj in bootstrap.objects(self._config.controller_rules)))
+
+    async def _add_rules(self, wanted: dict[str, Any], known: dict[str, Any], resource: resources.Resource) -> None:
+        """Gives a bootstrap role the rules that it lacks, as a newer version may; `autoupdate: false` forbids it."""
+        annotations = known["metadata"].get("annotations") or {}
+        missing = [rule for rule in wanted.get("rules") or () if rule not in (known.get("rules") or ())]
+        if missing and annotations.get(bootstrap.AUTO_UPDATE) == "true":
+            client = rest.RestClient(self.chain, identity=SYSTEM)
+            rules = {"rules": [*(known.get("rules") or ()), *missing]}
+            await client.patch(resource.kind, known["metadata"]["name"], rules)
 
     def write_kubeconfig(self, path: Path) -> None:
         """Writes the administrator's kubeconfig."""

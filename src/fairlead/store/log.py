@@ -57,7 +57,7 @@ class Log:
         try:
             self._db = _open(path, synchronous)
             _prepare(self._db, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 raise protocol.Refused(f"{path} is in use by another process") from error
@@ -171,7 +171,16 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("COMMIT")
 
 
-def _sync_folder(folder: Path) -> None:
+def check(path: Path) -> None:
+    """Raises Refused unless the file is a whole store."""
+    opened = Log(path)
+    try:
+        opened.load()
+    finally:
+        opened.close()
+
+
+def sync_folder(folder: Path) -> None:
     """Makes the names of new files and the absence of removed ones durable: a journal that came back would undo."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -112,6 +112,11 @@ def behaviours() -> dict[str, base.Behaviour]:
         ),
         kinds.POD_DISRUPTION_BUDGET: Simple(generation=_SPEC, validate=workload_rules.validate_budget),
         kinds.PRIORITY_CLASS: Simple(),
+        kinds.RESOURCE_QUOTA: Simple(warning="ResourceQuota is stored but not enforced by fairlead"),
+        kinds.LIMIT_RANGE: Simple(warning="LimitRange is stored but not enforced by fairlead"),
+        kinds.STORAGE_CLASS: Simple(
+            warning="StorageClass is stored but not used by fairlead: claims get a local folder"
+        ),
         kinds.ROLE: roles.Roles(kinds.ROLE, validate=rbac.validate_role),
         kinds.CLUSTER_ROLE: roles.Roles(kinds.CLUSTER_ROLE, validate=rbac.validate_role),
         kinds.ROLE_BINDING: roles.Bindings(
