@@ -1,4 +1,4 @@
-"""`fairlead hpa replay`: how an HPA would have reacted to a load, second by second, without a cluster.
+"""`fairlead hpa replay` and `explain`: how an HPA would have reacted to a load, and why a live one did what it did.
 
 The decisions are the autoscaler's own; the application is a model (see `controllers.autoscaling.replay`). Several -f
 compare specs on the same load. A Deployment beside the HPA gives the CPU request and the first replicas.
@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from fairlead.cli import failure
+from fairlead.cli import failure, options
 
 Object = dict[str, Any]
 
@@ -54,6 +54,33 @@ def replay(paths: tuple[str, ...], trace: Path, every: int, svg: Path | None, **
     if svg is not None:
         svg.write_text(picture.render(found))
         click.echo(f"picture   {svg}")
+
+
+@command.command("explain")
+@options.name
+@click.argument("target", metavar="[hpa/]NAME")
+@click.option("-n", "--namespace", default="default", show_default=True)
+def explain(name: str, target: str, namespace: str) -> None:
+    """Say why an HPA of a running cluster did what it did last."""
+    import asyncio
+
+    asyncio.run(_explain(name, target.removeprefix("hpa/"), namespace))
+
+
+async def _explain(name: str, hpa: str, namespace: str) -> None:
+    from fairlead.api.kinds import Kind
+    from fairlead.cli import remote
+    from fairlead.client import errors
+    from fairlead.controllers.autoscaling import explaining
+
+    kind = Kind(explaining.GROUP, explaining.VERSION, explaining.KIND, "horizontalpodautoscalers")
+    async with remote.connect(name) as (client, _):
+        try:
+            found = await client.get(kind, hpa, namespace=namespace)
+        except errors.ApiError as error:
+            raise failure.Failure(str(error)) from None
+    for line in explaining.text(found):
+        click.echo(line)
 
 
 def _read(path: str, how: Mapping[str, Any]) -> tuple[Object, Any]:

@@ -90,7 +90,7 @@ class Cluster:
             hpa_window_seconds=self.wanted.hpa_window_seconds,
         )
         self._closing("controllers", self.controllers.close)
-        api.registry.mounted.update(self.controllers.metrics_apis.groups())
+        api.registry.mounted.update(self.controllers.served())
         statistics = tasks.Nursery("statistics", on_failure=self._failed)
         socket_path = str(self.folder.run / "stats.sock")
         statistics.start(traffic_stats.follow(socket_path, self.traffic_metrics, clock=self.clock), name="engine")

@@ -15,7 +15,7 @@ from fairlead.base import clock as clocks
 from fairlead.client import informer, informers, protocol
 from fairlead.controllers import context, customs, namespaces
 from fairlead.controllers.autoscaling import controller as autoscaling
-from fairlead.controllers.autoscaling import metrics, serving, sleeper
+from fairlead.controllers.autoscaling import explaining, metrics, serving, sleeper
 from fairlead.controllers.cronjob import controller as cronjob
 from fairlead.controllers.daemonset import controller as daemonset
 from fairlead.controllers.deployment import controller as deployment
@@ -30,8 +30,8 @@ INFORMERS = "kube-controller-manager"
 
 
 class ControllerSuite:
-    """Every controller, over shared informers (which others may use, too: `informers`). `metrics_apis` are groups that
-    an API server may mount.
+    """Every controller, over shared informers (which others may use, too: `informers`). `served` are groups that an
+    API server may mount.
 
     `root_ca_pem` is published to every namespace; `hpa_window_seconds` is over how long CPU is averaged; `can_hold`
     says that the engine holds requests of an empty Service, which scale to zero needs.
@@ -90,6 +90,11 @@ class ControllerSuite:
             recorder.start()
         self.informers.start()
         self.namespaces.start()
+
+    def served(self) -> dict[str, serving.Group]:
+        """Groups that an API server may mount: the metrics APIs and explanations, by group."""
+        explanations = explaining.group(self.autoscalers.explanation)
+        return {**self.metrics_apis.groups(), explanations.group: explanations}
 
     async def synced(self) -> None:
         """Returns when every controller has seen all there is."""

@@ -246,3 +246,24 @@ def test_a_constant_load_settles_and_stays(load: int, start: int) -> None:
         replicas = max(1, min(100, asked.replicas))
         seen.append(replicas)
     assert len(set(seen[-6:])) == 1, seen
+
+
+@given(
+    wanted=st.integers(1, 20),
+    ratio=st.floats(0.91, 1.09),
+    fewer=st.integers(0, 3),
+    surge=st.integers(0, 3),
+    starting=st.integers(0, 3),
+    leaving=st.integers(0, 3),
+)
+def test_a_rollout_alone_never_changes_the_count(
+    wanted: int, ratio: float, fewer: int, surge: int, starting: int, leaving: int
+) -> None:
+    """However many pods are ready, starting and leaving, while the load is what the wanted number carries."""
+    ready = max(1, wanted - fewer + surge)
+    level = int(wanted * 500 * ratio / ready)
+    found = [world.pod(index) for index in range(ready)]
+    found += [world.pod(100 + index, ready=False, phase="Pending") for index in range(starting)]
+    found += [world.pod(200 + index, deleted=True) for index in range(leaving)]
+    asked = world.utilization(wanted, 50, found, world.samples(*([level] * ready)))
+    assert asked.replicas == wanted

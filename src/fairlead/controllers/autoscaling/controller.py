@@ -16,7 +16,7 @@ from fairlead.api.kinds import Kind
 from fairlead.base import clock as clocks
 from fairlead.client import cache, informer
 from fairlead.controllers import conditions, context, writes
-from fairlead.controllers.autoscaling import behaviour, decide, metrics, observing, panic
+from fairlead.controllers.autoscaling import behaviour, decide, explaining, metrics, observing, panic
 from fairlead.controllers.writes import Object
 
 NAME = "horizontal-pod-autoscaler"
@@ -29,14 +29,14 @@ class _Memory:
     uid: str
     history: behaviour.History
     status_at: float = 0.0
-    verdict: decide.Verdict | None = None
     panic: panic.State = field(default_factory=panic.State)
+    explanation: Object | None = None
     told: str = ""  # the last Event that must not be repeated every second
     unscaled: tuple[int, behaviour.History] | None = None  # the replicas and history before a scale that may yet fail
 
 
 class Autoscalers:
-    """The controller; keys are HPAs. `verdicts` is for `explain`."""
+    """The controller; keys are HPAs."""
 
     def __init__(
         self,
@@ -67,10 +67,10 @@ class Autoscalers:
         elif change.old is None or change.old["metadata"].get("generation") != change.new["metadata"].get("generation"):
             self.runner.add(change.key)
 
-    def verdict(self, key: str) -> decide.Verdict | None:
-        """The last decision about that HPA."""
+    def explanation(self, key: str) -> Object | None:
+        """Why the last decision about that HPA was what it was."""
         known = self._memory.get(key)
-        return known.verdict if known else None
+        return known.explanation if known else None
 
     def _decide(self, key: str) -> writes.Decision:
         hpa = self._hpas.cache.get(key)
@@ -127,16 +127,18 @@ class Autoscalers:
 
     def _act(self, hpa: Object, memory: _Memory, found: _Target | _Unable) -> list[writes.Write]:
         if isinstance(found, _Unable):
-            memory.verdict = None
+            memory.explanation = None
             changes: list[writes.Write] = []
             if _noticeable(hpa, found.status):
                 changes.append(writes.Note(hpa, "Warning", found.why.reason, found.why.message))
                 changes.append(_status(hpa, found.status))
             return changes
         current = int(found.object["spec"].get("replicas", 1))
-        verdict = decide.decide(self._snapshot(hpa, memory, found, current))
+        snapshot = self._snapshot(hpa, memory, found, current)
+        verdict = decide.decide(snapshot)
+        memory.explanation = explaining.explain(hpa, verdict, snapshot.observations, current=current, now=snapshot.now)
         memory.unscaled = (current, memory.history) if verdict.replicas != current else None
-        memory.panic, memory.verdict = verdict.panic, verdict
+        memory.panic = verdict.panic
         dry = (hpa["metadata"].get("annotations") or {}).get(DRY_RUN) == "true"
         if not dry or verdict.replicas == current:
             memory.history = verdict.history

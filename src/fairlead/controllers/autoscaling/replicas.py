@@ -175,8 +175,9 @@ def _wanted(
     ratio = ratio_of(counted)
     grows_with_unready = bool(groups.unready) and ratio > 1.0
     if not grows_with_unready and not groups.missing:
+        over_wanted = _over_wanted(ratio, len(counted), current)
         surge = len(counted) > current > 0
-        if tolerance.holds(ratio * len(counted) / current if surge else ratio):
+        if tolerance.holds(over_wanted) or (tolerance.holds(ratio) and not surge):
             return current
         return math.ceil(ratio * len(counted))
     values = dict(counted)
@@ -189,9 +190,16 @@ def _wanted(
     again = ratio_of(values)
     if tolerance.holds(again) or (ratio < 1.0 < again) or (again < 1.0 < ratio):
         return current
+    if tolerance.holds(_over_wanted(again, len(values), current)):
+        return current
     wanted = math.ceil(again * len(values))
     turned = (again < 1.0 and wanted > current) or (again > 1.0 and wanted < current)
     return current if turned else wanted
+
+
+def _over_wanted(ratio: float, count: int, current: int) -> float:
+    """The load over the replicas that are wanted, instead of over the pods that happen to be counted."""
+    return ratio * count / current if current > 0 else ratio
 
 
 def for_value(

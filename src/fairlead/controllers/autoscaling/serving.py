@@ -86,7 +86,7 @@ class MetricsApis:
         if rest[:1] == ["nodes"] and len(rest) <= 2 and not namespace:
             found = [node for node in self._nodes.list() if selector.matches(node["metadata"].get("labels"))]
             return _one_or_list("NodeMetrics", [self._node(node) for node in _named(found, rest)], rest)
-        raise _not_found("the server could not find the requested resource")
+        raise not_found("the server could not find the requested resource")
 
     def _pod(self, pod: Object) -> Object | None:
         metadata = pod["metadata"]
@@ -112,7 +112,7 @@ class MetricsApis:
     def _custom(self, path: list[str], query: Mapping[str, str]) -> Object:
         namespace, rest = _scope(path)
         if not namespace or len(rest) != 3 or rest[0].partition(".")[0] not in _CUSTOM:
-            raise _not_found("the server could not find the requested resource")
+            raise not_found("the server could not find the requested resource")
         kind, api_version = _CUSTOM[rest[0].partition(".")[0]]
         names = [rest[1]] if rest[1] != "*" else self._names(kind, namespace, _selector(query))
         items = []
@@ -125,12 +125,12 @@ class MetricsApis:
                     {"describedObject": described, "metric": {"name": rest[2], "selector": None}, **_value(sample)}
                 )
         if not items:
-            raise _not_found(f"the server could not find the metric {rest[2]} for {rest[0]} {rest[1]}")
+            raise not_found(f"the server could not find the metric {rest[2]} for {rest[0]} {rest[1]}")
         return {"kind": "MetricValueList", "metadata": {}, "items": items}
 
     def _names(self, kind: str, namespace: str, selector: selectors.Selector) -> list[str]:
         if kind != "Pod":
-            raise _not_found(f"name one {kind}; * is for pods")
+            raise not_found(f"name one {kind}; * is for pods")
         found = [pod for pod in self._pods.list(namespace) if selector.matches(pod["metadata"].get("labels"))]
         return sorted(pod["metadata"]["name"] for pod in found)
 
@@ -139,12 +139,12 @@ class MetricsApis:
         labels = {one.key: one.values[0] for one in _selector(query).requirements if one.operator == "In"}
         known = {"service": "Service", "ingress": "Ingress"}
         if not namespace or len(rest) != 1 or len(labels) != 1 or not labels.keys() <= known.keys():
-            raise _not_found("external metrics need a selector service=NAME or ingress=NAME")
+            raise not_found("external metrics need a selector service=NAME or ingress=NAME")
         ((word, name),) = labels.items()
         subject = metrics.Subject(known[word], namespace, name)
         sample = self._traffic.reading(rest[0], subject, window_seconds=self._window)
         if sample is None:
-            raise _not_found(f"the server could not find the metric {rest[0]} for {word} {name}")
+            raise not_found(f"the server could not find the metric {rest[0]} for {word} {name}")
         item = {"metricName": rest[0], "metricLabels": labels, **_value(sample)}
         return {"kind": "ExternalMetricValueList", "metadata": {}, "items": [item]}
 
@@ -187,7 +187,7 @@ def _one_or_list(kind: str, items: list[Object], rest: list[str]) -> Object:
     if len(rest) < 2:
         return {"kind": f"{kind}List", "metadata": {}, "items": items}
     if not items:
-        raise _not_found(f'{kind.lower()}.metrics.k8s.io "{rest[1]}" not found')
+        raise not_found(f'{kind.lower()}.metrics.k8s.io "{rest[1]}" not found')
     return items[0]
 
 
@@ -220,5 +220,6 @@ def _status(code: int, reason: str, message: str) -> dict[str, Any]:
             "reason": reason, "code": code}  # fmt: skip
 
 
-def _not_found(message: str) -> errors.ApiError:
+def not_found(message: str) -> errors.ApiError:
+    """404 with that message."""
     return errors.ApiError(_status(404, "NotFound", message))
