@@ -1,0 +1,90 @@
+"""The catalogue as a page of documentation; a test keeps docs/ingress-nginx.md equal to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fairlead.routing import carried
+from fairlead.routing.ingress_nginx import catalogue, configmap
+from fairlead.routing.ingress_nginx.entry import Entry
+
+_INTRODUCTION = """\
+# Ingresses written for ingress-nginx
+
+`fairlead up --ingress-nginx` takes Ingresses of class `nginx` (by `ingressClassName`, the old annotation, or an
+IngressClass whose controller is `k8s.io/ingress-nginx`) with the behaviour that their users rely on.
+`fairlead migrate ingress-nginx -f DIR` says beforehand, object by object, what stays the same (exit status 0), what
+differs (1) and what is refused (2); with `--kubeconfig` it asks a cluster.
+
+## What is kept on purpose
+
+* Paths of type `ImplementationSpecific` are prefixes of characters (`/foo` matches `/foobar`), `Prefix` ones of elements.
+* `use-regex`, or a `rewrite-target` that is not the path itself, makes **all** paths of that host regular expressions,
+  whichever Ingress they are in: anchored at their beginning only, without regard to case, the longest path first.
+* `rewrite-target` replaces the whole path; `$1` to `$9` are the path's groups. `x-forwarded-prefix` is sent only with it.
+* Ingresses of one host share it; of two equal paths the oldest has it and the other is told by an Event.
+* With `spec.tls`, http is redirected to https (308) and https answers carry Strict-Transport-Security, unless told
+  otherwise.
+* A host without a path `/` answers there with its first Ingress's default backend, else 404; it never falls through to
+  another host.
+* A canary shares an equal path of a main Ingress: by header, then cookie, then weight. It keeps the main one's other
+  annotations, and its sessions.
+* Limits count by client address over all paths of an Ingress, with nginx' burst.
+
+## What is different on purpose
+
+* Regular expressions are matched in linear time: look-around and back-references are refused, path by path.
+* Nothing of an annotation ever becomes configuration text: there are no snippets, no Lua, no ModSecurity.
+* What decides who may come in and is refused, wrong or not carried **closes its paths** (503) and is told by an Event.
+  It is never left open.
+* A Secret of another namespace is never read.
+"""
+
+
+def render() -> str:
+    """The whole page."""
+    parts = [_INTRODUCTION, "## Annotations\n\nEach is `nginx.ingress.kubernetes.io/NAME`.\n"]
+    parts += _tables(catalogue.ENTRIES.values())
+    parts.append(
+        "## The controller's ConfigMap\n\n`ingress-nginx/ingress-nginx-controller`, as the controller's chart names it.\n"
+    )
+    parts += _tables(configmap.ENTRIES[name] for name in sorted(configmap.ENTRIES))
+    return "\n".join(parts)
+
+
+def _tables(entries: Iterable[Entry]) -> list[str]:
+    known = sorted(entries, key=lambda entry: entry.name)
+    honoured = [entry for entry in known if entry.treatment == "honoured"]
+    kept = [entry for entry in honoured if not (entry.note or _missing(entry.name))]
+    parts = [f"Honoured: {', '.join(f'`{entry.name}`' for entry in kept)}.\n"]
+    noted = [(entry.name, entry.note or _missing(entry.name)) for entry in honoured if entry not in kept]
+    for title, rows in (
+        ("Honoured, with a difference", noted),
+        (
+            "Accepted, without a meaning here",
+            [(entry.name, entry.note) for entry in known if entry.treatment == "idle"],
+        ),
+        ("Refused", [(entry.name, entry.note) for entry in known if entry.treatment == "refused"]),
+    ):
+        if rows:
+            parts.append(
+                f"{title}:\n\n| name | why |\n| --- | --- |\n" + "".join(f"| `{n}` | {why} |\n" for n, why in rows)
+            )
+    return parts
+
+
+def _missing(name: str) -> str:
+    """What this version's engine does not carry of it."""
+    if name in ("auth-url", "global-auth-url"):
+        return f"{carried.GUARDS['request']}: its paths are closed"
+    if name == "auth-tls-secret":
+        return f"{carried.GUARDS['certificate']}: its paths are closed"
+    if name == "custom-http-errors":
+        return carried.ERROR_PAGES
+    if name == "upstream-hash-by-subset":
+        return carried.SUBSET
+    if name == "auth-secret":
+        return (
+            f"passwords in the forms {', '.join(f'`{form}`' for form in carried.PASSWORDS)} open; others open nothing"
+        )
+    return ""
