@@ -87,7 +87,7 @@ def test_sticky_sessions(world: Any) -> None:
     found = backend(world, affinity="cookie", session_cookie_name="route", session_cookie_max_age="3600",
                     session_cookie_samesite="Lax", affinity_mode="persistent", session_cookie_path="/app")  # fmt: skip
     assert found.affinity == table.Affinity(
-        kind="cookie", cookie="route", max_age_seconds=3600, same_site="Lax", persistent=True, path="/app"
+        kind="cookie", cookie="route", max_age_seconds=3600, same_site="Lax", path="/app"
     )
 
 

@@ -91,7 +91,5 @@ def affinity(get: Get, *, path: str) -> table.Affinity:
         secure="" if secure is None else "always" if secure else "never",
         max_age_seconds=get("session-cookie-max-age", 0) or get("session-cookie-expires", 0),
         partitioned=get("session-cookie-partitioned", False),
-        persistent=get("affinity-mode", "balanced") == "persistent",
-        change_on_failure=get("session-cookie-change-on-failure", False),
         sticky_split=get("affinity-canary-behavior", "sticky") == "sticky",
     )

@@ -46,7 +46,11 @@ BALANCING = (
 )
 AFFINITY = (
     honoured("affinity", values.one_of("cookie")),
-    honoured("affinity-mode", values.one_of("balanced", "persistent")),
+    honoured(
+        "affinity-mode",
+        values.one_of("balanced", "persistent"),
+        "a session stays with its endpoint while that is there, as with persistent",
+    ),
     honoured("affinity-canary-behavior", values.one_of("sticky", "legacy")),
     honoured("session-cookie-name", values.token),
     honoured("session-cookie-path", values.absolute_path),
@@ -61,7 +65,11 @@ AFFINITY = (
     honoured("session-cookie-secure", values.flag),
     honoured("session-cookie-max-age", values.integer(0, 10**9)),
     honoured("session-cookie-expires", values.integer(0, 10**9), "sent as Max-Age, which browsers prefer"),
-    honoured("session-cookie-change-on-failure", values.flag),
+    honoured(
+        "session-cookie-change-on-failure",
+        values.flag,
+        "the cookie always follows the endpoint that answered, as with true",
+    ),
     honoured("session-cookie-partitioned", values.flag),
 )
 TIMES = (

@@ -18,10 +18,10 @@ differs (1) and what is refused (2); with `--kubeconfig` it asks a cluster.
 
 ## What is kept on purpose
 
-* Paths of type `ImplementationSpecific` are prefixes of characters (`/foo` matches `/foobar`), `Prefix` ones of elements.
+* Paths of type `ImplementationSpecific` are prefixes of characters (`/foo` matches `/foobar`); `Prefix` is of elements.
 * `use-regex`, or a `rewrite-target` that is not the path itself, makes **all** paths of that host regular expressions,
   whichever Ingress they are in: anchored at their beginning only, without regard to case, the longest path first.
-* `rewrite-target` replaces the whole path; `$1` to `$9` are the path's groups. `x-forwarded-prefix` is sent only with it.
+* `rewrite-target` replaces the whole path; `$1` to `$9` are its groups. `x-forwarded-prefix` is sent only with it.
 * Ingresses of one host share it; of two equal paths the oldest has it and the other is told by an Event.
 * With `spec.tls`, http is redirected to https (308) and https answers carry Strict-Transport-Security, unless told
   otherwise.
@@ -45,9 +45,7 @@ def render() -> str:
     """The whole page."""
     parts = [_INTRODUCTION, "## Annotations\n\nEach is `nginx.ingress.kubernetes.io/NAME`.\n"]
     parts += _tables(catalogue.ENTRIES.values())
-    parts.append(
-        "## The controller's ConfigMap\n\n`ingress-nginx/ingress-nginx-controller`, as the controller's chart names it.\n"
-    )
+    parts.append("## The controller's ConfigMap\n\n`ingress-nginx/ingress-nginx-controller`, as its chart names it.\n")
     parts += _tables(configmap.ENTRIES[name] for name in sorted(configmap.ENTRIES))
     return "\n".join(parts)
 
