@@ -222,3 +222,11 @@ def state(pod: dict[str, Any], name: str = "app") -> dict[str, Any]:
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
     statuses = statuses + ((pod.get("status") or {}).get("initContainerStatuses") or [])
     return next((entry for entry in statuses if entry["name"] == name), {})
+
+
+def alive(pid: int) -> bool:
+    """Whether that process runs (one that has ended and is not reaped yet does not)."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False

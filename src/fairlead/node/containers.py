@@ -157,6 +157,7 @@ class ContainerSandbox:
                 _log.warning("waiting for a container failed", container=name, why=str(error))
             else:
                 if not state.get("Running"):
+                    self._running.pop(name, None)
                     self._listener.exited(_exit(name, state, pid))
                     return
             await self._timer.sleep(1.0)

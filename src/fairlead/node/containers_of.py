@@ -101,6 +101,7 @@ class Containers:
             known = self._owner.record.container(name)
             if not known.running:
                 known.pid, known.started_at, known.ended = entry.pid, entry.started_at, None
+                known.started = known.ready = False
                 known.id = known.id or status.container_id(self._owner.uid, name, entry.pid, entry.started_at)
             spec = lifecycle.find(self._owner.pod, name)
             if spec is not None:
@@ -258,7 +259,7 @@ class Containers:
             spec, self._where(plan), prober=owner.doors.prober, sandbox=owner.sandbox, on_result=on_result
         )
         self._watching[name] = watching
-        if afresh:
+        if afresh or not known.started:
             known.started = probing.wanted(spec, "startup") is None
             known.ready = known.started and probing.wanted(spec, "readiness") is None
         try:

@@ -296,6 +296,7 @@ class ProcessSandbox:
 
     def _on_event(self, message: shim.Message) -> None:
         if message["type"] == "exited":
+            self._running.pop(message["container"], None)  # nobody may adopt what ended between state and adoption
             self._listener.exited(_exit(message))
             return
         on_result = self._probes.get(str(message.get("id")))
