@@ -156,6 +156,7 @@ class Cluster:
                 controller_rules=permissions.RULES,
             )
             api = server.ApiServer(store, wanted, clock=self.clock)
+            api.chain.serve_usage(self._metrics)
             try:
                 await api.start()
             except OSError as error:
