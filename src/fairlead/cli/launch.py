@@ -1,0 +1,161 @@
+"""Starts a cluster for a set of objects, in this process or in the background, and shows it coming up.
+
+What `up` and `run` share: the plan (objects, image entries, as whose they run), applying it, the addresses at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+import fairlead
+from fairlead.base import clock as clocks
+from fairlead.base import log
+from fairlead.cli import addresses, apply, failure, progress, serving
+from fairlead.client import protocol
+from fairlead.cluster import config, errors, imagefile, state, wiring
+
+Follow = Callable[[protocol.Client], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to run. `owner` is the folder whose owner the pods run as; `follow` goes on while the cluster does."""
+
+    folder: state.StateFolder
+    planned: list[apply.Planned]
+    entries: dict[str, imagefile.Entry]
+    owner: Path
+    timeout_seconds: float
+    started: float
+    follow: Follow | None = None
+
+    async def bring_up(self, client: protocol.Client) -> bool:
+        """Applies, shows progress, prints the addresses. False when something is not ready in time."""
+        await apply.apply(client, self.planned)
+        if self.planned:
+            click.echo("applied   " + "  ".join(one.item.title for one in self.planned))
+        late = await progress.follow(
+            client,
+            self.planned,
+            clock=clocks.SystemClock(),
+            started=self.started,
+            timeout_seconds=self.timeout_seconds,
+            say=click.echo,
+        )
+        for row in late:
+            click.echo(f"{click.style('not ready', fg='red')} {row.title}: {row.detail or row.state}")
+        for text in await addresses.lines(client, self.folder.read(), self.folder):
+            click.echo(text)
+        return not late
+
+
+def launch(plan: Plan, *, detach: bool, keep: bool, **how: Any) -> None:
+    """Brings the plan up as the options say. Raises Failure."""
+    try:
+        if detach:
+            _detached(plan, how)
+        else:
+            _foreground(plan, serving.configured(plan.folder.name, ephemeral=not keep, **how))
+    except (state.StateError, config.AddressError, errors.CannotStart) as error:
+        raise failure.Failure(str(error)) from None
+
+
+def _foreground(plan: Plan, wanted: config.ClusterConfig) -> None:
+    fresh = not plan.folder.exists()
+
+    async def work(cluster: wiring.Cluster, stop: asyncio.Event) -> None:
+        record = plan.folder.read()
+        click.echo(
+            f"fairlead {fairlead.__version__}, cluster {wanted.name}, "
+            f"network {record.network} ({record.network_reason})"
+        )
+        coming = asyncio.ensure_future(plan.bring_up(cluster.client))
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait((coming, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if coming.done():
+            coming.result()
+            seconds = time.monotonic() - plan.started
+            click.echo(f"up in {seconds:.2f} s; Ctrl-C takes everything down")
+        coming.cancel()
+        following = asyncio.ensure_future(plan.follow(cluster.client)) if plan.follow and not stop.is_set() else None
+        await stopping
+        if following is not None:
+            following.cancel()
+        click.echo("going down: no request is cut")
+
+    plan.folder.create()
+    imagefile.add(plan.folder.images, plan.entries, folder=plan.owner)
+    try:
+        with (plan.folder.log / "fairlead.log").open("a") as stream:
+            log.configure(stream=stream)
+            serving.run(plan.folder, wanted, work)
+    finally:
+        if wanted.ephemeral and fresh and not plan.folder.holder():
+            plan.folder.remove()
+
+
+def _detached(plan: Plan, how: dict[str, Any]) -> None:
+    running = plan.folder.holder()
+    plan.folder.create()
+    imagefile.add(plan.folder.images, plan.entries, folder=plan.owner)
+    if not running:
+        _spawn(plan.folder, how)
+    asyncio.run(_apply_to_running(plan))
+
+
+async def _apply_to_running(plan: Plan) -> None:
+    from fairlead.cli import remote
+
+    async with remote.connect(plan.folder.name) as (client, _):
+        if not await plan.bring_up(client):
+            raise SystemExit(1)
+    click.echo(f"up in {time.monotonic() - plan.started:.2f} s; `fairlead down` takes everything down")
+
+
+def _spawn(folder: state.StateFolder, how: dict[str, Any]) -> None:
+    """Starts the background process and waits for its word. Raises Failure with its last words if it has none."""
+    arguments = [part for key, given in how.items() for part in _flag(key, given)]
+    read_end, write_end = os.pipe()
+    with (folder.log / "fairlead.log").open("ab") as log:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "fairlead.cli.main",
+                "serve",
+                "--name",
+                folder.name,
+                "--ready-fd",
+                str(write_end),
+                *arguments,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(write_end,),
+            start_new_session=True,
+            cwd="/",
+        )
+    os.close(write_end)
+    with os.fdopen(read_end) as words:
+        word = words.readline().strip()
+    if word != "ready":
+        process.wait()
+        raise failure.Failure(word or f"the cluster did not start; see {folder.log / 'fairlead.log'}")
+
+
+def _flag(key: str, given: Any) -> list[str]:
+    name = "--" + key.replace("_", "-")
+    if isinstance(given, bool):
+        return [name] if given else []
+    return [part for item in (given if isinstance(given, tuple) else (given,)) for part in (name, str(item))]
