@@ -222,9 +222,9 @@ def test_one_invalid_among_a_thousand_harms_only_itself_and_is_told_within_a_sec
     for number in range(1000):
         broken = {"whitelist-source-range": "nonsense"} if number == 500 else {}
         world.ingress(f"i{number:04}", f"h{number}.example", ROOT, annotations=broken)
-    started = time.perf_counter()
+    started = time.process_time()  # a busy machine is not our time
     translation = world.translate()
-    took = time.perf_counter() - started
+    took = time.process_time() - started
     told = [problem for problem in translation.problems if problem.object.startswith("Ingress")]
     assert [problem.object for problem in told] == ["Ingress/default/i0500"]
     closed = [
