@@ -130,7 +130,7 @@ BEFORE = of_victims([*world("evil"), *world("victim")])
 
 
 @hypothesis.given(value=HOSTILE, place=strategies.sampled_from(PLACES))
-@hypothesis.settings(max_examples=600, deadline=None)
+@hypothesis.settings(max_examples=300, deadline=None)
 def test_no_string_of_any_object_changes_another_namespaces_table(
     value: str, place: tuple[int, tuple[Any, ...]]
 ) -> None:

@@ -136,7 +136,8 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
             }
         }
     }
-    let Some(backend) = pick_backend(entry) else {
+    let kept = if entry.backends.len() > 1 { keeping(entry, &head) } else { None };
+    let Some(backend) = kept.or_else(|| pick_backend(entry)) else {
         return own(503, "the Route has no Backend that may be used", Some(entry.clone()));
     };
     let origin = Origin { address: around.address, scheme: around.scheme, trusted_hops: settings.trusted_hops };
@@ -170,6 +171,15 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
 
 fn named_endpoint(head: &request::Head<'_>, cookie: &str) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(head.cookie(cookie)?).ok()?, 16).ok()
+}
+
+/// The Backend of a split that the client's cookie already names an endpoint of.
+fn keeping<'a>(entry: &'a Entry, head: &request::Head<'_>) -> Option<&'a Arc<Backend>> {
+    let usable = entry.backends.iter().filter_map(|(backend, weight)| backend.as_ref().filter(|_| *weight > 0));
+    usable.filter(|b| b.spec.affinity.as_ref().is_some_and(|a| a.sticky_split)).find(|backend| {
+        let named = backend.cookie().and_then(|name| named_endpoint(head, name));
+        named.is_some_and(|identity| backend.shared.knows(identity))
+    })
 }
 
 /// The weighted Backends in turn: exact shares over `total_weight` requests, well spread within them.

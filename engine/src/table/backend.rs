@@ -15,7 +15,7 @@ use super::template::HashOn;
 use super::waiting::Waiting;
 use crate::balance::budget::Budget;
 use crate::balance::outlier::{self, Outcome};
-use crate::balance::{Algorithm, Ask, Chooser, flags};
+use crate::balance::{Algorithm, Ask, Candidate, Chooser, flags};
 use crate::control::objects::{self, Refusal};
 use crate::control::wire::Event;
 use crate::health::Report;
@@ -171,6 +171,11 @@ impl Shared {
         let (address, port) = (endpoint.address.ip().to_string(), endpoint.address.port());
         let (state, reason) = (state.to_owned(), reason.to_owned());
         let _ = self.report.send(Event::Endpoint { backend: self.id.clone(), address, port, state, reason });
+    }
+
+    /// Whether one of its endpoints has that identity.
+    pub fn knows(&self, identity: u64) -> bool {
+        self.inner().set.iter().any(|endpoint| endpoint.identity() == identity)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -28,6 +28,30 @@ fn a_cookie_keeps_its_endpoint_while_others_come_and_go() {
 }
 
 #[test]
+fn a_cookie_decides_before_the_weights_of_a_split() {
+    let mut engine = Engine::start(1);
+    let names = [Backend::named("main"), Backend::named("next")];
+    for (sticky, distinct) in [(true, 1), (false, 2)] {
+        let port = engine.socket("s");
+        let affinity = json!({"kind": "cookie", "cookie": "route", "sticky_split": sticky});
+        engine.apply(json!({
+            "type": "structure", "full": true,
+            "listeners": [{"id": "l", "protocol": "http", "sockets": ["s"]}],
+            "routes": [{"id": "r", "backends": [{"backend": "a"}, {"backend": "b"}]}],
+            "backends": [{"id": "a", "affinity": affinity}, {"id": "b", "affinity": affinity}],
+        }));
+        engine.endpoints("a", &[names[0].port]);
+        engine.endpoints("b", &[names[1].port]);
+        let mut client = Client::connect(port);
+        let first = client.get("/");
+        let cookie = first.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n");
+        let counts = tally((0..10).map(|_| client.ask(&request).text()));
+        assert_eq!(counts.len(), distinct, "{counts:?}");
+    }
+}
+
+#[test]
 fn a_client_address_keeps_its_endpoint() {
     let mut engine = Engine::start(2);
     let names = [Backend::named("one"), Backend::named("two"), Backend::named("three")];
