@@ -159,7 +159,8 @@ pub struct Hashes {
     pub names: std::collections::BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Welcome {
     pub version: u32,
     pub engine_version: String,

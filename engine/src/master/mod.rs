@@ -12,7 +12,7 @@ mod link;
 mod options;
 mod relay;
 mod server;
-mod table;
+pub mod table;
 mod worker;
 
 use std::process::ExitCode;

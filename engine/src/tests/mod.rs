@@ -5,6 +5,7 @@
 mod affinity;
 mod dns_names;
 mod doors;
+mod fixtures;
 mod harness;
 mod health;
 mod http2;
