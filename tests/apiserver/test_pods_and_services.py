@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -130,31 +129,6 @@ async def test_the_apis_own_service(api: server.ApiServer, client: rest.RestClie
     assert made["spec"]["clusterIP"] == "10.96.0.1" and made["spec"]["ports"][0]["port"] == 443
     piece = await client.get(kinds.ENDPOINT_SLICE, "kubernetes", namespace="default")
     assert piece["ports"][0]["port"] == api.port
-
-
-@dataclass(frozen=True)
-class Measured:
-    cpu_cores: float = 0.25
-    memory_bytes: int = 64 << 20
-    window_seconds: float = 10.0
-    at: float = 1_800_000_000.0
-
-
-class Meter:
-    def usage(self, namespace: str, pod: str, *, window_seconds: float) -> dict[str, Measured]:
-        return {"main": Measured()} if pod == "p" else {}
-
-
-async def test_top(api: server.ApiServer, client: rest.RestClient, run: kubectl.Kubectl) -> None:
-    api.chain.serve_usage(Meter())
-    node = {"metadata": {"name": "node-1"}, "status": {"allocatable": {"cpu": "2", "memory": "1Gi"}}}
-    await client.create(kinds.NODE, node)
-    await client.patch(kinds.NODE, "node-1", {"status": node["status"]}, subresource="status")
-    await client.create(kinds.POD, pod(), namespace="default")
-    await client.create(kinds.POD, pod("q"), namespace="default")
-    top = (await run("top", "pods")).out.split()
-    assert top == ["NAME", "CPU(cores)", "MEMORY(bytes)", "p", "250m", "64Mi"]
-    assert "node-1   250m" in (await run("top", "nodes")).out
 
 
 async def test_proxy(client: rest.RestClient, run: kubectl.Kubectl, door: pod_door.FakePodDoor) -> None:

@@ -22,10 +22,8 @@ from fairlead.apiserver import (
     rbac,
     requests,
     resources,
-    reviews,
     status,
     tokens,
-    usage,
     write,
 )
 from fairlead.base import clock as clocks
@@ -66,8 +64,6 @@ class Chain:
         self.tokens = tokens
         self.writer = write.Writer(store)
         self._dispatcher = dispatch.Dispatcher(self)
-        self.usage: usage.Source | None = None
-        registry.virtual = [(kind, ["create"]) for kind in reviews.KINDS]
         self.metrics = metrics.Metrics()
         self.audit: audit.Audit | None = None
         self.in_flight = 0
@@ -117,12 +113,6 @@ class Chain:
         """Raises ApiError 403."""
         if not self.authorizer.allowed(info.identity, attributes_of(info)):
             raise denial(info.identity, info)
-
-    def serve_usage(self, source: usage.Source) -> None:
-        """Offers the metrics API from now on."""
-        self.usage = source
-        self.registry.virtual += [(kind, usage.VERBS) for kind in usage.KINDS]
-        self.registry.generation += 1
 
     def may(self, info: requests.Info, verb: str) -> bool:
         """Whether the caller may also do another verb on what the request is about."""

@@ -7,7 +7,7 @@ import hashlib
 from typing import Any
 
 from fairlead.api.kinds import Kind
-from fairlead.apiserver import aggregated, codec, requests, resources, status
+from fairlead.apiserver import aggregated, codec, requests, resources, reviews, status
 from fairlead.client import exchange
 
 Object = dict[str, Any]
@@ -67,7 +67,7 @@ def _json(body: Object) -> exchange.Response:
 
 def _groups(registry: resources.Registry) -> dict[str, list[str]]:
     found = registry.group_versions()
-    for kind, _ in registry.virtual:
+    for kind in reviews.KINDS:
         found.setdefault(kind.group, [])
         if kind.version not in found[kind.group]:
             found[kind.group].append(kind.version)
@@ -94,10 +94,10 @@ def _resource_list(group: str, version: str, registry: resources.Registry) -> ex
             if (sub_group, sub_version) != (kind.group, kind.version):
                 entry |= {"group": sub_group, "version": sub_version}
             found.append(entry | {"kind": word, "verbs": verbs})
-    for kind, verbs in registry.virtual:
+    for kind in reviews.KINDS:
         if (kind.group, kind.version) == (group, version):
             names = {"name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced}
-            found.append({**names, "kind": kind.kind, "verbs": verbs})
+            found.append({**names, "kind": kind.kind, "verbs": ["create"]})
     if group in registry.mounted and version in registry.mounted[group].versions:
         found = registry.mounted[group].resources(version)
     elif not found:
@@ -156,9 +156,9 @@ def _aggregated_resources(registry: resources.Registry, group: str, version: str
         if not entry["subresources"]:
             del entry["subresources"]
         found.append(entry)
-    for kind, verbs in registry.virtual:
+    for kind in reviews.KINDS:
         if (kind.group, kind.version) == (group, version):
-            found.append(_aggregated_entry(kind, verbs))
+            found.append(_aggregated_entry(kind, ["create"]))
     return found
 
 

@@ -22,7 +22,6 @@ from fairlead.apiserver import (
     reviews,
     scaling,
     status,
-    usage,
     watching,
 )
 from fairlead.apiserver.streams import proxy
@@ -53,9 +52,6 @@ class Dispatcher:
         review = reviews.find(info)
         if review is not None:
             return reviews.answer(review, info, self._parts.authorizer, self._parts.authenticator)
-        measured = usage.find(info)
-        if measured is not None:
-            return usage.answer(measured, info, self._parts.store, self._parts.usage)
         resource = self._parts.registry.find(info.group, info.version, info.resource)
         if resource is None:
             raise status.no_such_path()

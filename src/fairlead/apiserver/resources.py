@@ -87,12 +87,10 @@ class Resource:
 
 
 class Registry:
-    """All Resources. Custom ones come and go; `generation` grows when the set changes. `virtual` are kinds that are
-    only asked, with their verbs."""
+    """All Resources. Custom ones come and go; `generation` grows when the set changes."""
 
     def __init__(self, behaviours: dict[str, base.Behaviour]) -> None:
         self._resources: dict[tuple[str, str, str], Resource] = {}
-        self.virtual: list[tuple[Kind, list[str]]] = []
         self.generation = 0
         self.mounted: aggregated.Mounted = {}  # groups that somebody else answers for
         for kind in kinds.KINDS:

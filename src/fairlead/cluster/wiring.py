@@ -156,7 +156,6 @@ class Cluster:
                 controller_rules=permissions.RULES,
             )
             api = server.ApiServer(store, wanted, clock=self.clock)
-            api.chain.serve_usage(self._metrics)
             try:
                 await api.start()
             except OSError as error:
