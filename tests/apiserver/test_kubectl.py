@@ -13,6 +13,8 @@ from fairlead.client import rest
 
 from . import kubectl
 
+pytestmark = pytest.mark.system
+
 MANIFEST = """
 apiVersion: apps/v1
 kind: Deployment

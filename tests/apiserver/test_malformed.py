@@ -37,6 +37,7 @@ async def test_samples_are_good(api: server.ApiServer, kind: kinds.Kind) -> None
     assert response.status == 201, response.body
 
 
+@pytest.mark.system
 async def test_thousands_of_wrong_objects(api: server.ApiServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     wrong, slow, counted = [], [], Counter[str]()

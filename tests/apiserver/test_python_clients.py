@@ -22,6 +22,8 @@ from fairlead.testing import pod_door
 
 from .test_custom_resources import WIDGET, definition, widget
 
+pytestmark = pytest.mark.system
+
 POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "main", "image": "busybox"}]}}
 
 

@@ -15,6 +15,8 @@ from fairlead.testing import pod_door
 
 from . import kubectl
 
+pytestmark = pytest.mark.system
+
 POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "main", "image": "busybox"}]}}
 
 

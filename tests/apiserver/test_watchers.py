@@ -12,6 +12,8 @@ from fairlead.api import kinds
 from fairlead.apiserver import server
 from fairlead.client import errors, inprocess, rest
 
+pytestmark = pytest.mark.system
+
 KIND = kinds.CONFIG_MAP
 
 

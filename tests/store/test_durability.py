@@ -24,6 +24,8 @@ from fairlead.store import log, protocol
 
 from . import writer
 
+pytestmark = pytest.mark.system
+
 HERE = Path(__file__).parent
 KILLS = 1000
 SECTOR = 512
