@@ -140,6 +140,7 @@ class ProcessSandbox:
         self._adopted = adopted
         self._running: dict[str, runtime.Running] = {}
         self._ended: list[runtime.Exit] = []
+        self._gone: set[int] = set()
         self._probes: dict[str, Callable[[bool, str], None]] = {}
         self._netns_pid = 0
         self.shim_pid = 0
@@ -171,8 +172,9 @@ class ProcessSandbox:
         for name, entry in (state.get("containers") or {}).items():
             if entry.get("finished_at"):
                 self._ended.append(_exit({"container": name, **entry}))
-            elif entry.get("pid"):
+            elif entry.get("pid") and entry["pid"] not in self._gone:
                 self._running[name] = runtime.Running(entry["pid"], entry.get("started_at", 0.0))
+        self._gone.clear()
 
     async def start(self, plan: runtime.ContainerPlan) -> runtime.Started:
         if not plan.argv:
@@ -296,7 +298,10 @@ class ProcessSandbox:
 
     def _on_event(self, message: shim.Message) -> None:
         if message["type"] == "exited":
-            self._running.pop(message["container"], None)  # nobody may adopt what ended between state and adoption
+            # Nobody may adopt what ended between the shim's answer and the adoption.
+            self._running.pop(message["container"], None)
+            if not self.shim_pid:  # not observed yet
+                self._gone.add(message.get("pid", 0))
             self._listener.exited(_exit(message))
             return
         on_result = self._probes.get(str(message.get("id")))
