@@ -26,6 +26,8 @@ pub struct Zone {
     /// Names that have something below them: they exist, with nothing of their own.
     above: HashSet<String>,
     reverse: HashMap<IpAddr, String>,
+    /// Names whose endpoints have names of their own.
+    headless: Vec<String>,
     zones: Vec<String>,
 }
 
@@ -122,6 +124,9 @@ impl Zone {
         while let Some((_, parent)) = rest.split_once('.') {
             self.above.insert(parent.to_owned());
             rest = parent;
+        }
+        if backend.is_some() && !name.starts_with('_') {
+            self.headless.push(name.clone());
         }
         let ttl = spec.ttl_seconds;
         let known = self.names.entry(name).or_insert(Named { values: Vec::new(), backend: None, ttl });
@@ -236,9 +241,10 @@ impl Zone {
         };
         let mut answer = match self.reverse.get(&address) {
             Some(known) => found(known.clone(), self.names.get(known).map_or(5, |named| named.ttl)),
-            None => self.names.iter().find_map(|(parent, named)| {
+            None => self.headless.iter().find_map(|parent| {
+                let named = self.names.get(parent)?;
                 let endpoint = named.backend.as_ref()?.ready().into_iter().find(|(one, ..)| *one == address)?;
-                (!parent.starts_with('_')).then(|| found(format!("{}.{parent}", endpoint_label(&endpoint)), named.ttl))
+                Some(found(format!("{}.{parent}", endpoint_label(&endpoint)), named.ttl))
             })?,
         };
         if let Lookup::Found { answers, .. } = &mut answer {

@@ -236,23 +236,39 @@ async fn send_back(answers: Answers, socket: Rc<UdpSocket>, client: SocketAddr) 
                 continue;
             }
         }
-        // The buffer is here only while there is something to carry.
-        let mut piece = vec![0; LARGEST_BYTES];
-        for _ in 0..BURST {
-            match upstream.try_recv(&mut piece) {
-                Ok(length) => {
-                    state.answered.set(Some(Instant::now()));
-                    let _ = socket.send_to(&piece[..length], client).await;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => {
-                    note_refusal(&context, &backend, &endpoint);
-                    return state.refused.set(true);
-                }
-            }
+        if !PIECE.with_borrow_mut(|piece| carry_answers(&upstream, &socket, client, &state, piece)) {
+            note_refusal(&context, &backend, &endpoint);
+            return state.refused.set(true);
         }
         tokio::task::yield_now().await;
     }
+}
+
+thread_local! {
+    /// All sessions of a thread answer by this buffer, one after the other.
+    static PIECE: RefCell<Vec<u8>> = RefCell::new(vec![0; LARGEST_BYTES]);
+}
+
+/// Passes on what the endpoint has sent. False: its port is closed.
+fn carry_answers(
+    upstream: &UdpSocket,
+    socket: &UdpSocket,
+    client: SocketAddr,
+    state: &State,
+    piece: &mut [u8],
+) -> bool {
+    for _ in 0..BURST {
+        match upstream.try_recv(piece) {
+            Ok(length) => {
+                state.answered.set(Some(Instant::now()));
+                // A full buffer drops it, as UDP does.
+                let _ = socket2::SockRef::from(socket).send_to(&piece[..length], &client.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+            Err(_) => return false,
+        }
+    }
+    true
 }
 
 fn note_refusal(context: &Context, backend: &Backend, endpoint: &Arc<Endpoint>) {
