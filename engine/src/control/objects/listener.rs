@@ -1,0 +1,85 @@
+//! Listeners, certificates and names.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListenerProtocol {
+    #[default]
+    Http,
+    Https,
+    Tcp,
+    Tls,
+    Udp,
+    Dns,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    pub request_header_timeout_seconds: f64,
+    pub idle_timeout_seconds: f64,
+    pub max_header_bytes: usize,
+    pub max_headers: usize,
+    pub max_body_bytes: u64,
+    pub trusted_hops: u32,
+    pub h2c: bool,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            request_header_timeout_seconds: 10.0,
+            idle_timeout_seconds: 75.0,
+            max_header_bytes: 65536,
+            max_headers: 100,
+            max_body_bytes: 0,
+            trusted_hops: 0,
+            h2c: Default::default(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listener {
+    pub id: String,
+    pub protocol: ListenerProtocol,
+    pub sockets: Vec<String>,
+    pub backend: String,
+    pub certificates: Vec<String>,
+    pub client_ca: String,
+    pub transparent: bool,
+    pub proxy_protocol_in: bool,
+    pub http: Option<HttpSettings>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Certificate {
+    pub id: String,
+    pub chain_pem: String,
+    pub key_pem: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Name {
+    pub id: String,
+    pub name: String,
+    pub values: Vec<String>,
+    pub backend: String,
+    pub ttl_seconds: u32,
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self {
+            id: Default::default(),
+            name: Default::default(),
+            values: Default::default(),
+            backend: Default::default(),
+            ttl_seconds: 5,
+        }
+    }
+}

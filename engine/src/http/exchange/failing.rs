@@ -1,0 +1,89 @@
+//! What is tried again, and the answer when nothing helps.
+
+use super::*;
+
+impl<C: Client> Exchange<'_, C> {
+    /// Decides, and keeps account of tries.
+    pub(super) fn may_retry(&mut self, failure: &Failure) -> bool {
+        if self.response_started || !self.upload.can_rewind() {
+            return false;
+        }
+        let on = |word: &str, default: bool| self.plan.retry().map_or(default, |r| r.on.iter().any(|o| o == word));
+        let safe = self.plan.idempotent || on("non-idempotent", false);
+        let seconds = self.plan.retry().map_or(0.0, |r| r.timeout_seconds);
+        let now = self.session.context.now_nanos();
+        if seconds > 0.0 && now.saturating_sub(self.started) as f64 / 1e9 > seconds {
+            return false;
+        }
+        match failure {
+            // The endpoint did nothing wrong: it closed an idle connection.
+            Failure::NoResponse { stale: true } => return safe,
+            // It got nothing, so another try costs nobody anything.
+            Failure::Connect if on("connect", true) => {}
+            _ if !safe || self.retries_left == 0 || !self.plan.backend.shared.budget.spend(now) => return false,
+            Failure::NoResponse { .. } if on("reset", true) => {}
+            Failure::Timeout if on("timeout", false) => {}
+            Failure::Unwanted(_) => {}
+            _ => return false,
+        }
+        if self.retries_left == 0 {
+            return false;
+        }
+        self.retries_left -= 1;
+        if let Some(endpoint) = &self.endpoint {
+            self.avoid.push(endpoint.id);
+        }
+        true
+    }
+
+    /// For the ejection of outliers.
+    pub(super) fn note(&self, outcome: outlier::Outcome) {
+        let backend = &self.plan.backend;
+        if let (Some(_), Some(endpoint)) = (&backend.spec.outlier, &self.endpoint) {
+            backend.shared.note(endpoint, outcome, self.session.context.now_nanos());
+        }
+    }
+
+    pub(super) fn unwanted(&mut self, status: u16) -> bool {
+        self.note(if status >= 500 { outlier::Outcome::Error } else { outlier::Outcome::Good });
+        let Some(retry) = self.plan.retry() else { return false };
+        let named = retry.on.iter().any(|on| match on.as_str() {
+            "5xx" => status >= 500,
+            "gateway-error" => (502..=504).contains(&status),
+            code => code.parse() == Ok(status),
+        });
+        let safe = self.plan.idempotent || retry.on.iter().any(|on| on == "non-idempotent");
+        named && self.retries_left > 0 && safe && self.upload.can_rewind() && !self.response_started
+    }
+
+    /// The answer for a request that failed.
+    pub(super) async fn fail(&mut self, failure: Failure) -> Outcome {
+        if self.response_started {
+            return Outcome::Close;
+        }
+        let (status, reason) = match failure {
+            Failure::Over => return Outcome::Close,
+            Failure::Refused(refused) => (refused.status, refused.reason),
+            Failure::Connect => (502, "no endpoint could be connected to"),
+            Failure::NoResponse { .. } => (502, "the endpoint closed without a response"),
+            Failure::BadResponse => (502, "the endpoint's response is malformed"),
+            Failure::Unwanted(status) => (status, "the endpoint failed"),
+            Failure::Timeout => (504, "the endpoint took too long"),
+            Failure::NoEndpoint => {
+                self.plan.backend.shared.no_endpoint.add(1);
+                (503, "the Backend has no endpoint")
+            }
+        };
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.codes.count(0);
+        }
+        let framing = if self.upload.read_whole() { Framing::Empty } else { Framing::Chunked };
+        let mut asked = self.plan.asked;
+        asked.close |= matches!(failure, Failure::Refused(_));
+        let entry = Some(self.plan.entry.clone());
+        let own =
+            Own { status, reason: reason.to_owned(), content_type: None, asked, framing, entry, lines: Vec::new() };
+        let output = self.session.context.buffers.take_output();
+        self.session.answer(own, output).await
+    }
+}

@@ -1,0 +1,93 @@
+//! Reading and writing with deadlines, while the request's body moves along.
+
+use super::*;
+
+impl<C: Client> Exchange<'_, C> {
+    /// Sets the deadline: so many seconds, but not beyond the request's own end.
+    pub(super) fn arm(&self, seconds: f64) {
+        let total = self.plan.timeouts().map_or(0.0, |t| t.request_seconds);
+        let spent = self.session.context.now_nanos().saturating_sub(self.started) as f64 / 1e9;
+        let left = if total > 0.0 { (total - spent).max(0.001) } else { 0.0 };
+        self.session.deadline.set(match (seconds > 0.0, left > 0.0) {
+            (true, true) => seconds.min(left),
+            (true, false) => seconds,
+            _ => left,
+        });
+    }
+
+    pub(super) fn stall_seconds(&self) -> f64 {
+        let own = self.plan.timeouts().map_or(0.0, |t| t.idle_seconds);
+        if own > 0.0 { own } else { self.session.listener.http.idle_timeout_seconds }
+    }
+
+    pub(super) fn poll_upload(&mut self, task: &mut Task<'_>) -> Result<(), Fill> {
+        if self.upload_broken || self.upload.done() {
+            return Ok(());
+        }
+        let Some(backend) = &mut self.backend else { return Ok(()) };
+        let Session { io, input, context, .. } = &mut *self.session;
+        if !self.upload.read_whole() && !input.has_storage() {
+            *input = context.buffers.take();
+        }
+        match self.upload.poll(task, io, input, &mut backend.link) {
+            Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
+            Poll::Ready(Err(upload::Failure::Backend(_))) => {
+                self.upload_broken = true;
+                Ok(())
+            }
+            Poll::Ready(Err(failure)) => Err(Fill::Client(refusal(failure))),
+        }
+    }
+
+    pub(super) async fn fill_answer(&mut self) -> Result<usize, Fill> {
+        std::future::poll_fn(|task| {
+            self.poll_upload(task)?;
+            let Some(backend) = &mut self.backend else { return Poll::Ready(Err(Fill::Backend)) };
+            let mut space = ReadBuf::new(self.answer.spare());
+            match Pin::new(&mut backend.link).poll_read(task, &mut space) {
+                Poll::Ready(Ok(())) => {
+                    let n = space.filled().len();
+                    self.answer.added(n);
+                    Poll::Ready(Ok(n))
+                }
+                Poll::Ready(Err(_)) => Poll::Ready(Err(Fill::Backend)),
+                Poll::Pending if self.session.deadline.passed(task) => Poll::Ready(Err(Fill::Timeout)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut sent = 0;
+        std::future::poll_fn(|task| self.poll_write(task, bytes, &mut sent)).await
+    }
+
+    pub(super) async fn write_answer(&mut self, n: usize) -> Result<(), Failure> {
+        let mut answer = std::mem::take(&mut self.answer);
+        let done = self.write(&answer.filled()[..n]).await;
+        answer.consume(n);
+        self.answer = answer;
+        done
+    }
+
+    pub(super) fn poll_write(
+        &mut self,
+        task: &mut Task<'_>,
+        bytes: &[u8],
+        sent: &mut usize,
+    ) -> Poll<Result<(), Failure>> {
+        if self.poll_upload(task).is_err() {
+            return Poll::Ready(Err(Failure::Over));
+        }
+        while *sent < bytes.len() {
+            match Pin::new(&mut self.session.io).poll_write(task, &bytes[*sent..]) {
+                Poll::Ready(Ok(n)) if n > 0 => *sent += n,
+                Poll::Ready(_) => return Poll::Ready(Err(Failure::Over)),
+                Poll::Pending if self.session.deadline.passed(task) => return Poll::Ready(Err(Failure::Over)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Pin::new(&mut self.session.io).poll_flush(task).map_err(|_| Failure::Over)
+    }
+}

@@ -1,0 +1,173 @@
+//! The response on its way to the client.
+
+use super::*;
+
+impl<C: Client> Exchange<'_, C> {
+    /// Passes a final response on: head and the body's beginning in one write.
+    pub(super) async fn pass_on(&mut self, head: response::Head, output: &mut Vec<u8>) -> Result<Outcome, Failure> {
+        self.response_started = true;
+        let asked = self.plan.asked;
+        self.keep = !asked.close && self.session.context.closing.get() == Closing::No;
+        self.arm(self.stall_seconds());
+        let mut reusable = head.reusable;
+        match head.framing {
+            Framing::Empty => {
+                self.finish(reusable, 0);
+                self.write(output).await?;
+            }
+            Framing::Length(length) => self.pass_length(length, reusable, output).await?,
+            Framing::Chunked => {
+                let mut decoder = Chunked::default();
+                self.keep &= !asked.http10;
+                loop {
+                    let used =
+                        decoder.transfer(self.answer.filled(), output, asked.http10).map_err(|_| Failure::Over)?;
+                    self.answer.consume(used);
+                    if decoder.done() {
+                        self.finish(reusable, 0);
+                    }
+                    self.write(output).await?;
+                    output.clear();
+                    if decoder.done() {
+                        break;
+                    }
+                    if self.answer.spare().is_empty() {
+                        return Err(Failure::Over);
+                    }
+                    self.need_more().await?;
+                }
+            }
+            Framing::UntilClose => {
+                self.keep = false;
+                reusable = false;
+                loop {
+                    output.extend_from_slice(self.answer.filled());
+                    let n = self.answer.filled().len();
+                    self.answer.consume(n);
+                    self.write(output).await?;
+                    output.clear();
+                    match self.fill_answer().await {
+                        Ok(0) => break,
+                        Ok(_) => {}
+                        Err(_) => return Err(Failure::Over),
+                    }
+                }
+                self.finish(reusable, 0);
+            }
+        }
+        self.count(head.status);
+        self.end().await
+    }
+
+    pub(super) async fn pass_length(
+        &mut self,
+        length: u64,
+        reusable: bool,
+        output: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let here = usize::try_from(length).unwrap_or(usize::MAX).min(self.answer.filled().len());
+        output.extend_from_slice(&self.answer.filled()[..here]);
+        self.answer.consume(here);
+        let mut left = length - here as u64;
+        if left == 0 {
+            self.finish(reusable, 0);
+        } else if left > LARGE_BODY_BYTES && self.answer.is_empty() {
+            let buffers = &self.session.context.buffers;
+            buffers.give(std::mem::replace(&mut self.answer, buffers.take_large()));
+        }
+        self.write(output).await?;
+        if left > SPLICE_BYTES && self.answer.is_empty() && self.upload.done() {
+            left -= self.splice(left - LARGE_BODY_BYTES).await?;
+        }
+        while left > 0 {
+            self.need_more().await?;
+            let n = usize::try_from(left).unwrap_or(usize::MAX).min(self.answer.filled().len());
+            left -= n as u64;
+            if left == 0 {
+                self.finish(reusable, n);
+            }
+            self.write_answer(n).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves that much of the body within the kernel where both sides are plain TCP; returns how much it was.
+    pub(super) async fn splice(&mut self, much: u64) -> Result<u64, Failure> {
+        let Some(Connection { link: Link::Plain(backend), .. }) = &self.backend else { return Ok(0) };
+        let Some(client) = self.session.io.plain() else { return Ok(0) };
+        let (mut pipe, mut left) = (splice::Pipe::default(), much);
+        std::future::poll_fn(|task| {
+            let mut moved = false;
+            let polled = pipe.poll_move(task, backend, client, &mut left, &mut moved);
+            if moved {
+                self.arm(self.stall_seconds());
+            }
+            match polled {
+                Poll::Ready(Ok(())) if left == 0 => Poll::Ready(Ok(())),
+                Poll::Ready(_) => Poll::Ready(Err(Failure::Over)),
+                Poll::Pending if self.session.deadline.passed(task) => Poll::Ready(Err(Failure::Over)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await?;
+        Ok(much)
+    }
+
+    pub(super) async fn need_more(&mut self) -> Result<(), Failure> {
+        match self.fill_answer().await {
+            Ok(n) if n > 0 => Ok(()),
+            _ => Err(Failure::Over),
+        }
+    }
+
+    /// The response is read whole: the endpoint is free before the client sees the end.
+    /// `unwritten` bytes of the buffer are its own; more than that were not announced.
+    pub(super) fn finish(&mut self, reusable: bool, unwritten: usize) {
+        self.in_flight = None;
+        if let Some(connection) = self.backend.take()
+            && reusable
+            && self.upload.done()
+            && !self.upload_broken
+            && self.answer.filled().len() == unwritten
+        {
+            self.session.context.pool.give(connection);
+        }
+    }
+
+    pub(super) fn count(&self, status: u16) {
+        let nanos = self.session.context.now_nanos().saturating_sub(self.started);
+        self.session.listener.counters.codes.count(status);
+        self.plan.entry.route.counters.codes.count(status);
+        self.plan.entry.route.counters.latency.record(nanos);
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.codes.count(status);
+            endpoint.latency.record(nanos);
+            if self.plan.backend.algorithm.measures() {
+                endpoint.estimate.observe(nanos, self.found_in_flight, self.started + nanos);
+            }
+        }
+    }
+
+    pub(super) async fn end(&mut self) -> Result<Outcome, Failure> {
+        if self.keep && self.upload.read_whole() {
+            return Ok(Outcome::KeepAlive);
+        }
+        let unread = !self.upload.read_whole();
+        self.session.linger(unread).await;
+        Ok(Outcome::Close)
+    }
+
+    pub(super) async fn tunnel(&mut self, output: &mut Vec<u8>) -> Result<Outcome, Failure> {
+        self.response_started = true;
+        let n = self.answer.filled().len();
+        output.extend_from_slice(self.answer.filled());
+        self.answer.consume(n);
+        self.write(output).await?;
+        self.count(101);
+        let Some(mut backend) = self.backend.take() else { return Err(Failure::Over) };
+        let idle_seconds = self.plan.timeouts().map_or(0.0, |t| t.idle_seconds);
+        let Session { io, input, context, deadline, .. } = &mut *self.session;
+        relay::both_ways(context, io, input, &mut backend.link, deadline, idle_seconds).await;
+        Ok(Outcome::Close)
+    }
+}

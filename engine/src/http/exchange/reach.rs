@@ -1,0 +1,75 @@
+//! An endpoint for the request, and a connection to it.
+
+use super::*;
+
+impl<C: Client> Exchange<'_, C> {
+    /// Chooses an endpoint and gets a connection to it.
+    pub(super) async fn reach(&mut self) -> Result<(), Failure> {
+        let context = &self.session.context;
+        let ask = self.plan.ask(context, &self.avoid);
+        let (endpoint, in_flight) = match self.plan.backend.shared.choose(&ask) {
+            Some(chosen) => chosen,
+            None => self.wait_for_endpoint().await?,
+        };
+        self.found_in_flight = endpoint.in_flight_now().saturating_sub(1);
+        self.endpoint = Some(endpoint.clone());
+        self.in_flight = Some(in_flight);
+        if self.plan.backend.speaks_h2()
+            && let Some(stream) = context.h2.take(endpoint.id)
+        {
+            self.backend = Some(Connection::of_stream(stream));
+            return Ok(());
+        }
+        while let Some(connection) = context.pool.take(endpoint.id) {
+            if self.plan.idempotent || connection.surely_open() {
+                self.backend = Some(connection);
+                return Ok(());
+            }
+        }
+        self.session.deadline.set(self.plan.timeouts().map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds));
+        let deadline = &self.session.deadline;
+        let mut connect = std::pin::pin!(Connection::open(endpoint.clone(), &self.plan.backend, context));
+        let opened = std::future::poll_fn(|task| match connect.as_mut().poll(task) {
+            Poll::Pending if deadline.passed(task) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            polled => polled,
+        })
+        .await;
+        match opened {
+            Ok(connection) => self.backend = Some(connection),
+            Err(_) => {
+                endpoint.connect_failures.add(1);
+                self.note(outlier::Outcome::ConnectFailure);
+                return Err(Failure::Connect);
+            }
+        }
+        Ok(())
+    }
+
+    /// An empty Backend that holds requests, or one whose endpoints are full: the request waits for its turn.
+    pub(super) async fn wait_for_endpoint(&self) -> Result<(Arc<Endpoint>, InFlight), Failure> {
+        let backend = &self.plan.backend;
+        let queue = backend.spec.limits.as_ref().map_or(0, |l| l.max_waiting);
+        let most = if backend.spec.hold && queue == 0 { MOST_HELD } else { queue };
+        let (waiter, now) = backend.shared.waiting.join(most).ok_or(Failure::NoEndpoint)?;
+        self.arm(HOLD_SECONDS);
+        let context = &self.session.context;
+        loop {
+            let mut turn = std::pin::pin!(waiter.turn());
+            turn.as_mut().enable();
+            if let Some(chosen) = backend.shared.choose(&self.plan.ask(context, &self.avoid)) {
+                return Ok(chosen);
+            }
+            if backend.spec.hold && backend.shared.is_empty() {
+                backend.shared.demand(backend.shared.waiting.now().max(now));
+            }
+            let deadline = &self.session.deadline;
+            let may_go = std::future::poll_fn(|task| match turn.as_mut().poll(task) {
+                Poll::Pending if deadline.passed(task) => Poll::Ready(false),
+                polled => polled.map(|()| true),
+            });
+            if !may_go.await {
+                return Err(Failure::NoEndpoint);
+            }
+        }
+    }
+}
