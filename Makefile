@@ -38,8 +38,9 @@ up: build
 
 test: $(VENV)/.dev build
 	@scripts/system-packages test
+	@scripts/kubectl $(CURDIR)/$(BIN)
 	@cargo test --manifest-path engine/Cargo.toml --locked
-	@$(BIN)/python -m pytest -q
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m pytest -q
 
 fast: $(VENV)/.dev build
 	@$(BIN)/python -m pytest -q -m 'not system' -x
