@@ -28,6 +28,7 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.python
 $(VENV)/.built: $(VENV)/.python pyproject.toml engine/Cargo.toml engine/Cargo.lock $(shell find engine/src -name '*.rs')
 	@echo "==> the engine (Rust; a first build takes some minutes)"
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+	@$(BIN)/python -m compileall -q src  # where PYTHONDONTWRITEBYTECODE is set, every start would compile all of it again
 	@touch $@
 
 build: $(VENV)/.built
