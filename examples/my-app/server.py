@@ -53,5 +53,5 @@ class Server(ThreadingHTTPServer):
 
 address = (os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("PORT", "8080")))
 with Server(address, App) as server:
-    print("listening on %s:%d" % address, flush=True)
+    print(f"listening on {address[0]}:{address[1]}", flush=True)
     server.serve_forever()

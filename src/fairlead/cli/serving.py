@@ -38,9 +38,7 @@ def run(folder: state.StateFolder, wanted: config.ClusterConfig, work: Work) -> 
     """Starts the cluster, does `work` (which returns when the event is set), closes the cluster."""
     import uvloop
 
-    gc.set_threshold(
-        50_000, 20, 50
-    )  # a fifth less CPU while thousands of objects are listed
+    gc.set_threshold(50_000, 20, 50)  # a fifth less CPU while thousands of objects are listed
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(folder, wanted, work))
 

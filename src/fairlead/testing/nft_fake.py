@@ -7,9 +7,12 @@ without its chain is refused, as the kernel refuses it; then nothing of it is ap
 from __future__ import annotations
 
 import ipaddress
+from typing import Literal
 
 from fairlead.dataplane import nft_rules
 from fairlead.routing import interpret, table
+
+_Verdict = Literal["ENDPOINTS", "REJECT", "DROP", "PASS"]
 
 
 class Refused(Exception):
@@ -81,7 +84,7 @@ class FakeKernel:
         drop = any(_within(address, network) for network in self.node.service_networks)
         return interpret.Answer("DROP" if drop else "PASS")
 
-    def _walk(self, chain: str, source: str) -> tuple[str, tuple[table.Endpoint, ...]]:  # type: ignore[type-arg,unused-ignore]
+    def _walk(self, chain: str, source: str) -> tuple[_Verdict, tuple[table.Endpoint, ...]]:  # type: ignore[type-arg,unused-ignore]
         for rule in self.chains[chain]:
             match rule:
                 case nft_rules.Goto():
