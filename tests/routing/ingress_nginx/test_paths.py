@@ -161,7 +161,23 @@ def test_an_external_name_is_resolved_by_the_engine(world: Any) -> None:
     assert world.problems() == ["ForbiddenName Ingress/default/a spec.rules[0].http.paths[1].backend"]
 
 
-@pytest.mark.parametrize("path", ["/(", "/a(?=b)", r"/(a)\1", "/a{1,2000}", "/x++", "/" + "a" * 2000])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/(",
+        "/a(?=b)",
+        r"/(a)\1",
+        "/a{1,2000}",
+        "/x++",
+        "/x{,5}",
+        "/[a&&b]",
+        "/[[a]",
+        r"/\012",
+        "/(?a:x)",
+        "/(?<n>x)",
+        "/" + "a" * 2000,
+    ],
+)
 def test_a_path_that_is_no_carried_expression_is_refused_alone(world: Any, path: str) -> None:
     world.ingress(
         "a",

@@ -16,8 +16,13 @@ _REFUSED = (
     (re.compile(r"\(\?(P=|\(|R\)|[0-9])|\\[gk][{<'1-9]"), "refers back, is recursive or conditional"),
     (re.compile(r"\(\?#"), "holds a comment"),
     (re.compile(r"\\[GKRXCNQEzZHVhvle]"), "uses an escape of PCRE alone"),
+    (re.compile(r"\\0"), "uses an octal escape"),
+    (re.compile(r"\(\?[a-zA-Z-]*[aLu][a-zA-Z-]*[:)]"), "sets a flag that other engines do not have"),
+    (re.compile(r"\{,"), "repeats without a lower bound"),
+    (re.compile(r"\(\?<"), "names a group in a form that is not carried"),
 )
 _BACK = re.compile(r"\\[1-9]")
+_NESTED = re.compile(r"\[\^?\]?[^\]]*?(\[|&&|--|~~|\|\|)")
 _REPEAT = re.compile(r"\{([0-9]*),?([0-9]*)\}")
 
 
@@ -29,6 +34,8 @@ def check(value: str) -> str:
     for refused, what in _REFUSED:
         if refused.search(bare):
             raise ValueError(f"the regular expression {value!r} {what}, which is not carried")
+    if _NESTED.search(re.sub(r"\\.", "__", value)):
+        raise ValueError(f"the regular expression {value!r} has a set within a set, which engines read differently")
     if _BACK.search(bare):
         raise ValueError(f"the regular expression {value!r} refers back, which is not carried")
     for low, high in _REPEAT.findall(bare):
@@ -39,11 +46,6 @@ def check(value: str) -> str:
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"{value!r} is not a regular expression: {error}") from None
     return value
-
-
-def groups(value: str) -> int:
-    """How many groups a checked pattern captures."""
-    return re.compile(value).groups
 
 
 def whole(value: str) -> str:
