@@ -25,7 +25,7 @@ from fairlead.client import events, exchange, informers, inprocess, protocol
 from fairlead.cluster import config, doors, edge_certificate, errors, imagefile, poddoor, ranges, state, traffic_stats
 from fairlead.controllers import permissions, suite, traffic
 from fairlead.controllers.autoscaling import traffic_metrics
-from fairlead.dataplane import coordinator, engine, health_ports, nftables, plane, spawn
+from fairlead.dataplane import coordinator, engine, health_ports, nftables, plane, spawn, wire
 from fairlead.node import agent, cgroups, engines, identity, processes, protocols
 from fairlead.node import settings as node_settings
 from fairlead.node.network import choose
@@ -85,6 +85,7 @@ class Cluster:
             on_failure=self._failed,
             metrics_source=self._metrics,
             traffic_source=self.traffic_metrics,
+            can_hold=True,
             root_ca_pem=(self.folder.pki / "ca.crt").read_text(),
             hpa_period_seconds=self.wanted.hpa_period_seconds,
             hpa_window_seconds=self.wanted.hpa_window_seconds,
@@ -104,6 +105,11 @@ class Cluster:
 
     def _failed(self, where: str, error: BaseException) -> None:
         log.error("a task failed; this is a bug", error=error, where=where)
+
+    def _engine_event(self, event: wire.Event) -> None:
+        if isinstance(event, wire.Demand):  # NAMESPACE/SERVICE:PORT[/http]
+            namespace, _, rest = event.backend.partition("/")
+            self.controllers.sleeper.demand(namespace, rest.partition(":")[0])
 
     def _hold_folder(self) -> None:
         self.folder.create()
@@ -172,6 +178,7 @@ class Cluster:
             on_failure=self._failed,
             binary=spawn.find_binary(),
             log_path=str(self.folder.log / "engine.log"),
+            on_event=self._engine_event,
             on_nacks=lambda _: self.traffic.retranslate(),
         )
         await self.engine.start()

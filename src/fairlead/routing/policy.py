@@ -162,6 +162,12 @@ def _within(field: str, struct: Any, part: str, *, whole: bool, high: float) -> 
     return parse_field
 
 
+def _hold(fields: dict[str, Any], value: str) -> None:
+    """Scale to zero (the autoscaler acts on it): requests wait while there is no endpoint."""
+    _number(value, low=1, high=2592000)
+    fields["hold"] = True
+
+
 _FIELDS: dict[str, Callable[[dict[str, Any], str], None]] = {
     "algorithm": _algorithm,
     "hash-on": _hash_on,
@@ -171,6 +177,7 @@ _FIELDS: dict[str, Callable[[dict[str, Any], str], None]] = {
     "connect-timeout-seconds": _within("timeouts", table.Timeouts, "connect_seconds", whole=False, high=3600),
     "request-timeout-seconds": _within("timeouts", table.Timeouts, "request_seconds", whole=False, high=86400),
     "idle-timeout-seconds": _within("timeouts", table.Timeouts, "idle_seconds", whole=False, high=86400),
+    "idle-seconds": _hold,
     "retry-attempts": _within("retry", table.Retry, "attempts", whole=True, high=10),
     "max-connections-per-endpoint": _within("limits", table.Limits, "endpoint_connections", whole=True, high=1e6),
     "max-requests-per-endpoint": _within("limits", table.Limits, "endpoint_requests", whole=True, high=1e6),

@@ -148,6 +148,7 @@ class _Translator:
             return fields
         fields["protocol"] = (port.get("protocol") or "TCP").lower()
         fields["zone"] = ""
+        fields.pop("hold", None)  # a connection cannot wait at layer 4
         return fields
 
 

@@ -52,7 +52,7 @@ class Traffic:
 async def started(cluster: workloads.FakeCluster, **annotations: str) -> None:
     await cluster.client.create(kinds.DEPLOYMENT, workloads.deployment(replicas=2))
     metadata = {"name": "web", "annotations": annotations}
-    spec = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
+    spec = {"selector": {"app": "web"}, "ports": [{"port": 80, "appProtocol": "http"}]}
     await cluster.client.create(kinds.SERVICE, {"metadata": metadata, "spec": spec}, namespace="default")
     await cluster.settle(1)
 
@@ -110,3 +110,14 @@ async def test_demand_at_a_service_without_the_annotation_changes_nothing() -> N
         cluster.suite.sleeper.demand("default", "web")
         await cluster.settle(5)
         assert await replicas(cluster) == 0
+
+
+async def test_a_port_that_the_kernel_may_carry_keeps_the_workload_awake() -> None:
+    async with workloads.FakeCluster(traffic_source=Traffic(), can_hold=True) as cluster:
+        await started(cluster, **{idle.ANNOTATION: "5"})
+        spec = {"spec": {"ports": [{"port": 80}]}}
+        await cluster.client.patch(kinds.SERVICE, "web", spec, namespace="default")
+        await cluster.settle(60)
+        assert await replicas(cluster) == 2
+        events = [e for e in (await cluster.client.list(kinds.EVENT)).items if e["reason"] == "ScaleToZeroUnavailable"]
+        assert "appProtocol" in events[0]["message"]

@@ -20,6 +20,7 @@ from fairlead.controllers.writes import Object
 
 NAME = "horizontal-pod-autoscaler"
 WINDOW_SECONDS = 2.0
+LAYER_7 = ("http", "grpc", "kubernetes.io/h2c", "kubernetes.io/ws")
 _SIGNS = ("requests_in_flight", "connections", "requests_per_second")
 
 
@@ -77,6 +78,14 @@ class Sleeper:
             return self._tell(service, memory, seconds.reason, f"{seconds.path}: {seconds.message}")
         if not self._can_hold:
             text = f"{idle.ANNOTATION} is not honoured: this engine cannot hold requests while a pod starts"
+            return self._tell(service, memory, "ScaleToZeroUnavailable", text)
+        plain = [
+            str(port["port"]) for port in service["spec"].get("ports") or () if port.get("appProtocol") not in LAYER_7
+        ]
+        if plain or not service["spec"].get("ports"):
+            text = (
+                f"{idle.ANNOTATION} needs an appProtocol of layer 7 ({', '.join(LAYER_7)}) on port {', '.join(plain)}"
+            )
             return self._tell(service, memory, "ScaleToZeroUnavailable", text)
         found = self._workloads(service)
         if len(found) != 1:
