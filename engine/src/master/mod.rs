@@ -14,6 +14,7 @@ mod relay;
 mod server;
 pub mod table;
 mod worker;
+mod workers;
 
 use std::process::ExitCode;
 

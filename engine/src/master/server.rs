@@ -1,6 +1,6 @@
 //! The master's loop: one controller, one worker (and those that drain), signals and timers.
 //!
-//! relay.rs says what is made of each message; this file only waits, reads, writes and keeps the worker running.
+//! relay.rs says what is made of each message; workers.rs keeps a worker running; this file only waits, reads and writes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,13 +12,13 @@ use std::sync::Arc;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{WaitOptions, WaitStatus};
 
 use super::estate::{Estate, Orphan};
 use super::link::Link;
 use super::options::Options;
 use super::table::Table;
-use super::worker::{self, Pauses, Worker};
+use super::worker::{Pauses, Worker};
+use super::workers::kill;
 use super::{door, estate, handover};
 use crate::shim::clock;
 use crate::shim::spawn::Report;
@@ -27,7 +27,7 @@ use crate::worker::estate::{ADOPT, STATS, TABLE};
 /// SIGTERM's grace for requests in flight.
 const TERM_GRACE_SECONDS: f64 = 10.0;
 /// How much longer than its grace a worker may take before it is killed.
-const KILL_AFTER_SECONDS: f64 = 3.0;
+pub(super) const KILL_AFTER_SECONDS: f64 = 3.0;
 /// A new controller repeats its drains within this time; those of the one before are forgotten then.
 pub(super) const STALE_DRAINS_SECONDS: f64 = 10.0;
 
@@ -46,12 +46,12 @@ pub struct Master {
     pub(super) sockets: BTreeMap<String, Arc<OwnedFd>>,
     pub(super) restarts: u64,
     pub(super) reason: String,
-    pauses: Pauses,
-    start_at: Option<f64>,
+    pub(super) pauses: Pauses,
+    pub(super) start_at: Option<f64>,
     pub(super) forget_drains_at: Option<f64>,
     /// Events that wait for the retired workers' end.
     pub(super) held: Vec<Vec<u8>>,
-    kill_at: Option<f64>,
+    pub(super) kill_at: Option<f64>,
 }
 
 #[derive(Clone, Copy)]
@@ -277,29 +277,6 @@ impl Master {
         }
     }
 
-    /// A worker whose connection has ended is of no use; usually it is dying already. Its death tells how it ended.
-    fn end_silent_worker(&mut self) {
-        self.reap();
-        if let Some(worker) = self.worker.take_if(|worker| worker.adopted) {
-            // Not our child: nobody tells how it ended.
-            kill(worker.pid);
-            return self.worker_died(&worker, "its control connection ended");
-        }
-        if let Some(pid) = self.worker.as_ref().map(|worker| worker.pid) {
-            kill(pid);
-            self.await_death(pid);
-        }
-    }
-
-    /// Waits for a process that has been killed, which takes no time to speak of.
-    fn await_death(&mut self, pid: i32) {
-        if let Ok(Some((_, status))) =
-            rustix::process::waitpid(rustix::process::Pid::from_raw(pid), WaitOptions::empty())
-        {
-            self.bury(pid, status);
-        }
-    }
-
     fn serve_retired(&mut self, pid: i32, flags: PollFlags) {
         let Some(worker) = self.retired.iter_mut().find(|worker| worker.pid == pid) else { return };
         if flags.contains(PollFlags::OUT) {
@@ -328,49 +305,6 @@ impl Master {
         }
     }
 
-    pub(super) fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            self.bury(pid.as_raw_nonzero().get(), status);
-        }
-    }
-
-    fn bury(&mut self, pid: i32, status: WaitStatus) {
-        if let Some(mut worker) = self.worker.take_if(|worker| worker.pid == pid) {
-            worker.report.read();
-            let reason = worker.report.failure().unwrap_or_else(|| reason_of(status));
-            return self.worker_died(&worker, &reason);
-        }
-        self.retired.retain(|worker| worker.pid != pid);
-        if self.retired.is_empty() {
-            self.release_held();
-        }
-    }
-
-    fn worker_died(&mut self, worker: &Worker, reason: &str) {
-        if self.kill_at.is_some() {
-            return;
-        }
-        let now = clock::monotonic_seconds();
-        let pause = self.pauses.after(now - worker.started_at);
-        eprintln!("fairlead-engine master: worker {} ended ({reason}); the next starts in {pause} s", worker.pid);
-        self.restarts += 1;
-        self.reason = reason.to_owned();
-        self.start_at = Some(now + pause);
-    }
-
-    fn start_worker(&mut self, now: f64) {
-        match worker::start(&self.options, now) {
-            Ok(worker) => {
-                self.worker = Some(worker);
-                self.replay();
-            }
-            Err(error) => {
-                eprintln!("fairlead-engine master: cannot start a worker: {error}");
-                self.start_at = Some(now + self.pauses.after(0.0).max(0.1));
-            }
-        }
-    }
-
     fn next_timer(&self) -> Option<f64> {
         [self.start_at, self.forget_drains_at, self.kill_at].into_iter().flatten().min_by(f64::total_cmp)
     }
@@ -389,29 +323,6 @@ impl Master {
             all.for_each(|worker| kill(worker.pid));
             self.kill_at = Some(now + KILL_AFTER_SECONDS);
         }
-    }
-
-    /// Stops accepting; ends when the workers have finished, or been killed a moment after the grace.
-    pub(super) fn shut_down(&mut self, grace_seconds: f64) {
-        self.start_at = None;
-        self.sockets.clear();
-        let message = serde_json::json!({"type": "shutdown", "grace_seconds": grace_seconds});
-        for worker in self.worker.iter_mut().chain(&mut self.retired) {
-            let _ = worker.link.send(&message);
-        }
-        self.kill_at = Some(clock::monotonic_seconds() + grace_seconds.max(0.0) + KILL_AFTER_SECONDS);
-    }
-}
-
-fn kill(pid: i32) {
-    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
-}
-
-fn reason_of(status: WaitStatus) -> String {
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "unknown".to_owned(),
     }
 }
 

@@ -20,6 +20,8 @@ mod logs;
 mod loopback;
 mod output;
 mod probes;
+mod reaping;
+mod requests;
 mod server;
 pub mod spawn;
 pub mod stage;

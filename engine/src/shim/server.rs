@@ -1,8 +1,8 @@
 //! The shim's one loop: clients, children's output, deaths and timers.
 //!
 //! Promises: nothing in it waits but poll(2); each turn reads at most one piece of each pipe, so a flood of one
-//! container starves nobody. Rooms: containers.rs starts and ends containers, execs.rs and probes.rs run commands in
-//! them.
+//! container starves nobody. Rooms: requests.rs answers clients, reaping.rs sees to deaths, containers.rs starts and
+//! ends containers, execs.rs, streams.rs and probes.rs run commands in them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,21 +14,16 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{WaitOptions, WaitStatus};
 use serde_json::Value;
 
-use super::children::{Child, ClientId, Containers, Role};
-use super::client::{Client, Mode};
+use super::children::{Child, ClientId, Containers};
+use super::client::Client;
 use super::config::Config;
 use super::dial::Dial;
 use super::logs::Stream;
-use super::output::Copies;
 use super::probes::Probe;
-use super::wire::{Body, Message, Request};
 use super::{clock, kill, launch};
 
-/// How long `stop` waits for processes that do not die (in the kernel, on a dead disk).
-const STOP_PATIENCE_SECONDS: f64 = 10.0;
 const KILL_AGAIN_SECONDS: f64 = 0.05;
 
 pub struct Server {
@@ -36,7 +31,7 @@ pub struct Server {
     pub(super) directory: PathBuf,
     pub(super) host_pid: i32,
     listener: UnixListener,
-    signals: SignalFd,
+    pub(super) signals: SignalFd,
     pub(super) clients: BTreeMap<ClientId, Client>,
     next_client: ClientId,
     pub(super) children: BTreeMap<i32, Child>,
@@ -44,12 +39,13 @@ pub struct Server {
     pub(super) probes: BTreeMap<(ClientId, String), Probe>,
     pub(super) dials: BTreeMap<u64, Dial>,
     pub(super) next_dial: u64,
-    stopping: Option<Stopping>,
+    pub(super) stopping: Option<Stopping>,
 }
 
-struct Stopping {
-    asked_by: Option<(ClientId, Value)>,
-    give_up_at: f64,
+/// A `stop` under way.
+pub(super) struct Stopping {
+    pub asked_by: Option<(ClientId, Value)>,
+    pub give_up_at: f64,
 }
 
 /// What a ready descriptor belongs to.
@@ -210,142 +206,6 @@ impl Server {
         }
     }
 
-    fn take_frame(&mut self, client: ClientId, frame: &[u8]) {
-        match self.clients.get(&client).map(|one| one.mode) {
-            Some(Mode::Requests) => self.obey(client, frame),
-            Some(Mode::Streams { pid }) => self.take_stream_frame(client, pid, frame),
-            None => {}
-        }
-    }
-
-    fn obey(&mut self, client: ClientId, frame: &[u8]) {
-        let request: Request = match serde_json::from_slice(frame) {
-            Ok(request) => request,
-            Err(error) => {
-                let id = serde_json::from_slice::<Value>(frame).ok().and_then(|value| value.get("id").cloned());
-                let message = format!("cannot read the request: {error}");
-                return self.send(client, &Message::Error { id: id.unwrap_or_default(), message });
-            }
-        };
-        let id = request.id;
-        let result = match request.body {
-            Body::Start(start) => self.start(client, &id, *start),
-            Body::Signal { container, signal } => {
-                self.signal(&container, &signal).map(|()| Some(Message::Ok { id: id.clone() }))
-            }
-            Body::State => Ok(Some(self.state(&id))),
-            Body::Exec(exec) => self.exec(client, &id, &exec),
-            Body::ExecStream(exec) => self.exec_stream(client, &id, &exec),
-            Body::Attach { container } => self.attach(client, &id, &container),
-            Body::Dial { port, address, timeout_seconds } => self.dial(client, &id, (address, port), timeout_seconds),
-            Body::ExecProbe(probe) => self.set_probe(client, &id, probe),
-            Body::ProbeStop => Ok(Some(self.stop_probe(client, &id))),
-            Body::Stop => {
-                self.stop(Some((client, id.clone())));
-                Ok(None)
-            }
-        };
-        match result {
-            Ok(None) => {}
-            Ok(Some(answer)) => self.send(client, &answer),
-            Err(message) => self.send(client, &Message::Error { id, message }),
-        }
-    }
-
-    pub(super) fn send(&mut self, client: ClientId, message: &Message) {
-        let sent = self.clients.get_mut(&client).map(|one| one.send(message));
-        if matches!(sent, Some(Err(_))) {
-            self.lose_client(client);
-        }
-    }
-
-    pub(super) fn send_all(&mut self, message: &Message) {
-        let all: Vec<ClientId> = self.clients.keys().copied().collect();
-        all.into_iter().for_each(|client| self.send(client, message));
-    }
-
-    /// A client went: its probes and the commands that it waits for end.
-    pub(super) fn lose_client(&mut self, id: ClientId) {
-        self.clients.remove(&id);
-        self.probes.retain(|(client, _), _| *client != id);
-        self.dials.retain(|_, dial| dial.client != id);
-        for (pid, child) in &mut self.children {
-            child.watchers.retain(|watcher| *watcher != id);
-            let owner = match &child.role {
-                Role::Exec { client, .. } | Role::Probe { client, .. } | Role::Stream { client, .. } => Some(*client),
-                Role::Container { .. } => None,
-            };
-            if owner == Some(id) {
-                kill::group(*pid);
-            }
-        }
-    }
-
-    fn take_signals(&mut self) {
-        let mut asked_to_end = false;
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            asked_to_end |= matches!(signal.ssi_signo as i32, libc_term::TERM | libc_term::INT);
-        }
-        self.reap();
-        if asked_to_end {
-            self.stop(None);
-        }
-    }
-
-    /// Every dead child is waited for, ours or an orphan that was handed to us.
-    fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            let pid = pid.as_raw_nonzero().get();
-            if let Some(child) = self.children.remove(&pid) {
-                self.bury(pid, child, status);
-            }
-        }
-    }
-
-    fn bury(&mut self, pid: i32, mut child: Child, status: WaitStatus) {
-        let had_report = child.report.channel.is_none();
-        if !child.report.read() {
-            child.report.channel = None;
-        }
-        if !had_report {
-            self.told(pid, &child.role, &child.report);
-        }
-        kill::group(pid);
-        if let Role::Container { name } = &child.role
-            && let Some(container) = self.containers.get(name)
-        {
-            kill::cgroups(&container.start.cgroups);
-        }
-        let mut copies = Copies::new();
-        child.pipes.drain(&mut child.sink, (!child.watchers.is_empty()).then_some(&mut copies));
-        self.show(&child.watchers, &copies);
-        let (code, signal) = exit_of(status);
-        self.end_streams(&child, code, signal);
-        match child.role.clone() {
-            Role::Container { name } => self.container_exited(&name, pid, code, signal),
-            Role::Exec { client, id } => self.exec_ended(client, id, child, code),
-            Role::Probe { client, id } => self.probe_ended((client, id), child, code),
-            // Its end was told over its own channel.
-            Role::Stream { .. } => {}
-        }
-    }
-
-    fn read_report(&mut self, pid: i32) {
-        let Some(mut child) = self.children.remove(&pid) else { return };
-        if child.report.read() {
-            self.told(pid, &child.role, &child.report);
-        }
-        self.children.insert(pid, child);
-    }
-
-    fn told(&mut self, pid: i32, role: &Role, report: &super::spawn::Report) {
-        match role {
-            Role::Container { name } => self.container_told(name, pid, report),
-            Role::Stream { client, id } => self.stream_told(*client, id, pid, report),
-            Role::Exec { .. } | Role::Probe { .. } => {}
-        }
-    }
-
     fn next_timer(&self) -> Option<f64> {
         let deadlines = self.children.values().filter_map(|child| child.deadline);
         let deadlines = deadlines.chain(self.dials.values().map(|dial| dial.deadline));
@@ -368,59 +228,6 @@ impl Server {
             kill::everything();
             self.reap();
         }
-    }
-
-    fn state(&self, id: &Value) -> Message {
-        let known = self.containers.iter().filter(|(_, one)| one.running || one.exited.is_some());
-        Message::State {
-            id: id.clone(),
-            shim_pid: self.host_pid,
-            containers: known.map(|(name, container)| (name.clone(), container.state())).collect(),
-            netns_pid: self.config.has(super::config::Namespace::Net).then_some(self.host_pid),
-        }
-    }
-
-    fn stop(&mut self, asked_by: Option<(ClientId, Value)>) {
-        self.probes.clear();
-        let give_up_at = clock::monotonic_seconds() + STOP_PATIENCE_SECONDS;
-        self.stopping.get_or_insert(Stopping { asked_by, give_up_at });
-        kill::everything();
-    }
-
-    /// Whether `stop` has come to its end; answers it.
-    fn stopped(&mut self) -> bool {
-        let Some(stopping) = &self.stopping else { return false };
-        let none_left = matches!(
-            rustix::process::waitid(rustix::process::WaitId::All, NOTHING_TAKEN),
-            Err(rustix::io::Errno::CHILD)
-        );
-        if !none_left && clock::monotonic_seconds() < stopping.give_up_at {
-            return false;
-        }
-        if let Some((client, id)) = stopping.asked_by.clone() {
-            self.send(client, &Message::Ok { id });
-        }
-        true
-    }
-}
-
-/// Looks for children without reaping one.
-const NOTHING_TAKEN: rustix::process::WaitIdOptions = rustix::process::WaitIdOptions::EXITED
-    .union(rustix::process::WaitIdOptions::NOHANG)
-    .union(rustix::process::WaitIdOptions::NOWAIT);
-
-/// Signal numbers as signalfd has them.
-mod libc_term {
-    use nix::sys::signal::Signal;
-    pub const TERM: i32 = Signal::SIGTERM as i32;
-    pub const INT: i32 = Signal::SIGINT as i32;
-}
-
-fn exit_of(status: WaitStatus) -> (i32, Option<i32>) {
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => (code, None),
-        (None, Some(signal)) => (128 + signal, Some(signal)),
-        (None, None) => (128, None),
     }
 }
 
