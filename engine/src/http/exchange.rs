@@ -166,9 +166,7 @@ impl<C: Client> Exchange<'_, C> {
 
     async fn attempt(&mut self) -> Result<Outcome, Failure> {
         self.reach().await?;
-        let timeouts = self.plan.timeouts();
-        let seconds = timeouts.map_or(0.0, |t| t.backend_request_seconds);
-        self.arm(seconds);
+        self.arm_for_response();
         let mut output = self.session.context.buffers.take_output();
         let done = self.receive(&mut output).await;
         self.session.context.buffers.give_output(output);
@@ -191,6 +189,10 @@ impl<C: Client> Exchange<'_, C> {
                 }
                 Ok(0) | Err(Fill::Backend) => return Err(Failure::BadResponse),
                 Ok(_) => {}
+                Err(Fill::Timeout) if self.upload.waits_for_client() => {
+                    let reason = "the request's body took too long";
+                    return Err(Failure::Refused(Refused { status: 408, reason }));
+                }
                 Err(fill) => return Err(fill.failure()),
             }
             while let Some(head) = self.translate(output)? {

@@ -34,6 +34,8 @@ pub struct Upload {
     keep_bytes: usize,
     dropped: bool,
     max_body_bytes: u64,
+    /// Something was read or written since this was last taken.
+    pub moved: bool,
 }
 
 /// How much of a body is moved at a time.
@@ -47,7 +49,7 @@ impl Upload {
             Framing::Empty | Framing::UntilClose => Body::Done,
         };
         let keep_bytes = keep_bytes + head.len();
-        Self { pending: head, sent: 0, body, keep_bytes, dropped: false, max_body_bytes }
+        Self { pending: head, sent: 0, body, keep_bytes, dropped: false, max_body_bytes, moved: false }
     }
 
     pub fn done(&self) -> bool {
@@ -57,6 +59,11 @@ impl Upload {
     /// Nothing is left to be read of the client's request.
     pub fn read_whole(&self) -> bool {
         matches!(self.body, Body::Done)
+    }
+
+    /// The backend has taken all that the client has sent so far.
+    pub fn waits_for_client(&self) -> bool {
+        !self.read_whole() && self.sent == self.pending.len()
     }
 
     pub fn can_rewind(&self) -> bool {
@@ -131,7 +138,10 @@ impl Upload {
             while self.sent < self.pending.len() {
                 match ready!(Pin::new(&mut *backend).poll_write(task, &self.pending[self.sent..])) {
                     Ok(0) => return Poll::Ready(Err(Failure::Backend(io::ErrorKind::WriteZero.into()))),
-                    Ok(n) => self.sent += n,
+                    Ok(n) => {
+                        self.sent += n;
+                        self.moved = true;
+                    }
                     Err(error) => return Poll::Ready(Err(Failure::Backend(error))),
                 }
             }
@@ -170,6 +180,7 @@ impl Upload {
             Poll::Ready(Ok(())) if !space.filled().is_empty() => {
                 let n = space.filled().len();
                 input.added(n);
+                self.moved = true;
                 Ok(Poll::Ready(()))
             }
             Poll::Ready(_) => Err(Failure::Client),

@@ -104,3 +104,38 @@ fn an_endpoint_that_takes_too_long_is_a_504() {
     let port = engine.simple(&[backend.port], json!({"timeouts": {"backend_request_seconds": 0.1}}));
     assert_eq!(Client::connect(port).get("/").status, 504);
 }
+
+#[test]
+fn a_body_that_stalls_is_a_408_and_a_backend_that_takes_its_time_is_none() {
+    let mut engine = Engine::start(1);
+    let backend = Backend::start(|_, stream| {
+        // Longer than the client may be idle.
+        let never = std::sync::mpsc::channel::<()>();
+        let _ = never.1.recv_timeout(std::time::Duration::from_millis(400));
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok()
+    });
+    let port = engine.simple(&[backend.port], json!({}));
+    engine.apply(json!({"type": "structure", "listeners":
+        [{"id": "l", "protocol": "http", "sockets": ["s"], "http": {"idle_timeout_seconds": 0.2}}]}));
+    assert_eq!(Client::connect(port).get("/").text(), "ok");
+    let mut client = Client::connect(port);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe");
+    assert!(client.rest().starts_with(b"HTTP/1.1 408 "));
+}
+
+#[test]
+fn a_response_may_take_longer_than_the_idle_time_in_pieces_and_between_them() {
+    let mut engine = Engine::start(1);
+    let backend = Backend::start(|_, stream| {
+        let never = std::sync::mpsc::channel::<()>();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n").unwrap();
+        (0..4).all(|_| {
+            let _ = never.1.recv_timeout(std::time::Duration::from_millis(150));
+            stream.write_all(b"x").is_ok()
+        })
+    });
+    let port = engine.simple(&[backend.port], json!({}));
+    engine.apply(json!({"type": "structure", "listeners":
+        [{"id": "l", "protocol": "http", "sockets": ["s"], "http": {"idle_timeout_seconds": 0.1}}]}));
+    assert_eq!(Client::connect(port).get("/").text(), "xxxx");
+}

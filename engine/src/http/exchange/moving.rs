@@ -6,13 +6,26 @@ impl<C: Client> Exchange<'_, C> {
     /// Sets the deadline: so many seconds, but not beyond the request's own end.
     pub(super) fn arm(&self, seconds: f64) {
         let total = self.plan.timeouts().map_or(0.0, |t| t.request_seconds);
+        if total <= 0.0 {
+            return self.session.deadline.set(seconds);
+        }
         let spent = self.session.context.now_nanos().saturating_sub(self.started) as f64 / 1e9;
-        let left = if total > 0.0 { (total - spent).max(0.001) } else { 0.0 };
-        self.session.deadline.set(match (seconds > 0.0, left > 0.0) {
-            (true, true) => seconds.min(left),
-            (true, false) => seconds,
-            _ => left,
-        });
+        let left = (total - spent).max(0.001);
+        self.session.deadline.set(if seconds > 0.0 { seconds.min(left) } else { left });
+    }
+
+    /// While the request is sent a stall ends it; once it is sent, only the time for the response.
+    pub(super) fn arm_for_response(&self) {
+        if self.upload.done() || self.upload_broken {
+            self.arm(self.plan.timeouts().map_or(0.0, |t| t.backend_request_seconds));
+        } else {
+            self.arm(self.stall_seconds());
+        }
+    }
+
+    /// Within a response a backend may be silent for as long as its idle time, without one for ever.
+    pub(super) fn arm_for_more(&self) {
+        self.arm(self.plan.timeouts().map_or(0.0, |t| t.idle_seconds));
     }
 
     pub(super) fn stall_seconds(&self) -> f64 {
@@ -29,7 +42,11 @@ impl<C: Client> Exchange<'_, C> {
         if !self.upload.read_whole() && !input.has_storage() {
             *input = context.buffers.take();
         }
-        match self.upload.poll(task, io, input, &mut backend.link) {
+        let polled = self.upload.poll(task, io, input, &mut backend.link);
+        if std::mem::take(&mut self.upload.moved) && !self.response_started {
+            self.arm_for_response();
+        }
+        match polled {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
             Poll::Ready(Err(upload::Failure::Backend(_))) => {
                 self.upload_broken = true;
@@ -60,6 +77,7 @@ impl<C: Client> Exchange<'_, C> {
 
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let mut sent = 0;
+        self.arm(self.stall_seconds());
         std::future::poll_fn(|task| self.poll_write(task, bytes, &mut sent)).await
     }
 
@@ -82,7 +100,12 @@ impl<C: Client> Exchange<'_, C> {
         }
         while *sent < bytes.len() {
             match Pin::new(&mut self.session.io).poll_write(task, &bytes[*sent..]) {
-                Poll::Ready(Ok(n)) if n > 0 => *sent += n,
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    *sent += n;
+                    if *sent < bytes.len() {
+                        self.arm(self.stall_seconds());
+                    }
+                }
                 Poll::Ready(_) => return Poll::Ready(Err(Failure::Over)),
                 Poll::Pending if self.session.deadline.passed(task) => return Poll::Ready(Err(Failure::Over)),
                 Poll::Pending => return Poll::Pending,

@@ -8,7 +8,6 @@ impl<C: Client> Exchange<'_, C> {
         self.response_started = true;
         let asked = self.plan.asked;
         self.keep = !asked.close && self.session.context.closing.get() == Closing::No;
-        self.arm(self.stall_seconds());
         let mut reusable = head.reusable;
         match head.framing {
             Framing::Empty => {
@@ -46,6 +45,7 @@ impl<C: Client> Exchange<'_, C> {
                     self.answer.consume(n);
                     self.write(output).await?;
                     output.clear();
+                    self.arm_for_more();
                     match self.fill_answer().await {
                         Ok(0) => break,
                         Ok(_) => {}
@@ -114,6 +114,7 @@ impl<C: Client> Exchange<'_, C> {
     }
 
     pub(super) async fn need_more(&mut self) -> Result<(), Failure> {
+        self.arm_for_more();
         match self.fill_answer().await {
             Ok(n) if n > 0 => Ok(()),
             _ => Err(Failure::Over),
