@@ -1,14 +1,14 @@
-"""Resource limits and shares of containers by cgroups, version 2 or 1, where we may; `fairlead/CLUSTER/UID/CONTAINER`.
+"""Resource limits of containers by cgroups, version 2 or 1, where we may; `fairlead/CLUSTER/UID/CONTAINER`.
 
-Promises: a container is started in its cgroup or not at all; without limits of its own it has its CPU share and a
-number of processes. `remove` and, after a crash, `clean` take the folders away. Where cgroups cannot be made,
-`Cgroups.why` says so and whoever asked for limits hears it in an Event. Blocking, a few file writes each.
+Promises: a container is started in its cgroup or not at all; without limits of its own it has a limited number of
+processes only. Requests are not turned into shares: all pods would then weigh as much as one process beside the machine's others
+(the engine among them) and starve under load. `remove` and, after a crash, `clean` take the folders away. Where cgroups
+cannot be made, `Cgroups.why` says so and whoever asked for limits hears it in an Event. Blocking, a few file writes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,27 +19,23 @@ from fairlead.api import quantity
 Object = dict[str, Any]
 MOST_PROCESSES = 4096
 _PERIOD_US = 100_000
-_LEAST_SHARES = 2
-_LARGEST_SHARES = 262_144
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one container may use. 0 is no limit; `cpu_request_cores` only weighs it against the others."""
+    """What one container may use. 0 is no limit."""
 
     cpu_cores: float = 0.0
-    cpu_request_cores: float = 0.0
     memory_bytes: int = 0
 
 
 def limits_of(container: Object) -> Limits:
-    """The container's resources; a request that is missing is its limit. Raises QuantityError."""
+    """The container's limits. Raises QuantityError."""
     resources = container.get("resources") or {}
-    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    limits = resources.get("limits") or {}
     cpu = quantity.milli(limits["cpu"]) / 1000 if limits.get("cpu") is not None else 0.0
-    asked = quantity.milli(requests["cpu"]) / 1000 if requests.get("cpu") is not None else cpu
     memory = quantity.value(limits["memory"]) if limits.get("memory") is not None else 0
-    return Limits(cpu, asked, memory)
+    return Limits(cpu, memory)
 
 
 def has_limits(container: Object) -> bool:
@@ -83,18 +79,28 @@ class Cgroups:
         """The cgroup folders of one container, limits written. Raises OSError."""
         made = []
         for base in self._bases():
+            if not self._needs(base, limits):
+                continue
             folder = base / uid / container
             folder.mkdir(parents=True, exist_ok=True)
             if self._unified:
                 _delegate(base, base / uid)
                 _write_unified(folder, limits)
                 (folder / "pids.max").write_text(self._most_processes)
+                _weigh(base.parent, "cpu.weight", one=100, most=10_000)
             elif base.parents[1].name == "pids":
                 (folder / "pids.max").write_text(self._most_processes)
             else:
                 _write_v1(folder, limits)
             made.append(str(folder))
         return tuple(made)
+
+    def _needs(self, base: Path, limits: Limits) -> bool:
+        """Version 1: a container is in the hierarchies of its own limits alone."""
+        controller = base.parents[1].name
+        if self._unified or controller == "pids":
+            return True
+        return bool(limits.cpu_cores if controller == "cpu" else limits.memory_bytes)
 
     def remove(self, uid: str) -> None:
         """Takes a pod's cgroups away; they are empty once its processes are gone."""
@@ -127,9 +133,6 @@ def _delegate(root: Path, folder: Path) -> None:
 def _write_unified(folder: Path, limits: Limits) -> None:
     if limits.cpu_cores:
         (folder / "cpu.max").write_text(f"{int(limits.cpu_cores * _PERIOD_US)} {_PERIOD_US}")
-    if limits.cpu_request_cores:
-        shares = _shares(limits.cpu_request_cores)
-        (folder / "cpu.weight").write_text(str(1 + (shares - 2) * 9999 // 262142))
     if limits.memory_bytes:
         (folder / "memory.max").write_text(str(limits.memory_bytes))
         with contextlib.suppress(OSError):
@@ -142,14 +145,15 @@ def _write_v1(folder: Path, limits: Limits) -> None:
         if limits.cpu_cores:
             (folder / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
             (folder / "cpu.cfs_quota_us").write_text(str(max(1000, int(limits.cpu_cores * _PERIOD_US))))
-        if limits.cpu_request_cores:
-            (folder / "cpu.shares").write_text(str(_shares(limits.cpu_request_cores)))
+        _weigh(folder.parents[2], "cpu.shares", one=1024, most=262_144)
     if controller == "memory" and limits.memory_bytes:
         (folder / "memory.limit_in_bytes").write_text(str(limits.memory_bytes))
 
 
-def _shares(cores: float) -> int:
-    return min(_LARGEST_SHARES, max(_LEAST_SHARES, math.ceil(cores * 1024)))
+def _weigh(top: Path, file: str, *, one: int, most: int) -> None:
+    """All containers together weigh as many as they are, not as one."""
+    count = sum(1 for path in top.glob("*/*/*") if path.is_dir())
+    (top / file).write_text(str(min(most, one * max(count, 1))))
 
 
 def _remove_tree(folder: Path) -> None:
