@@ -1,9 +1,9 @@
 """Resource limits of containers by cgroups, version 2 or 1, where we may; `fairlead/CLUSTER/UID/CONTAINER`.
 
 Promises: a container is started in its cgroup or not at all; without limits of its own it has a limited number of
-processes only. Requests are not turned into shares: all pods would then weigh as much as one process beside the machine's others
-(the engine among them) and starve under load. `remove` and, after a crash, `clean` take the folders away. Where cgroups
-cannot be made, `Cgroups.why` says so and whoever asked for limits hears it in an Event. Blocking, a few file writes.
+processes only. Requests are not turned into shares: all pods would then weigh as much as one process beside the
+machine's others (the engine among them) and starve under load. `remove` and, after a crash, `clean` take the folders
+away. Where cgroups cannot be made, `Cgroups.why` says so and whoever asked for limits hears it in an Event. Blocking.
 """
 
 from __future__ import annotations
