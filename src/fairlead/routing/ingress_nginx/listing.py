@@ -38,6 +38,11 @@ differs (1) and what is refused (2); with `--kubeconfig` it asks a cluster.
 * What decides who may come in and is refused, wrong or not carried **closes its paths** (503) and is told by an Event.
   It is never left open.
 * A Secret of another namespace is never read.
+* Where a canary and sticky sessions meet, its header and cookie decide before the session does; the session decides
+  before the weight.
+* A canary shares one path's requests; other paths with the same Service are left alone.
+* Without `load-balance`, the endpoint with the fewest requests in flight is taken, in turn among equals: round robin
+  where requests do not overlap, and better where they do.
 """
 
 
