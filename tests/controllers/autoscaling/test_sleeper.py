@@ -121,3 +121,16 @@ async def test_a_port_that_the_kernel_may_carry_keeps_the_workload_awake() -> No
         assert await replicas(cluster) == 2
         events = [e for e in (await cluster.client.list(kinds.EVENT)).items if e["reason"] == "ScaleToZeroUnavailable"]
         assert "appProtocol" in events[0]["message"]
+
+
+async def test_a_woken_workload_that_starts_slowly_is_not_put_to_sleep_again() -> None:
+    async with workloads.FakeCluster(traffic_source=Traffic(), can_hold=True) as cluster:
+        await started(cluster, **{idle.ANNOTATION: "2"})
+        await cluster.settle(10)
+        assert await replicas(cluster) == 0
+        cluster.kubelet.delay = lambda pod: 30.0
+        cluster.suite.sleeper.demand("default", "web")
+        await cluster.settle(25)
+        assert await replicas(cluster) == 1
+        await cluster.settle(20)
+        assert await replicas(cluster) == 0

@@ -1,9 +1,9 @@
 """Scale to zero and back: when a Service's workload may sleep and when it must wake. Pure.
 
 A Service with `fairlead.dev/idle-seconds: "300"` sends the workload behind it to zero replicas after so long without
-a request, connection or request in flight; demand on the empty Service wakes it with one pod (or its HPA's
-minReplicas), and the HPA, which leaves a workload at zero alone, takes over from there. Traffic that is not known
-keeps a workload awake.
+a request; demand on the empty Service wakes it with one pod (or its HPA's minReplicas), and the HPA, which leaves a
+workload at zero alone, takes over from there. Traffic that is not known keeps a workload awake, and so does a pod that
+is not available yet.
 """
 
 from __future__ import annotations

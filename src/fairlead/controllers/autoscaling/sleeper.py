@@ -21,7 +21,7 @@ from fairlead.controllers.writes import Object
 NAME = "horizontal-pod-autoscaler"
 WINDOW_SECONDS = 2.0
 LAYER_7 = ("http", "grpc", "kubernetes.io/h2c", "kubernetes.io/ws")
-_SIGNS = ("requests_in_flight", "connections", "requests_per_second")
+_SIGNS = ("requests_in_flight", "requests_per_second")  # not connections: the engine keeps idle ones to the pods
 
 
 @dataclass(slots=True)
@@ -95,8 +95,9 @@ class Sleeper:
 
     def _sleep_or_wake(self, service: Object, workload: Object, memory: _Memory, seconds: float) -> writes.Decision:
         now, current = self._clock.now(), spec.replicas(workload)
-        if current > 0 and self._active(service):
-            memory.active_at = now
+        serving = int((workload.get("status") or {}).get("availableReplicas") or 0) > 0
+        if current > 0 and (not serving or self._active(service)):
+            memory.active_at = now  # one that has just been woken serves first
         verdict = idle.decide(
             idle.Snapshot(
                 idle_seconds=seconds,
