@@ -16,7 +16,7 @@ async def test_a_pod_runs_and_says_so(house):
     pod = await house.until("web", ready)
     status = pod["status"]
     assert status["phase"] == "Running"
-    assert status["podIP"].startswith("127.244.")
+    assert status["podIP"].startswith(house.network.cidr.removesuffix("0.0/16"))
     assert status["podIPs"] == [{"ip": status["podIP"]}]
     assert state(pod)["restartCount"] == 0
     assert state(pod)["containerID"].startswith("process://")
@@ -302,8 +302,9 @@ async def test_ports_that_are_taken_are_moved_and_told(house):
     line = "echo port=$PORT host=$HOST arg=$0; sleep 60"
     import socket
 
+    first = house.network.cidr.removesuffix("0.0/16") + "0.2"
     taken = socket.socket()
-    taken.bind(("127.244.0.2", 18080))
+    taken.bind((first, 18080))
     try:
         spec = container(ports=[{"containerPort": 18080}])
         spec["command"] = ["/bin/sh", "-c", line, "$(PORT)"]
@@ -311,13 +312,13 @@ async def test_ports_that_are_taken_are_moved_and_told(house):
         pod = await house.until("web", ready)
     finally:
         taken.close()
-    assert pod["status"]["podIP"] == "127.244.0.2"
+    assert pod["status"]["podIP"] == first
     moved = house.agent.ports("default", "web")["18080"]
     assert moved != 18080
     assert pod["metadata"]["annotations"]["fairlead.dev/ports"] == f'{{"18080": {moved}}}'
     async with asyncio.timeout(5):
         async for piece in house.agent.logs("default", "web", follow=True):
-            assert piece == f"port={moved} host=127.244.0.2 arg={moved}\n".encode()
+            assert piece == f"port={moved} host={first} arg={moved}\n".encode()
             break
 
 

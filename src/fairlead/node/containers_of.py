@@ -11,7 +11,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from fairlead.base import log
-from fairlead.node import hooks, last_words, lifecycle, pod_files, probing, records, runtime, status
+from fairlead.node import hooks, last_words, lifecycle, pod_files, probing, racing, records, runtime, status
 
 if TYPE_CHECKING:
     from fairlead.node import worker
@@ -337,7 +337,7 @@ class Containers:
         try:
             await self._pre_stop(name, grace_seconds)
             if known.running:
-                await owner.sandbox.signal(name, _stop_signal(lifecycle.find(owner.pod, name)))
+                await owner.sandbox.signal(name, lifecycle.stop_signal(owner.pod, name))
                 await self._ended_within(name, deadline - owner.doors.clock.monotonic())
             if known.running:
                 await owner.sandbox.signal(name, signal.SIGKILL)
@@ -352,43 +352,25 @@ class Containers:
         if not hook or spec is None or plan is None or grace_seconds <= 0 or owner.hurry.is_set():
             return
         assert owner.sandbox is not None
-        running = asyncio.ensure_future(
-            hooks.run(
-                hook,
-                spec,
-                sandbox=owner.sandbox,
-                where=self._where(plan),
-                timer=owner.doors.clock,
-                timeout_seconds=grace_seconds,
-            )
+        hooked = hooks.run(
+            hook,
+            spec,
+            sandbox=owner.sandbox,
+            where=self._where(plan),
+            timer=owner.doors.clock,
+            timeout_seconds=grace_seconds,
         )
-        others = [asyncio.ensure_future(self._event_of(name).wait()), asyncio.ensure_future(owner.hurry.wait())]
         try:
-            await asyncio.wait([running, *others], return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                running.result()
+            await racing.first(hooked, self._event_of(name).wait(), owner.hurry.wait())
         except hooks.HookFailed as error:
             owner.tell("FailedPreStopHook", f"PreStopHook failed: {error}", warning=True)
-        finally:
-            for task in (running, *others):
-                task.cancel()
-            await asyncio.gather(running, *others, return_exceptions=True)
 
     async def _ended_within(self, name: str, seconds: float) -> None:
         """Waits for the end, at most so long, and not at all once somebody is in a hurry."""
         if seconds <= 0:
             return
-        waits = [
-            asyncio.ensure_future(self._event_of(name).wait()),
-            asyncio.ensure_future(self._owner.hurry.wait()),
-            asyncio.ensure_future(self._owner.doors.clock.sleep(seconds)),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        owner = self._owner
+        await racing.first(self._event_of(name).wait(), owner.hurry.wait(), owner.doors.clock.sleep(seconds))
 
     async def cancel_starts(self) -> None:
         """No container starts any more."""
@@ -410,11 +392,6 @@ class Containers:
         watching, self._watching = list(self._watching.values()), {}
         for entry in watching:
             await entry.close()
-
-
-def _stop_signal(spec: Object | None) -> int:
-    name = ((spec or {}).get("lifecycle") or {}).get("stopSignal") or "SIGTERM"
-    return int(getattr(signal, name, signal.SIGTERM))
 
 
 def _pulled(plan: runtime.ContainerPlan, runs: str) -> str:

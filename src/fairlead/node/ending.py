@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fairlead.api import kinds
 from fairlead.base import log
 from fairlead.client import errors
-from fairlead.node import lifecycle, protocols, runtime
+from fairlead.node import lifecycle, protocols, racing, runtime
 
 if TYPE_CHECKING:
     from fairlead.node import worker
@@ -76,16 +76,10 @@ async def _drain(owner: worker.PodWorker) -> None:
     deadline = drain_seconds(owner)
     if not deadline or not owner.record.ip:
         return
-    draining = asyncio.ensure_future(owner.doors.gate.drain(owner.record.ip, deadline_seconds=deadline))
-    hurried = asyncio.ensure_future(owner.hurry.wait())
-    try:
-        await asyncio.wait([draining, hurried], return_when=asyncio.FIRST_COMPLETED)
-        if draining.done():
-            _tell_drained(owner, draining.result())
-    finally:
-        for task in (draining, hurried):
-            task.cancel()
-        await asyncio.gather(draining, hurried, return_exceptions=True)
+    draining = owner.doors.gate.drain(owner.record.ip, deadline_seconds=deadline)
+    outcome = await racing.first(draining, owner.hurry.wait())
+    if outcome is not None:
+        _tell_drained(owner, outcome)
 
 
 def _tell_drained(owner: worker.PodWorker, outcome: protocols.DrainOutcome) -> None:

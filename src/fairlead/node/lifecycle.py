@@ -7,6 +7,7 @@ kubelet's: the first restart at once, then 10 s after the end, doubled to 300 s,
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +57,12 @@ def sidecars(pod: Object) -> list[Object]:
 def find(pod: Object, name: str) -> Object | None:
     """The container of that name, init containers included."""
     return next((container for container in all_containers(pod) if container["name"] == name), None)
+
+
+def stop_signal(pod: Object, name: str) -> int:
+    """What asks that container to end."""
+    word = ((find(pod, name) or {}).get("lifecycle") or {}).get("stopSignal") or "SIGTERM"
+    return int(getattr(signal, word, signal.SIGTERM))
 
 
 def decide(pod: Object, record: records.PodRecord, now: float) -> Decision:

@@ -23,6 +23,7 @@ from fairlead.node import (
     plans,
     protocols,
     publishing,
+    racing,
     records,
     runtime,
     runtimes,
@@ -163,16 +164,8 @@ class PodWorker:
         if wake_at is None:
             await self._wake.wait()
             return
-        waits = [
-            asyncio.ensure_future(self._wake.wait()),
-            asyncio.ensure_future(self.doors.clock.sleep(max(0.0, wake_at - self.doors.clock.now()))),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        seconds = max(0.0, wake_at - self.doors.clock.now())
+        await racing.first(self._wake.wait(), self.doors.clock.sleep(seconds))
 
     async def _open(self) -> bool:
         """Makes or adopts the sandbox; False (and an Event) when it cannot be had now."""
