@@ -35,13 +35,18 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     path: str = "/"
     headers: tuple[str, ...] = ()
     body: Path | None = None
+    new_per_second: int = 0  # so many new connections a second with one request each, instead of kept ones
 
 
 def argv(spec: Spec) -> list[str]:
     """The command line."""
     scheme = "https" if spec.tls else "http"
-    words = ["h2load", "-t1", f"-c{spec.clients}", f"-m{1 if spec.http1 else spec.streams}"]
-    words += ["-D", f"{spec.seconds:g}", f"--connect-to={spec.address}"]
+    words = ["h2load", "-t1", f"-m{1 if spec.http1 else spec.streams}", f"--connect-to={spec.address}"]
+    if spec.new_per_second:
+        count = round(spec.new_per_second * spec.seconds)
+        words += [f"-n{count}", f"-c{count}", f"-r{spec.new_per_second}"]
+    else:
+        words += [f"-c{spec.clients}", "-D", f"{spec.seconds:g}"]
     words += ["--h1"] if spec.http1 else []
     words += [f"--header={header}" for header in spec.headers]
     words += [f"--data={spec.body}"] if spec.body else []

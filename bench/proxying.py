@@ -85,7 +85,7 @@ async def measure(
     async def one(running: candidates.Running) -> rounds.Figures:
         return await closed_figures(lab_, running, spec(running.address))
 
-    return await rounds.in_turn(lab_, started.running, count, one)
+    return await rounds.in_turn(lab_, started.running, count, one, missing=started.missing)
 
 
 def _short(spec: load.Closed) -> load.Closed:

@@ -26,13 +26,27 @@ def medians(samples: Sequence[Mapping[str, float]]) -> Figures:
 
 
 async def in_turn(
-    lab_: lab.Lab, candidates: Mapping[str, T], count: int, measure: Callable[[T], Awaitable[Figures]]
+    lab_: lab.Lab,
+    candidates: Mapping[str, T],
+    count: int,
+    measure: Callable[[T], Awaitable[Figures]],
+    *,
+    missing: dict[str, str] | None = None,
 ) -> dict[str, Figures]:
-    """Measures each candidate `count` times, in turn. Returns each one's medians."""
+    """Measures each candidate `count` times, in turn. Returns each one's medians. One whose run fails (RuntimeError)
+    has no figures; it is named in `missing` with the reason, or, without that, the failure is the caller's."""
     samples: dict[str, list[Figures]] = {name: [] for name in candidates}
     for turn in range(count):
-        for name in order(list(candidates), turn):
-            figures = await measure(candidates[name])
+        for name in order(list(samples), turn):
+            try:
+                figures = await measure(candidates[name])
+            except RuntimeError as error:
+                if missing is None:
+                    raise
+                missing[name] = f"round {turn + 1}: {str(error).splitlines()[0]}"
+                lab_.progress(f"{name}: {error}")
+                del samples[name]
+                continue
             samples[name].append(figures)
             lab_.progress(f"round {turn + 1}/{count} {name}: {describe(figures)}")
     return {name: medians(of_one) for name, of_one in samples.items()}

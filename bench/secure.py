@@ -27,7 +27,7 @@ async def compare(
     async def one(running: candidates.Running) -> rounds.Figures:
         return await h2load.figures(lab_, running, spec(running.address, seconds))
 
-    found = await rounds.in_turn(lab_, started.running, lab_.rounds(7, 5), one)
+    found = await rounds.in_turn(lab_, started.running, lab_.rounds(7, 5), one, missing=started.missing)
     ours = found.pop("fairlead", {})
     goal = proxying.at_most_best(_MAIN, ours, found, 1.0)
     return report.Report(bench=bench, main=_MAIN, ours=ours, peers=found, missing=started.missing, goals=[goal])

@@ -1,10 +1,11 @@
 """The harness's own arithmetic: turns, medians, ratios, goals, and the shape of the JSON line."""
 
+import argparse
 import json
 
 import pytest
 
-from bench import report, rounds
+from bench import lab, report, rounds
 
 
 def test_each_candidate_is_first_in_some_round():
@@ -61,3 +62,19 @@ def test_what_was_not_measured_meets_no_goal():
 
 def test_without_ours_there_is_no_ratio():
     assert made(ours={}).ratios() == {}
+
+
+async def test_a_candidate_whose_run_fails_has_no_figures_and_a_reason(tmp_path):
+    room = lab.Lab(argparse.Namespace(quick=True, rounds=0, seconds=0.0), tmp_path)
+    runs = {"good": 0, "bad": 0}
+
+    async def measure(name):
+        runs[name] += 1
+        if name == "bad" and runs[name] == 2:
+            raise RuntimeError("3 of 9 requests failed")
+        return {"x_ms": float(runs[name])}
+
+    missing = {}
+    found = await rounds.in_turn(room, {"good": "good", "bad": "bad"}, 3, measure, missing=missing)
+    assert found == {"good": {"x_ms": 2.0}}
+    assert missing == {"bad": "round 2: 3 of 9 requests failed"}
