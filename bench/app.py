@@ -79,10 +79,11 @@ def autoscaler(name: str, metric: Object, *, behavior: Object | None = None, mos
     return {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name}, "spec": spec}
 
 
-def write(folder: Path, objects: list[Object]) -> Path:
-    """Manifests and image map in a folder that `fairlead up` takes."""
+def write(folder: Path, objects: list[Object], *, command: tuple[str, ...] = ()) -> Path:
+    """Manifests and image map in a folder that `fairlead up` takes. `command` runs the image; else `loadgen app`
+    does."""
     manifests = "\n---\n".join(json.dumps(one) for one in objects)
     (folder / "manifests.yaml").write_text(manifests)
-    command = [load.binary(), "app"]
-    (folder / "fairlead.yaml").write_text(json.dumps({"images": {"bench-app:*": {"command": command}}}))
+    runs = list(command or (load.binary(), "app"))
+    (folder / "fairlead.yaml").write_text(json.dumps({"images": {"bench-app:*": {"command": runs}}}))
     return folder
