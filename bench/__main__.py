@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import importlib
 import pkgutil
+import signal
 import sys
 from types import ModuleType
 
@@ -43,9 +44,12 @@ def main(arguments: list[str]) -> int:
     name, *rest = arguments
     module = importlib.import_module(f"bench.suite.{name}")
     options = parser(name, module).parse_args(rest)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is taken down then, too
     with lab.opened(options) as opened:
         try:
             found = asyncio.run(module.run(opened))
+        except KeyboardInterrupt:
+            return 130
         except RuntimeError as error:
             print(f"{name} could not be measured: {error}", file=sys.stderr)
             return 1
