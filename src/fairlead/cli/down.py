@@ -45,8 +45,8 @@ def _end(pid: int, *, force: bool, timeout_seconds: float) -> None:
     descriptor = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-        if force:
-            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        if force:  # another signal: two equal ones would be one
+            signal.pidfd_send_signal(descriptor, signal.SIGINT)
         if not select.select([descriptor], [], [], timeout_seconds)[0]:
             raise failure.Failure(f"fairlead (pid {pid}) has not ended within {timeout_seconds:.0f} s; try --force")
     finally:

@@ -314,6 +314,7 @@ class Cluster:
     async def close(self, *, hurry: asyncio.Event) -> None:
         """Ends all of it in reverse order: no new request, pods drained, then planes, API server and store."""
         self._hurry = hurry
+        hurrying = asyncio.ensure_future(self._when_hurried(hurry))
         while self._closers:
             name, closer = self._closers.pop()
             log.info("closing", room=name)
@@ -321,3 +322,8 @@ class Cluster:
                 await closer()
             except Exception as error:  # the others must still be closed
                 log.error("closing failed", error=error, room=name)
+        hurrying.cancel()
+
+    async def _when_hurried(self, hurry: asyncio.Event) -> None:
+        await hurry.wait()
+        self.agent.hurry()

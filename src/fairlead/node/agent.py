@@ -245,6 +245,11 @@ class NodeAgent:
             if known.pid
         }
 
+    def hurry(self) -> None:
+        """Whatever is ending ends at once: no drain, no hook, no grace."""
+        for owner in self._workers.values():
+            owner.hurry.set()
+
     async def close(self, *, stop_pods: bool) -> None:
         """Ends all pods, drained and in parallel; or lets go of them. The network is not closed here."""
         if stop_pods:
