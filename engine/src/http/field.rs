@@ -14,6 +14,8 @@ pub enum Kind {
     ForwardedFor,
     ForwardedProto,
     ForwardedHost,
+    /// Says who the client is in another way (Forwarded, X-Real-IP); believed only behind proxies of ours.
+    Claim,
     /// Belongs to one hop (Keep-Alive, Proxy-Connection, TE), or is never for a backend (Proxy: CVE-2016-5385).
     Hop,
     Other,
@@ -27,6 +29,7 @@ pub fn kind(name: &str) -> Kind {
         5 if is("proxy") => Kind::Hop,
         6 if is("expect") => Kind::Expect,
         7 if is("upgrade") => Kind::Upgrade,
+        9 if is("forwarded") || is("x-real-ip") => Kind::Claim,
         10 if is("connection") => Kind::Connection,
         10 if is("keep-alive") => Kind::Hop,
         14 if is("content-length") => Kind::ContentLength,

@@ -28,7 +28,7 @@ pub fn write_head(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edi
     output.push(b' ');
     output.extend_from_slice(edits.target.unwrap_or(head.target));
     output.extend_from_slice(b" HTTP/1.1\r\n");
-    write_fields(input, head, edits, output);
+    write_fields(input, head, origin, edits, output);
     if let Some(host) = edits.host {
         [b"Host: ", host.as_bytes(), b"\r\n"].iter().for_each(|part| output.extend_from_slice(part));
     } else if head.authority.is_empty() && head.http10 {
@@ -42,12 +42,14 @@ pub fn write_head(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edi
     output.extend_from_slice(b"\r\n");
 }
 
-fn write_fields(input: &[u8], head: &Head<'_>, edits: Edits<'_>, output: &mut Vec<u8>) {
+fn write_fields(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edits<'_>, output: &mut Vec<u8>) {
     let drops = |i: usize| {
         let kind = head.kinds[i];
         head.drops(i)
+            || (origin.trusted_hops == 0 && kind == Kind::Claim)
             || (edits.host.is_some() && kind == Kind::Host)
-            || (kind == Kind::Other && edits.changes.is_some_and(|c| field::replaces(c, head.headers[i].name)))
+            || (matches!(kind, Kind::Other | Kind::Claim)
+                && edits.changes.is_some_and(|c| field::replaces(c, head.headers[i].name)))
     };
     let end = head.bytes - 2;
     let begin = |i: usize| head.headers.get(i).map_or(end, |h| offset(input, h.name.as_bytes()));

@@ -130,7 +130,12 @@ impl<'b> Head<'b> {
             let kind = field::kind(header.name);
             self.kinds.push(kind);
             match kind {
-                Kind::Other | Kind::Hop | Kind::ForwardedFor | Kind::ForwardedProto | Kind::ForwardedHost => {}
+                Kind::Other
+                | Kind::Claim
+                | Kind::Hop
+                | Kind::ForwardedFor
+                | Kind::ForwardedProto
+                | Kind::ForwardedHost => {}
                 Kind::Host => {
                     hosts += 1;
                     self.authority = header.value;
@@ -244,7 +249,7 @@ impl<'b> Head<'b> {
     pub fn drops(&self, index: usize) -> bool {
         match self.kinds[index] {
             Kind::Other => self.hop_names.iter().any(|n| n.eq_ignore_ascii_case(self.headers[index].name.as_bytes())),
-            Kind::Host | Kind::ContentLength | Kind::TransferEncoding | Kind::Expect => false,
+            Kind::Host | Kind::ContentLength | Kind::TransferEncoding | Kind::Expect | Kind::Claim => false,
             Kind::Upgrade => !self.upgrade,
             Kind::Connection | Kind::Hop => true,
             Kind::ForwardedFor | Kind::ForwardedProto | Kind::ForwardedHost => true,

@@ -124,7 +124,10 @@ fn limit(
 fn sound(changes: &objects::HeaderChanges, path: &str) -> Result<(), Refusal> {
     for (kind, list) in [("set", &changes.set), ("add", &changes.add)] {
         for (i, (name, value)) in list.iter().enumerate() {
-            if !field::is_name(name) || !field::is_value(value) || field::kind(name) != field::Kind::Other {
+            if !field::is_name(name)
+                || !field::is_value(value)
+                || !matches!(field::kind(name), field::Kind::Other | field::Kind::Claim)
+            {
                 return Err(Refusal::new(format!("{path}.{kind}[{i}]"), format!("{name:?} cannot be set to that")));
             }
         }

@@ -28,7 +28,8 @@ fn fields_of_one_hop_are_dropped_and_the_client_is_named() {
     let port = engine.simple(&[backend.port], json!({}));
     let response = Client::connect(port).ask(
         "GET /p?q=1 HTTP/1.1\r\nHost: A.test:8080\r\nX-One: 1\r\nConnection: keep-alive, X-Secret\r\nX-Secret: s\r\n\
-         Keep-Alive: 5\r\nTE: trailers\r\nProxy: evil\r\nX-Forwarded-For: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\nX-Two: 2\r\n\r\n",
+         Keep-Alive: 5\r\nTE: trailers\r\nProxy: evil\r\nX-Forwarded-For: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\n\
+         Forwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Two: 2\r\n\r\n",
     );
     assert_eq!(response.text(), "ok");
     assert_eq!(response.header("x-kept"), Some("yes"));

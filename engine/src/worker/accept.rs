@@ -43,6 +43,8 @@ pub async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>
         } else {
             begin(&context, stream, whence, found);
         }
+        // Others on this thread get their turn, and with a burst of connections so do the other threads.
+        tokio::task::yield_now().await;
     }
 }
 
