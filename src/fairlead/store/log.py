@@ -11,7 +11,7 @@ import contextlib
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from fairlead.store import protocol
 
 APPLICATION_ID = 0x46414952  # "FAIR"
 VERSION = 1
+ROWS_AT_ONCE = 256
 RECENT = 4096
 """How many changes are read back into the window of history."""
 
@@ -37,6 +38,17 @@ _MIGRATIONS: dict[int, str] = {}
 
 def _checksum(revision: int, key: str, value: bytes) -> int:
     return zlib.crc32(value, zlib.crc32(f"{revision} {key}".encode()))
+
+
+Row = tuple[int, str, bool, int, int, bytes, int]
+
+
+def row(event: protocol.Event) -> Row:
+    """An event as the log keeps it."""
+    entry = event.entry
+    previous = event.previous.revision if event.previous else 0
+    checksum = _checksum(entry.revision, entry.key, entry.value)
+    return (entry.revision, entry.key, event.deleted, entry.created, previous, entry.value, checksum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +104,22 @@ class Log:
         newest = max(revision, numbers["revision"])
         return Loaded(list(entries.values()), newest, recent, start if newest == revision else newest)
 
-    def append(self, events: Iterable[protocol.Event]) -> None:
-        """Writes and syncs a batch: all of it or nothing."""
-        rows = []
-        for event in events:
-            entry = event.entry
-            previous = event.previous.revision if event.previous else 0
-            checksum = _checksum(entry.revision, entry.key, entry.value)
-            rows.append((entry.revision, entry.key, event.deleted, entry.created, previous, entry.value, checksum))
+    def append(self, rows: Sequence[Row]) -> None:
+        """Writes and syncs a batch: all of it or nothing.
+
+        One statement, which is its own transaction, for all but huge batches: every statement gives the interpreter's
+        lock away and has to win it back from a busy event loop.
+        """
+        if len(rows) <= ROWS_AT_ONCE:
+            self._insert(rows)
+            return
         with self._transaction():
-            self._db.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            for start in range(0, len(rows), ROWS_AT_ONCE):
+                self._insert(rows[start : start + ROWS_AT_ONCE])
+
+    def _insert(self, rows: Sequence[Row]) -> None:
+        places = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(rows))
+        self._db.execute(f"INSERT INTO log VALUES {places}", [value for row in rows for value in row])  # noqa: S608
 
     def compact(self, revision: int, *, newest: int) -> None:
         """Deletes what newer rows up to the revision replace. The newest revision is noted, its row may go."""

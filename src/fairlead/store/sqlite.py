@@ -92,12 +92,13 @@ class SqliteStore:
 
     def _commit(self) -> None:
         batch, self._gathering = self._gathering, []
-        self._jobs.put(lambda: self._append(batch))
+        rows = [log.row(write.event) for write in batch]
+        self._jobs.put(lambda: self._append(batch, rows))
 
-    def _append(self, batch: list[pending.Write]) -> None:
+    def _append(self, batch: list[pending.Write], rows: list[log.Row]) -> None:
         error: Exception | None = None
         try:
-            self._log.append([write.event for write in batch])
+            self._log.append(rows)
         except Exception as failure:
             error = failure
         self._loop.call_soon_threadsafe(self._committed, batch, error)
