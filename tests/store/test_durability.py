@@ -61,6 +61,14 @@ def check(path: Path, acked: dict[str, int]) -> int:
     return revision
 
 
+async def begun(said: Path, *, enough: bool) -> None:
+    """Returns when the writer has had its first write acknowledged (mostly), or a little after its start."""
+    for _ in range(2000 if enough else 4):
+        if said.exists() and said.stat().st_size:
+            return
+        await asyncio.sleep(0.001)
+
+
 @pytest.mark.timeout(400)
 async def test_a_thousand_kills_lose_nothing(tmp_path: Path) -> None:
     database, acks = tmp_path / "store.db", tmp_path / "acks"
@@ -75,7 +83,8 @@ async def test_a_thousand_kills_lose_nothing(tmp_path: Path) -> None:
     for seed in range(KILLS):
         server.stdin.write(f"{seed}\n".encode())
         pid = int(await server.stdout.readline())
-        await asyncio.sleep(source.uniform(0.004, 0.03))  # a random moment is the point
+        await begun(acks / str(seed), enough=seed % 4 == 0)
+        await asyncio.sleep(source.uniform(0.0, 0.015))  # a random moment is the point
         os.kill(pid, signal.SIGKILL)
         await server.stdout.readline()
         said = acks / str(seed)
@@ -88,7 +97,7 @@ async def test_a_thousand_kills_lose_nothing(tmp_path: Path) -> None:
             revision = now
     server.stdin.close()
     await server.wait()
-    assert revision > KILLS, "the writers wrote"
+    assert revision > KILLS // 10, "the writers wrote"
 
 
 @dataclass(slots=True)

@@ -129,7 +129,7 @@ class Log:
                 (revision,),
             )
             self._db.execute("DELETE FROM log WHERE deleted = 1 AND revision <= ?", (revision,))
-            self._db.execute("UPDATE meta SET number = ? WHERE name = 'compacted'", (revision,))
+            self._db.execute("UPDATE meta SET number = max(number, ?) WHERE name = 'compacted'", (revision,))
             self._db.execute("UPDATE meta SET number = ? WHERE name = 'revision'", (newest,))
 
     def backup(self, path: Path) -> None:
