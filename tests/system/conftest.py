@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,11 @@ def empty(request: pytest.FixtureRequest) -> Iterator[local.Local]:
         yield cluster
     finally:
         local.remove(cluster)
+
+
+@pytest.fixture(autouse=True)
+async def _closed_connections() -> AsyncIterator[None]:
+    """Connections that a test closed last are really closed before its loop ends."""
+    yield
+    for _ in range(5):
+        await asyncio.sleep(0)
