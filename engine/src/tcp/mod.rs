@@ -95,7 +95,7 @@ async fn carry(
     idle_seconds: f64,
 ) {
     if let Link::Plain(backend) = &connection.link {
-        let _ = splice::both_ways(client, backend, deadline, idle_seconds).await;
+        let _ = splice::both_ways(context, client, backend, deadline, idle_seconds).await;
         return;
     }
     let mut nothing = Buffer::default();

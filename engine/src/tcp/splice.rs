@@ -11,6 +11,8 @@ use rustix::pipe::{PipeFlags, SpliceFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::http::buffer;
+use crate::worker::context::Context;
 use crate::worker::deadline::Deadline;
 
 const PIECE_BYTES: usize = 1 << 20;
@@ -22,6 +24,11 @@ pub struct Pipe {
     held: usize,
     ended: bool,
     shut: bool,
+    /// Much is coming: bytes go through the pipe.
+    bulk: bool,
+    /// Copied bytes that the socket did not take at once.
+    rest: Vec<u8>,
+    rest_at: usize,
 }
 
 fn open() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -45,8 +52,7 @@ impl Pipe {
             while self.held > 0 {
                 let Some((reading, _)) = &self.ends else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
                 ready!(to.poll_write_ready(task))?;
-                let more = if *left > 0 && !self.ended { SpliceFlags::MORE } else { SpliceFlags::empty() };
-                let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK | more;
+                let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
                 let sent = to.try_io(Interest::WRITABLE, || {
                     Ok(rustix::pipe::splice(reading, None, to, None, self.held, flags)?)
                 });
@@ -85,36 +91,85 @@ impl Pipe {
         }
     }
 
-    pub fn ended(&self) -> bool {
-        self.ended
-    }
-
+    /// Little is copied, which costs less; as soon as a read fills its buffer, the rest goes through the pipe.
     fn poll_direction(
         &mut self,
         task: &mut Task<'_>,
+        context: &Context,
         from: &TcpStream,
         to: &TcpStream,
         moved: &mut bool,
     ) -> Poll<io::Result<()>> {
-        let polled = self.poll_move(task, from, to, &mut u64::MAX.clone(), moved);
-        if polled.is_ready() && self.ended && !self.shut {
-            self.shut = true;
-            let _ = socket2::SockRef::from(to).shutdown(std::net::Shutdown::Write);
+        loop {
+            while let Some(rest) = self.rest.get(self.rest_at..).filter(|rest| !rest.is_empty()) {
+                ready!(to.poll_write_ready(task))?;
+                match to.try_write(rest) {
+                    Ok(n) => self.rest_at += n,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            if self.bulk {
+                let polled = self.poll_move(task, from, to, &mut u64::MAX.clone(), moved);
+                if polled.is_pending() && self.held == 0 {
+                    self.bulk = false;
+                    self.ends = None;
+                }
+                if polled.is_pending() {
+                    return Poll::Pending;
+                }
+                ready!(polled)?;
+            }
+            if self.ended {
+                if !self.shut {
+                    self.shut = true;
+                    let _ = socket2::SockRef::from(to).shutdown(std::net::Shutdown::Write);
+                }
+                return Poll::Ready(Ok(()));
+            }
+            ready!(from.poll_read_ready(task))?;
+            self.copy_once(context, from, to, moved)?;
         }
-        if polled.is_pending() && self.held == 0 {
-            self.ends = None;
+    }
+
+    fn copy_once(&mut self, context: &Context, from: &TcpStream, to: &TcpStream, moved: &mut bool) -> io::Result<()> {
+        let mut buffer = context.buffers.take();
+        let read = from.try_read(buffer.spare());
+        match &read {
+            Ok(0) => self.ended = true,
+            Ok(n) => {
+                let bytes = &buffer.spare()[..*n];
+                *moved = true;
+                self.bulk = *n == buffer::SMALL_BYTES;
+                // What does not go at once waits for the socket.
+                let sent = to.try_write(bytes).unwrap_or(0);
+                self.rest.clear();
+                self.rest_at = 0;
+                self.rest.extend_from_slice(&bytes[sent..]);
+            }
+            Err(_) => {}
         }
-        polled
+        context.buffers.give(buffer);
+        match read {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 
-pub async fn both_ways(a: &TcpStream, b: &TcpStream, deadline: &Deadline, idle_seconds: f64) -> io::Result<()> {
+pub async fn both_ways(
+    context: &Context,
+    a: &TcpStream,
+    b: &TcpStream,
+    deadline: &Deadline,
+    idle_seconds: f64,
+) -> io::Result<()> {
     let (mut up, mut down) = (Pipe::default(), Pipe::default());
     deadline.set(idle_seconds);
     std::future::poll_fn(|task| {
         let mut moved = false;
-        let first = up.poll_direction(task, a, b, &mut moved)?;
-        let second = down.poll_direction(task, b, a, &mut moved)?;
+        let first = up.poll_direction(task, context, a, b, &mut moved)?;
+        let second = down.poll_direction(task, context, b, a, &mut moved)?;
         if first.is_ready() && second.is_ready() {
             return Poll::Ready(Ok(()));
         }
