@@ -7,8 +7,8 @@ import tempfile
 import pytest
 
 from fairlead.base import clock
-from fairlead.dataplane import engine
-from fairlead.testing import engine_peer
+from fairlead.dataplane import engine, nftables
+from fairlead.testing import engine_peer, worlds
 
 
 @pytest.fixture
@@ -42,3 +42,24 @@ async def plane(peer, failures):
     await made.connected()
     yield made
     await made.close()
+
+
+@pytest.fixture
+def world():
+    with worlds.World() as made:
+        yield made
+
+
+@pytest.fixture
+async def kernel(world, failures):
+    made = nftables.NftablesPlane(
+        "fairlead-test",
+        clock=clock.SystemClock(),
+        on_failure=lambda *failure: failures.append(failure),
+        pods=(worlds.PODS4, worlds.PODS6),
+        services=(worlds.SERVICES4,),
+        gateway=worlds.GATEWAY,
+    )
+    await made.start()
+    yield made
+    await made.close(purge=True)
