@@ -17,7 +17,7 @@ import msgspec
 from fairlead.base import clock as clocks
 from fairlead.base import log as logs
 from fairlead.base import tasks
-from fairlead.dataplane.plane import Ack, Nack, Plane
+from fairlead.dataplane.plane import Ack, Counting, Nack, Plane
 from fairlead.routing import table
 
 log = logs.get(__name__)
@@ -141,7 +141,9 @@ class Coordinator:
                 self._on_silent(plane.name, address)
             return None
         left = await self._within(plane.drained(address), max(0.0, deadline - self._clock.monotonic()))
-        return 1 if left is None else left
+        if left is None:
+            left = await plane.in_flight(address) if isinstance(plane, Counting) else 1
+        return left
 
     async def _within(self, work: Awaitable[_Result], seconds: float) -> _Result | None:
         task = asyncio.ensure_future(work)

@@ -115,9 +115,12 @@ class NftablesPlane:
             await self._settled.wait_for(lambda: self._acked >= sequence)
         return Ack(self._acked, self.nacks)
 
+    async def in_flight(self, address: str) -> int:
+        return await self._with_link(conntrack.established, address)
+
     async def drained(self, address: str) -> int:
         wait, longest = _POLL_SECONDS
-        while await self._with_link(conntrack.established, address):
+        while await self.in_flight(address):
             await self._clock.sleep(wait)
             wait = min(wait * 1.5, longest)
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fairlead.routing.table import BackendEndpoints, Structure
 
@@ -46,3 +46,11 @@ class Plane(Protocol):
 
     async def close(self) -> None:
         """Lets go of the plane. What it carries goes on."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A plane that can count what is in flight to an address; of others only "at least one" is known."""
+
+    async def in_flight(self, address: str) -> int:
+        """How many connections to the address are open now."""

@@ -55,6 +55,9 @@ class FakePlane:
             self.draining.remove(address)
         return 0
 
+    async def in_flight(self, address: str) -> int:
+        return self.connections.get(address, 0)
+
     async def close(self) -> None:
         self.closed = True
 
