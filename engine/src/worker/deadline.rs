@@ -48,6 +48,7 @@ impl Deadlines {
         let entry = Rc::new(Entry { at_ms: Cell::new(u64::MAX), waker: RefCell::new(None) });
         let mut entries = self.entries.borrow_mut();
         if entries.is_empty() {
+            self.read_clock(); // nobody did while nothing was registered
             self.some.notify_one();
         }
         let key = entries.insert(entry.clone());
@@ -114,5 +115,20 @@ impl Deadline {
 impl Drop for Deadline {
     fn drop(&mut self) {
         self.owner.entries.borrow_mut().try_remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_an_idle_time_a_deadline_counts_from_now() {
+        let mut idle = Rc::try_unwrap(Deadlines::new()).ok().unwrap();
+        idle.started = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        let idle = Rc::new(idle);
+        let first = idle.register();
+        first.set(10.0);
+        assert!(first.entry.at_ms.get() >= 70_000, "not from when the sweeper last looked");
     }
 }
