@@ -221,9 +221,10 @@ fn a_container_with_a_terminal_logs_what_it_prints() {
 
 const ECHO_SERVER: &str = "import socket
 s = socket.create_server(('127.0.0.1', 8080)); print('listening', flush=True)
-c, _ = s.accept()
-c.sendall(c.recv(100).upper())
-c.close()";
+while True:
+    c, _ = s.accept()
+    c.sendall(c.recv(100).upper())
+    c.close()";
 
 #[test]
 fn dial_hands_over_a_connection_made_inside_the_pods_network() {
