@@ -41,10 +41,10 @@ test: $(VENV)/.dev build
 	@scripts/system-packages test
 	@scripts/kubectl $(CURDIR)/$(BIN)
 	@cargo test --manifest-path engine/Cargo.toml --locked
-	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m pytest -q
+	@FAIRLEAD_ENGINE=$(CURDIR)/$(ENGINE) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m pytest -q
 
 fast: $(VENV)/.dev build
-	@$(BIN)/python -m pytest -q -m 'not system' -x
+	@FAIRLEAD_ENGINE=$(CURDIR)/$(ENGINE) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m pytest -q -m 'not system' -x
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

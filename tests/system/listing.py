@@ -14,7 +14,7 @@ def take(*, ignore_pids: frozenset[int] = frozenset()) -> Listing:
     """Everything of the machine that a cluster touches."""
     return {
         "processes": _processes(ignore_pids),
-        "namespaces": {line.split()[0] for line in _lines("lsns", "-n", "-o", "NS")},
+        "namespaces": _namespaces(),
         "links": {line.split(":")[1].strip() for line in _lines("ip", "-o", "link")},
         "addresses": {" ".join(line.split()[:4]) for line in _lines("ip", "-o", "addr")},
         "routes": set(_lines("ip", "route", "show", "table", "all")),
@@ -65,6 +65,19 @@ def _processes(ignore: frozenset[int]) -> set[str]:
             continue
         if "fairlead" in command and "pytest" not in command:
             found.add(f"{folder.name} {command}")
+    return found
+
+
+def _namespaces() -> set[str]:
+    """Those of living processes: a zombie that init has not waited for yet keeps nothing but its number."""
+    found = set()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                    found |= {os.readlink(name) for name in (folder / "ns").iterdir()}
+            except OSError:
+                continue
     return found
 
 
