@@ -136,7 +136,7 @@ mod tests {
     fn a_success_rate_ejects_when_enough_was_seen() {
         let policy = Policy { consecutive_errors: 0, success_rate_percent: 80.0, ..Policy::default() };
         let mut record = Record::default();
-        let outcome = |i: usize| if i % 2 == 0 { Outcome::Good } else { Outcome::Error };
+        let outcome = |i: usize| if i.is_multiple_of(2) { Outcome::Good } else { Outcome::Error };
         let reasons: Vec<_> = (0..20).map(|i| record.note(outcome(i), &policy, 1)).collect();
         assert!(reasons[..19].iter().all(Option::is_none));
         assert_eq!(reasons[19], Some("success rate"));

@@ -29,12 +29,6 @@ impl Channel {
         Ok(Self::new(UnixStream::from_std(stream)?))
     }
 
-    /// The peer's user and process, by SO_PEERCRED.
-    pub fn peer(&self) -> io::Result<(u32, Option<i32>)> {
-        let credentials = self.stream.peer_cred()?;
-        Ok((credentials.uid(), credentials.pid()))
-    }
-
     /// The next frame's JSON; `None` when the peer closed.
     pub async fn receive(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {

@@ -55,10 +55,6 @@ impl Buffer {
         let size = self.bytes.len() * 2;
         self.bytes.resize(size, 0);
     }
-
-    pub fn capacity(&self) -> usize {
-        self.bytes.len()
-    }
 }
 
 #[derive(Default)]

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context as Task, Poll};
 
 use smallvec::SmallVec;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::Client;
 use super::buffer::Buffer;
@@ -271,7 +271,7 @@ impl Fill {
 
 fn refusal(failure: upload::Failure) -> Failure {
     match failure {
-        upload::Failure::Client | upload::Failure::Backend(_) => Failure::Over,
+        upload::Failure::Client | upload::Failure::Backend => Failure::Over,
         upload::Failure::Malformed => {
             Failure::Refused(Refused { status: 400, reason: "the chunked body is malformed" })
         }

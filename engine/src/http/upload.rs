@@ -3,7 +3,6 @@
 //! Promises: reads from the client only what the backend has taken before (backpressure); `rewind` starts over as long
 //! as nothing was dropped. Refuses: a malformed chunked body, one over the limit, a client that ends too early.
 
-use std::io;
 use std::pin::Pin;
 use std::task::{Context as Task, Poll, ready};
 
@@ -24,7 +23,7 @@ pub enum Failure {
     Client,
     Malformed,
     TooLarge,
-    Backend(io::Error),
+    Backend,
 }
 
 pub struct Upload {
@@ -137,15 +136,15 @@ impl Upload {
         loop {
             while self.sent < self.pending.len() {
                 match ready!(Pin::new(&mut *backend).poll_write(task, &self.pending[self.sent..])) {
-                    Ok(0) => return Poll::Ready(Err(Failure::Backend(io::ErrorKind::WriteZero.into()))),
+                    Ok(0) => return Poll::Ready(Err(Failure::Backend)),
                     Ok(n) => {
                         self.sent += n;
                         self.moved = true;
                     }
-                    Err(error) => return Poll::Ready(Err(Failure::Backend(error))),
+                    Err(_) => return Poll::Ready(Err(Failure::Backend)),
                 }
             }
-            ready!(Pin::new(&mut *backend).poll_flush(task)).map_err(Failure::Backend)?;
+            ready!(Pin::new(&mut *backend).poll_flush(task)).map_err(|_| Failure::Backend)?;
             if self.read_whole() {
                 return Poll::Ready(Ok(()));
             }

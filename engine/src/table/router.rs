@@ -62,6 +62,9 @@ pub struct Router {
     any: Option<Paths>,
 }
 
+/// A prefix of characters, whether case is ignored, and its entries.
+type Start = (Box<[u8]>, bool, Vec<Arc<Entry>>);
+
 #[derive(Default)]
 struct Paths {
     exact: Map<Vec<Arc<Entry>>>,
@@ -70,7 +73,7 @@ struct Paths {
     prefix_folded: Map<Vec<Arc<Entry>>>,
     deepest: usize,
     /// The longest first.
-    starts: Vec<(Box<[u8]>, bool, Vec<Arc<Entry>>)>,
+    starts: Vec<Start>,
     regex: Vec<Arc<Entry>>,
 }
 

@@ -86,6 +86,7 @@ impl Control {
         }
     }
 
+    #[expect(clippy::await_holding_refcell_ref, reason = "one controller at a time: nobody else borrows it")]
     async fn next(&self, channel: &mut Channel) -> io::Result<Next> {
         // Only one controller is served at a time; the receiver is free again when its `serve` is dropped.
         let mut events = self.events.borrow_mut();

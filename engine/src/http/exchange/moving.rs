@@ -48,7 +48,7 @@ impl<C: Client> Exchange<'_, C> {
         }
         match polled {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
-            Poll::Ready(Err(upload::Failure::Backend(_))) => {
+            Poll::Ready(Err(upload::Failure::Backend)) => {
                 self.upload_broken = true;
                 Ok(())
             }
