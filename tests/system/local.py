@@ -122,17 +122,17 @@ async def until(
         found = {item["metadata"]["name"]: item for item in page.items}
         if wanted(list(found.values())):
             return list(found.values())
-        async for event in client.watch(
-            kind, namespace=namespace, label_selector=labels, resource_version=page.resource_version
-        ):
-            if event.type == "BOOKMARK":
-                continue
-            if event.type == "DELETED":
-                found.pop(event.object["metadata"]["name"], None)
-            else:
-                found[event.object["metadata"]["name"]] = event.object
-            if wanted(list(found.values())):
-                return list(found.values())
+        changes = client.watch(kind, namespace=namespace, label_selector=labels, resource_version=page.resource_version)
+        async with contextlib.aclosing(changes):  # type: ignore[type-var]
+            async for event in changes:
+                if event.type == "BOOKMARK":
+                    continue
+                if event.type == "DELETED":
+                    found.pop(event.object["metadata"]["name"], None)
+                else:
+                    found[event.object["metadata"]["name"]] = event.object
+                if wanted(list(found.values())):
+                    return list(found.values())
 
 
 def ready(pods: list[dict[str, Any]]) -> list[str]:
