@@ -22,6 +22,8 @@ async def lines(client: protocol.Client, record: state.Record, folder: state.Sta
     found += [f"service   {url}   {title}" for url, title in service_urls(services, record)]
     host = f"[{record.api_address}]" if ":" in record.api_address else record.api_address
     found.append(f"api       https://{host}:{record.api_port}   ({_reach([f'{host}:0'])})")
+    if record.dns:
+        found.append(f"dns       {record.dns}   (cluster.local; `fairlead resolve NAME`)")
     found.append(f"kubectl   export KUBECONFIG={folder.kubeconfig}")
     return found
 

@@ -19,6 +19,8 @@ _COMMANDS = {
     "status": ("fairlead.cli.status", "What runs, how it is reached, and by whom."),
     "logs": ("fairlead.cli.logs", "Logs of a pod, or of all pods of deployment/NAME."),
     "explain": ("fairlead.cli.explain", "Why traffic goes where it goes, and what an autoscaler decides."),
+    "resolve": ("fairlead.cli.resolve", "What the cluster's DNS answers for a name."),
+    "curl": ("fairlead.cli.curl", "curl, with the names of the cluster's Services."),
     "lb": ("fairlead.cli.lb", "Balance any servers, without manifests."),
     "migrate": ("fairlead.cli.migrate", "What of ingress-nginx' manifests stays the same, differs or is refused."),
     "hpa": ("fairlead.cli.hpa", "Replay a load through HorizontalPodAutoscalers, without a cluster."),

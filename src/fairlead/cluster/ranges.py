@@ -6,6 +6,10 @@ import ipaddress
 import os
 from pathlib import Path
 
+from fairlead.routing import settings
+
+DNS_PORT = 53
+
 
 def services_beside(pod_cidr: str) -> str:
     """The Service range that goes with a pod range: 10.244.0.0/16 -> 10.96.0.0/16, 127.244.0.0/16 -> 127.96.0.0/16.
@@ -14,6 +18,15 @@ def services_beside(pod_cidr: str) -> str:
     """
     first, second, *_ = str(ipaddress.ip_network(pod_cidr).network_address).split(".")
     return f"{first}.{(int(second) - 148) % 256}.0.0/16"
+
+
+def dns_door(gateway: str, pod_cidr: str) -> str:
+    """ADDR:PORT at which the engine answers DNS: the pods' gateway, or without a pod network the first address of the
+    pods' range (no pod gets it), where port 53 may not be bound at port + 8000 as Services are."""
+    if gateway:
+        return f"{gateway}:53"
+    first = ipaddress.ip_network(pod_cidr).network_address + 1
+    return f"{first}:{DNS_PORT if lowest_port() <= DNS_PORT else DNS_PORT + settings.UNPRIVILEGED_SHIFT}"
 
 
 def lowest_port() -> int:

@@ -42,6 +42,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     edge_https: list[str] = msgspec.field(default_factory=list)
     pod_cidr: str = ""
     service_cidr: str = ""
+    dns: str = ""  # ADDR:PORT at which the engine answers for the cluster domain
     lowest_port: int = 1024
     ingress_nginx: bool = False
     ephemeral: bool = False

@@ -76,6 +76,8 @@ class Cluster:
         record = self.folder.read()
         network = await self._network(record)
         record.service_cidr = ranges.services_beside(network.cidr)
+        await network.lead(record.service_cidr)
+        record.dns = ranges.dns_door(network.gateway if network.mode == "kernel" else "", network.cidr)
         api = await self._api(record, network)
         planes = await self._planes(network, record)
         self.controllers = suite.ControllerSuite(
@@ -210,7 +212,7 @@ class Cluster:
             network=network.mode,
             lowest_port=ranges.lowest_port(),
             gateway=network.gateway if network.mode == "kernel" else "",
-            dns=tuple(f"{kind}:{network.gateway}:53" for kind in ("udp", "tcp")) if network.mode == "kernel" else (),
+            dns=tuple(f"{kind}:{self.folder.read().dns}" for kind in ("udp", "tcp")),
             edge_http=tuple(f"tcp:{place}" for place in self.wanted.http),
             edge_https=tuple(f"tcp:{place}" for place in self.wanted.https),
             ingress_nginx=self.wanted.ingress_nginx,

@@ -75,6 +75,9 @@ class Network(Protocol):
     async def start(self) -> None:
         """Makes links, addresses, routes and sysctls. Raises NetworkUnavailable with the reason."""
 
+    async def lead(self, services: str) -> None:
+        """Lets the node's own processes send to that range of Services, also where it has no default route."""
+
     def allocate(self, pod_uid: str, *, wanted: str = "") -> PodAddress:
         """An address for that pod; the one it has if it has one; `wanted` if it is free (adoption)."""
 

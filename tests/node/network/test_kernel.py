@@ -92,6 +92,24 @@ async def test_attaching_again_changes_nothing_and_a_new_life_takes_the_same_ran
         await again.close()
 
 
+async def test_the_service_range_has_a_route_of_its_own_but_never_over_somebody_elses():
+    before = snapshot()
+    network = kernel.KernelNetwork("tests")
+    await network.start()
+    await network.lead("10.96.0.0/16")
+    assert "dev lo" in run("ip", "route", "get", "10.96.7.7")  # also without a default route
+    await network.lead("10.96.0.0/16")  # the next life does it again
+    await network.close()
+    assert snapshot() == before
+    run("ip", "route", "add", "blackhole", "10.96.7.0/24")
+    await (network := kernel.KernelNetwork("tests")).start()
+    await network.lead("10.96.0.0/16")
+    assert "10.96.0.0/16" not in run("ip", "route")
+    await network.close()
+    run("ip", "route", "del", "blackhole", "10.96.7.0/24")
+    assert snapshot() == before
+
+
 async def test_clusters_side_by_side_take_different_ranges_and_the_last_restores_forwarding():
     forward = Path("/proc/sys/net/ipv4/ip_forward")
     forward.write_text("0")

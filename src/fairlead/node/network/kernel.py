@@ -46,6 +46,7 @@ class KernelNetwork:
         self._avoid = avoid
         self.cidr = ""
         self.gateway = ""
+        self._services = ""
         self._addresses: dict[str, str] = {}
         self._attached: dict[str, str] = {}
         self._next = 2
@@ -79,6 +80,22 @@ class KernelNetwork:
                 self.cidr, self.gateway = candidate, str(network.network_address + 1)
                 return
         raise protocols.NetworkUnavailable("every address range for pods is in use on this machine")
+
+    async def lead(self, services: str) -> None:
+        """A route for the Service range: a packet needs one before the kernel plane may change where it goes. Left
+        out where the range overlaps somebody's network."""
+        await self._run(self._lead, ipaddress.ip_network(services))
+
+    def _lead(self, services: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
+        assert self._link is not None
+        others = [one for one in self._link.routes() if one.prefix and not _is_marker(one, services)]
+        if _overlaps(services, others):
+            return
+        route = netlink.add_route(
+            str(services.network_address), services.prefixlen, device=_loopback(), source=self.gateway
+        )
+        self._link.transact([route])
+        self._services = str(services)
 
     def _is_avoided(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
         return any(network.overlaps(ipaddress.ip_network(entry)) for entry in self._avoid)
@@ -172,7 +189,7 @@ class KernelNetwork:
     async def close(self) -> None:
         """Removes links, addresses, the range and, when no other cluster of ours is left, the sysctl."""
         if self.cidr:
-            await self._run(clean, self._cluster, self.cidr)
+            await self._run(clean, self._cluster, self.cidr, self._services)
         self.cidr = ""
         await self.release()
 
@@ -187,13 +204,16 @@ class KernelNetwork:
         await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)  # type: ignore[arg-type]
 
 
-def clean(cluster: str, cidr: str) -> None:
+def clean(cluster: str, cidr: str, services: str = "") -> None:
     """Removes what that cluster made, also when its process died without doing so. Blocking; safe to call twice."""
     network = ipaddress.ip_network(cidr)
     with netlink.Netlink.here() as link:
         mine = [entry.name for entry in link.links() if entry.alias.startswith(_alias(cluster, ""))]
         for name in mine:
             link.transact([netlink.delete_link(name)], ignore=_GONE)
+        if services:
+            range_ = ipaddress.ip_network(services)
+            link.transact([netlink.delete_route(str(range_.network_address), range_.prefixlen)], ignore=_GONE)
         link.transact([netlink.delete_address(_loopback(), str(network.network_address + 1))], ignore=_GONE)
         with _machine_lock():
             link.transact([netlink.delete_unreachable(str(network.network_address), network.prefixlen)], ignore=_GONE)

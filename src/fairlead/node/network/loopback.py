@@ -17,6 +17,7 @@ from fairlead.node import protocols
 
 RANGES = tuple(f"127.{number}.0.0/16" for number in range(244, 251))
 _LOWEST_UNPRIVILEGED = 1024
+_FIRST = 2  # the first address is where DNS answers
 
 
 class LoopbackNetwork:
@@ -29,7 +30,7 @@ class LoopbackNetwork:
         self._wanted = wanted
         self._claim: socket.socket | None = None
         self._addresses: dict[str, str] = {}
-        self._next = 2
+        self._next = _FIRST
         self.cidr = ""
         self.gateway = "127.0.0.1"
 
@@ -46,6 +47,9 @@ class LoopbackNetwork:
             return
         raise protocols.NetworkUnavailable("every loopback range is taken by another cluster of fairlead")
 
+    async def lead(self, services: str) -> None:
+        """Nothing to do: all of 127/8 is here."""
+
     def allocate(self, pod_uid: str, *, wanted: str = "") -> protocols.PodAddress:
         network = ipaddress.ip_network(self.cidr)
         known = self._addresses.get(pod_uid)
@@ -54,7 +58,7 @@ class LoopbackNetwork:
             known = wanted
         while known is None:
             candidate = str(network.network_address + self._next)
-            self._next = self._next % (network.num_addresses - 2) + 1
+            self._next = self._next + 1 if self._next < network.num_addresses - 2 else _FIRST
             known = candidate if candidate not in used else None
         self._addresses[pod_uid] = known
         return protocols.PodAddress(known, own_network=False)

@@ -137,6 +137,12 @@ def add_route(
     return Message(_NEW_ROUTE, _CREATE | _REPLACE, head + attributes)
 
 
+def delete_route(destination: str, prefix: int) -> Message:
+    """Takes away our own unicast route to that range; another tool's stays."""
+    head = struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, 254, PROTOCOL, 255, _UNICAST, 0)  # 255: any scope
+    return Message(_DEL_ROUTE, 0, head + _attribute(1, socket.inet_aton(destination)))
+
+
 def _unreachable_body(destination: str, prefix: int) -> bytes:
     head = struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, 254, PROTOCOL, 0, _UNREACHABLE, 0)
     return head + _attribute(1, socket.inet_aton(destination)) + _number(6, 4096)
