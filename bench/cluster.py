@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
 import psutil
@@ -28,9 +28,10 @@ _FAIRLEAD = (sys.executable, "-m", "fairlead.cli.main")
 class Cluster:
     """A running cluster. `edge` is the address of its HTTP door."""
 
-    def __init__(self, lab_: lab.Lab, network: str) -> None:
+    def __init__(self, lab_: lab.Lab, network: str, flags: Sequence[str] = ()) -> None:
         self.lab = lab_
         self.network = network
+        self.flags = tuple(flags)
         self.name = f"bench-{os.getpid()}"
         self.home = lab_.path("cluster")
         self.edge = f"127.0.0.1:{lab.free_port()}"
@@ -46,7 +47,7 @@ class Cluster:
     def up(self, *paths: Path, detach: bool = True) -> lab.Process:
         """Runs `fairlead up`; returns at once."""
         words = [*_FAIRLEAD, "up", "--name", self.name, "--network", self.network, "--http", self.edge]
-        words += ["--https", self._https, *(["-d"] if detach else []), *map(str, paths)]
+        words += ["--https", self._https, *self.flags, *(["-d"] if detach else []), *map(str, paths)]
         return self.lab.spawn("up", words, env=self.env)
 
     async def start(self, *paths: Path) -> None:
@@ -133,9 +134,10 @@ def _part(words: list[str], folder: str, name: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def opened(lab_: lab.Lab, *, network: str = "") -> AsyncIterator[Cluster]:
-    """A cluster that is down afterwards, whatever happens. It is not started yet."""
-    made = Cluster(lab_, network or lab_.options.network)
+async def opened(lab_: lab.Lab, *, network: str = "", flags: Sequence[str] = ()) -> AsyncIterator[Cluster]:
+    """A cluster that is down afterwards, whatever happens; `flags` are more words of `fairlead up`. It is not started
+    yet."""
+    made = Cluster(lab_, network or lab_.options.network, flags)
     try:
         yield made
     finally:

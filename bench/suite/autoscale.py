@@ -1,6 +1,6 @@
 """`autoscale`: the load steps from 50 to 500 requests a second: time until the last replica that is needed serves,
 overshoot, replicas x seconds. With CPU and with requests in flight as the metric; once with a `scaleUp` policy of 900
-% per second, once with all defaults.
+% per second and a window of 2 s, once with all defaults.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from fairlead.client import protocol
 SUMMARY = "a step from 50 to 500 requests a second: time until the needed replicas serve, overshoot"
 _LOW, _HIGH = 50.0, 500.0
 _QUIET_SECONDS = 8.0
+_WINDOW = ("--hpa-window", "2")
 _FAST = {
     "scaleUp": {"stabilizationWindowSeconds": 0, "policies": [{"type": "Percent", "value": 900, "periodSeconds": 1}]}
 }
@@ -32,6 +33,7 @@ class Case(msgspec.Struct, frozen=True):
     behavior: app.Object | None
     seconds: float
     limit_seconds: float
+    flags: tuple[str, ...] = ()
 
 
 def cases(*, quick: bool) -> list[Case]:
@@ -44,8 +46,8 @@ def cases(*, quick: bool) -> list[Case]:
     target = {"type": "AverageValue", "averageValue": "2500m"}
     in_flight = {"type": "Pods", "pods": {"metric": {"name": "requests_in_flight"}, "target": target}}
     fast = [
-        Case("cpu", "/burn?us=800", cpu, 8, _FAST, 10.0, 3.0),
-        Case("in_flight", "/slow?ms=40", in_flight, 8, _FAST, 8.0, 2.0),
+        Case("cpu", "/burn?us=800", cpu, 8, _FAST, 10.0, 3.0, _WINDOW),
+        Case("in_flight", "/slow?ms=40", in_flight, 8, _FAST, 8.0, 2.0, _WINDOW),
     ]
     slow = [
         Case("cpu_defaults", "/burn?us=800", cpu, 8, None, 40.0, 8.0),
@@ -73,7 +75,7 @@ async def run(lab_: lab.Lab) -> report.Report:
 async def _one(lab_: lab.Lab, case: Case) -> rounds.Figures:
     of = app.App(replicas=1)
     scaler = app.autoscaler(of.name, case.metric, behavior=case.behavior)
-    async with cluster.opened(lab_) as made:
+    async with cluster.opened(lab_, flags=case.flags) as made:
         await made.start(app.write(lab_.path("app"), [*of.objects(), scaler]))
         target = load.Target(addresses=(made.edge,), host=of.host, paths=(case.path,))
         low = load.start(lab_, load.Open(target=target, rate=_LOW, seconds=3600.0))

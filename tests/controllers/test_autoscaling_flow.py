@@ -121,6 +121,7 @@ async def test_a_missing_target_and_an_unscalable_one_are_told() -> None:
 
 async def test_two_hpas_on_one_target_are_both_refused() -> None:
     async with running(web(), hpa("one"), hpa("two")) as bench:
+        await bench.run(1)
         bench.load.cores = 5
         await bench.run(10)
         assert await bench.replicas() == 3

@@ -31,8 +31,20 @@ def serving(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--ingress-nginx", is_flag=True, help="Take Ingresses of class nginx as ingress-nginx does."),
             click.option("--api-address", default="127.0.0.1", metavar="ADDR", help="Where the API server listens."),
             click.option("--api-port", default=0, help="The API server's port (6443 if free, else another)."),
-            click.option("--hpa-period", default=1.0, metavar="SECONDS", help="How often autoscalers are evaluated."),
-            click.option("--hpa-window", default=5.0, metavar="SECONDS", help="Over how long they average metrics."),
+            click.option(
+                "--hpa-period",
+                default=0.0,
+                type=click.FloatRange(min=0.0, max=3600.0),
+                metavar="SECONDS",
+                help="How often autoscalers are evaluated (a fifth of the window, at most 1).",
+            ),
+            click.option(
+                "--hpa-window",
+                default=5.0,
+                type=click.FloatRange(min=0.5, max=60.0),
+                metavar="SECONDS",
+                help="Over how long they average metrics.",
+            ),
         )
     ):
         function = option(function)

@@ -23,9 +23,14 @@ class ClusterConfig:
     ingress_nginx: bool = False
     api_address: str = "127.0.0.1"
     api_port: int = 0
-    hpa_period_seconds: float = 1.0
+    hpa_period_seconds: float = 0.0  # 0: see `hpa_every_seconds`
     hpa_window_seconds: float = 5.0
     ephemeral: bool = False
+
+    @property
+    def hpa_every_seconds(self) -> float:
+        """How often autoscalers look and measurements are made: a fifth of the window, at most a second."""
+        return self.hpa_period_seconds or min(1.0, self.hpa_window_seconds / 5)
 
 
 def door(text: str) -> tuple[str, ...]:

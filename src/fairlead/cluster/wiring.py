@@ -89,14 +89,19 @@ class Cluster:
             traffic_source=self.traffic_metrics,
             can_hold=True,
             root_ca_pem=(self.folder.pki / "ca.crt").read_text(),
-            hpa_period_seconds=self.wanted.hpa_period_seconds,
+            hpa_period_seconds=self.wanted.hpa_every_seconds,
             hpa_window_seconds=self.wanted.hpa_window_seconds,
         )
         self._closing("controllers", self.controllers.close)
         api.registry.mounted.update(self.controllers.served())
         statistics = tasks.Nursery("statistics", on_failure=self._failed)
-        socket_path = str(self.folder.run / "stats.sock")
-        statistics.start(traffic_stats.follow(socket_path, self.traffic_metrics, clock=self.clock), name="engine")
+        following = traffic_stats.follow(
+            str(self.folder.run / "stats.sock"),
+            self.traffic_metrics,
+            clock=self.clock,
+            period_seconds=self.wanted.hpa_every_seconds,
+        )
+        statistics.start(following, name="engine")
         self._closing("statistics", statistics.close)
         await self._traffic(api, planes, network)
         await self._node(api, planes, network)
@@ -247,6 +252,7 @@ class Cluster:
             asked=asked,
             environ=ranges.pod_environment(),
             dns=network.gateway if network.mode == "kernel" else "",
+            usage_period_seconds=self.wanted.hpa_every_seconds,
         )
         client = inprocess.client(
             api.exchange, exchange.Identity(f"system:node:{NODE_NAME}", ("system:nodes", "system:authenticated"))

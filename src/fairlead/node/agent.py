@@ -61,7 +61,7 @@ class NodeAgent:
         self._planner = plans.Planner(node, doors)
         self._pods = doors.informers.of(kinds.POD, field_selector=f"spec.nodeName={node.name}")
         self._node_object = node_object.NodeObject(node, doors)
-        self.usage = usage.PodUsage(self._roots, timer=doors.clock)
+        self.usage = usage.PodUsage(self._roots, timer=doors.clock, period_seconds=node.usage_period_seconds)
 
     async def start(self) -> None:
         """Returns when the node is registered, every pod known is being run and orphans have been ended."""

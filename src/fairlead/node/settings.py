@@ -26,6 +26,7 @@ class NodeSettings:
     labels: Mapping[str, str] = field(default_factory=dict)
     drain_seconds: float = 30.0
     first_backoff_seconds: float = 10.0
+    usage_period_seconds: float = 1.0  # how often CPU and memory are measured
 
 
 @dataclass(slots=True)

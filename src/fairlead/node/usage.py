@@ -1,5 +1,5 @@
-"""CPU and memory of pods and containers, sampled every second from /proc: the processes of a container are its first
-process, all of its descendants, and whoever is left of its session.
+"""CPU and memory of pods and containers, sampled from /proc every second or as often as asked: the processes of a
+container are its first process, all of its descendants, and whoever is left of its session.
 
 CPU is what living members have used plus what their reaped children had used (`cutime`), so nothing is lost when a
 worker process comes and goes. The last 120 samples are kept; a rate over a window needs two samples of the same start.
@@ -46,9 +46,12 @@ class Usage:
 class PodUsage:
     """The samples of every container that runs. `roots` tells which processes to look at."""
 
-    def __init__(self, roots: Callable[[], Mapping[Key, int]], *, timer: clock.Clock) -> None:
+    def __init__(
+        self, roots: Callable[[], Mapping[Key, int]], *, timer: clock.Clock, period_seconds: float = PERIOD_SECONDS
+    ) -> None:
         self._roots = roots
         self._timer = timer
+        self._period = period_seconds
         self._samples: dict[Key, collections.deque[Sample]] = {}
 
     async def run(self) -> None:
@@ -59,7 +62,7 @@ class PodUsage:
                 self.add(await asyncio.to_thread(observe, roots, self._timer.now()))
             for key in self._samples.keys() - roots.keys():
                 del self._samples[key]
-            await self._timer.sleep(PERIOD_SECONDS)
+            await self._timer.sleep(self._period)
 
     def add(self, samples: Mapping[Key, Sample]) -> None:
         """Keeps these samples."""

@@ -255,15 +255,21 @@ def test_a_constant_load_settles_and_stays(load: int, start: int) -> None:
     surge=st.integers(0, 3),
     starting=st.integers(0, 3),
     leaving=st.integers(0, 3),
+    ages=st.lists(st.floats(0.0, 1.0), max_size=5),
 )
 def test_a_rollout_alone_never_changes_the_count(
-    wanted: int, ratio: float, fewer: int, surge: int, starting: int, leaving: int
+    wanted: int, ratio: float, fewer: int, surge: int, starting: int, leaving: int, ages: list[float]
 ) -> None:
-    """However many pods are ready, starting and leaving, while the load is what the wanted number carries."""
+    """However many pods are ready, just ready, starting and leaving, while the load is what the wanted number
+    carries."""
     ready = max(1, wanted - fewer + surge)
     level = int(wanted * 500 * ratio / ready)
-    found = [world.pod(index) for index in range(ready)]
+    levels = world.samples(*([level] * ready))
+    ages = ages[: ready - 1]
+    for index, share in enumerate(ages):
+        levels |= world.young(level, index, share=share)
+    found = [world.pod(index, age=world.HOT if index < len(ages) else world.COLD) for index in range(ready)]
     found += [world.pod(100 + index, ready=False, phase="Pending") for index in range(starting)]
     found += [world.pod(200 + index, deleted=True) for index in range(leaving)]
-    asked = world.utilization(wanted, 50, found, world.samples(*([level] * ready)))
+    asked = world.utilization(wanted, 50, found, levels)
     assert asked.replicas == wanted

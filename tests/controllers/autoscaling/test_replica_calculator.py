@@ -6,7 +6,7 @@ import pytest
 
 from fairlead.controllers.autoscaling import replicas
 
-from .world import COLD, HOT, average, pod, samples, utilization
+from .world import COLD, HOT, average, pod, samples, utilization, young
 
 Object = dict[str, Any]
 
@@ -179,3 +179,30 @@ def test_a_surge_of_ready_pods_does_not_leave_the_tolerance() -> None:
     asked = utilization(3, 50, [pod(index) for index in range(4)], samples(400, 400, 400, 400))
     assert asked.replicas == 3
     assert utilization(3, 50, [pod(index) for index in range(4)], samples(900, 900, 900, 900)).replicas == 8
+
+
+def test_a_young_pod_counts_with_its_part_of_the_window_when_more_is_asked_for() -> None:
+    """One pod had 800 for half of the window; since then four share it: 200 each."""
+    found = [pod(0), *(pod(index, age=HOT) for index in (1, 2, 3))]
+    levels = samples(500) | young(200, 1, share=0.5) | young(200, 2, share=0.5) | young(200, 3, share=0.5)
+    assert utilization(4, 10, found, levels).replicas == 8  # (500 + 3 x 100) / 100
+
+
+def test_young_pods_do_not_make_it_go_down_before_their_window_is_full() -> None:
+    """The load has moved to the young pods: what the old one does now says nothing yet."""
+    found = [pod(0), *(pod(index, age=HOT) for index in (1, 2, 3))]
+    levels = samples(60) | young(100, 1, share=0.1) | young(100, 2, share=0.1) | young(100, 3, share=0.1)
+    assert utilization(4, 10, found, levels).replicas == 4
+
+
+def test_young_pods_alone_are_enough_to_ask_for_more() -> None:
+    assert utilization(1, 10, [pod(0, age=HOT)], young(900, 0, share=0.5)).replicas == 5
+    assert utilization(1, 10, [pod(0, age=HOT)], young(50, 0, share=0.5)).replicas == 1
+
+
+def test_when_a_pod_was_seen_to_become_ready_goes_before_its_conditions_whole_seconds() -> None:
+    """Its condition says that the window is full; it became ready half a second later."""
+    late = pod(1, age=60.0)
+    levels = samples(300) | young(300, 1, share=0.99)
+    asked = utilization(2, 10, [pod(0), late], levels)
+    assert asked.average_milli == 300 and asked.replicas == 6

@@ -48,6 +48,12 @@ def samples(*levels: int, first: int = 0) -> dict[str, metrics.Sample]:
     return {f"pod-{index}": metrics.Sample(level, NOW, WINDOW) for index, level in enumerate(levels, first)}
 
 
+def young(level: int, index: int, *, share: float) -> dict[str, metrics.Sample]:
+    """A pod that has been ready for that share of the window and did `level` since."""
+    ready_at = NOW - share * WINDOW
+    return {f"pod-{index}": metrics.Sample(level, NOW, WINDOW, ready_at, int(level * share))}
+
+
 def utilization(
     current: int, percent: int, all_pods: list[Object], levels: dict[str, metrics.Sample], *, tolerance: float = 0.1
 ) -> replicas.Asked:

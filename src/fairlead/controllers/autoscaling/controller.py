@@ -16,7 +16,7 @@ from fairlead.api.kinds import Kind
 from fairlead.base import clock as clocks
 from fairlead.client import cache, informer
 from fairlead.controllers import conditions, context, writes
-from fairlead.controllers.autoscaling import behaviour, decide, explaining, metrics, observing, panic
+from fairlead.controllers.autoscaling import behaviour, decide, explaining, metrics, observing, panic, readiness
 from fairlead.controllers.writes import Object
 
 NAME = "horizontal-pod-autoscaler"
@@ -56,7 +56,9 @@ class Autoscalers:
             (kind.group, kind.kind): given.informers.of(kind) for kind in targets
         }
         self._window = window_seconds
-        self._observer = observing.Observer(usage, traffic)
+        ready = readiness.ReadyTimes(given.clock)
+        self._pods.add_handler(ready.follow)
+        self._observer = observing.Observer(usage, traffic, ready_at=ready.of)
         self._memory: dict[str, _Memory] = {}
         self.runner = given.runner(NAME, self._decide, self._hpas, self._pods, *self._targets.values())
         self._hpas.add_handler(self._hpa_changed)

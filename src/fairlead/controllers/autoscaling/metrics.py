@@ -29,11 +29,25 @@ class MetricsSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One pod's value of one metric, in thousandths (of a core, a byte, a request)."""
+    """One pod's value of one metric, in thousandths (of a core, a byte, a request).
+
+    `ready_at` is when the pod was seen to become ready, where that is known better than its condition tells (in whole
+    seconds). `part_milli` is given where that was within the window: what the pod has done since, spread over the whole
+    window, so that the sum over all pods is the load and a pod's start is no part of it.
+    """
 
     milli: int
     at: float
     window_seconds: float
+    ready_at: float | None = None
+    part_milli: int | None = None
+
+    @property
+    def young_seconds(self) -> float | None:
+        """How much of the window the pod has been ready, where that is not all of it."""
+        if self.ready_at is None or self.ready_at <= self.at - self.window_seconds:
+            return None
+        return max(0.0, self.at - self.ready_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,11 @@ asks for less; a pod that is not ready yet counts as idle when the metric asks f
 With `warms_up` (CPU, and what the engine measures) a pod counts as not ready until its whole window is of the time
 since it became ready.
 
-One thing is different, on purpose: when more pods are ready than the target wants (a rollout's surge), the tolerance
-is judged on the load over the replicas wanted, so that a rollout alone never changes their number (kubernetes#84142).
+Two things are different, on purpose. A pod that is ready, but younger than the window, counts with what it has done
+since (`Sample.part_milli`) instead of as idle when the metric asks for more, and as just on target when it asks for
+less: Kubernetes' rule would lose the load that new pods took over from old ones, and see it again a window later. And
+when more pods are ready than the target wants (a rollout's surge), the tolerance is judged on the load over the
+replicas wanted, so that a rollout alone never changes their number (kubernetes#84142).
 """
 
 from __future__ import annotations
@@ -56,19 +59,32 @@ class Asked:
     total_milli: int | None = None
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class _Ratio:
+    """The present value over the target: of whole per cents or thousandths as Kubernetes has it, and as it is."""
+
+    rounded: float
+    exact: float
+
+
 @dataclass(frozen=True, slots=True)
 class _Groups:
-    """Pods by what their samples are worth."""
+    """Pods by what their samples are worth. `parts` are of those among the unready that are ready but young."""
 
     ready: list[str]
     unready: list[str]
     missing: list[str]
+    parts: dict[str, int]
+
+    def counted(self, samples: Mapping[str, Sample]) -> dict[str, int]:
+        """The values to begin with: those of the pods that count; while there are none, the parts of the young."""
+        return {name: samples[name].milli for name in self.ready} or dict(self.parts)
 
 
 def _group(
     all_pods: Sequence[Object], samples: Mapping[str, Sample], *, warms_up: bool, timing: Timing, now: float
 ) -> _Groups:
-    groups = _Groups([], [], [])
+    groups = _Groups([], [], [], {})
     for pod in all_pods:
         name = pod["metadata"]["name"]
         if pods.terminating(pod) or pods.phase(pod) == "Failed":
@@ -79,6 +95,9 @@ def _group(
             groups.missing.append(name)
         elif warms_up and _warming_up(pod, samples[name], timing, now):
             groups.unready.append(name)
+            part = samples[name].part_milli
+            if part is not None and pods.ready(pod):
+                groups.parts[name] = part
         else:
             groups.ready.append(name)
     return groups
@@ -92,6 +111,8 @@ def _warming_up(pod: Object, sample: Sample, timing: Timing, now: float) -> bool
         return True
     start, changed = clocks.parse_rfc3339(started), clocks.parse_rfc3339(condition["lastTransitionTime"])
     is_ready = condition["status"] == "True"
+    if is_ready and sample.ready_at is not None:
+        changed = sample.ready_at
     if start + timing.cpu_initialization_seconds > now:
         return not is_ready or sample.at < changed + sample.window_seconds
     return not is_ready and start + timing.initial_readiness_seconds > changed
@@ -111,12 +132,14 @@ def for_utilization(
 ) -> Asked:
     """Resource or ContainerResource with a target of `averageUtilization` percent of the pods' requests."""
     groups = _usable(all_pods, samples, warms_up=warms_up, timing=timing, now=now)
-    counted = {name: samples[name].milli for name in groups.ready}
+    counted = groups.counted(samples)
 
-    def ratio_of(values: Mapping[str, int]) -> float:
-        return _percent(values, requests) / percent
+    def ratio_of(values: Mapping[str, int]) -> _Ratio:
+        exact = sum(values.values()) * 100 / max(1, sum(requests[name] for name in values)) / percent
+        return _Ratio(_percent(values, requests) / percent, exact)
 
     filler = {name: requests[name] * max(100, percent) // 100 for name in groups.missing}
+    filler |= {name: requests[name] * percent // 100 for name in groups.parts}
     wanted = _wanted(current, groups, counted, ratio_of, filler, tolerance)
     return Asked(wanted, sum(counted.values()) // len(counted), _percent(counted, requests))
 
@@ -141,12 +164,13 @@ def for_average(
 ) -> Asked:
     """Resource, ContainerResource or Pods with a target of `averageValue`."""
     groups = _usable(all_pods, samples, warms_up=warms_up, timing=timing, now=now)
-    counted = {name: samples[name].milli for name in groups.ready}
+    counted = groups.counted(samples)
 
-    def ratio_of(values: Mapping[str, int]) -> float:
-        return sum(values.values()) // len(values) / target_milli
+    def ratio_of(values: Mapping[str, int]) -> _Ratio:
+        total = sum(values.values())
+        return _Ratio(total // len(values) / target_milli, total / len(values) / target_milli)
 
-    filler = dict.fromkeys(groups.missing, target_milli)
+    filler = dict.fromkeys([*groups.missing, *groups.parts], target_milli)
     wanted = _wanted(current, groups, counted, ratio_of, filler, tolerance)
     return Asked(wanted, sum(counted.values()) // len(counted))
 
@@ -159,7 +183,7 @@ def _usable(
     if not samples:
         raise MetricError("no metrics returned from resource metrics API")
     groups = _group(all_pods, samples, warms_up=warms_up, timing=timing, now=now)
-    if not groups.ready:
+    if not groups.ready and not groups.parts:
         raise MetricError("did not receive metrics for targeted pods (pods might be unready)")
     return groups
 
@@ -167,15 +191,17 @@ def _usable(
 def _wanted(
     current: int,
     groups: _Groups,
-    counted: Mapping[str, int],
-    ratio_of: Callable[[Mapping[str, int]], float],
+    counted: dict[str, int],
+    ratio_of: Callable[[Mapping[str, int]], _Ratio],
     filler: Mapping[str, int],
     tolerance: Tolerance,
 ) -> int:
-    ratio = ratio_of(counted)
+    first = max(ratio_of(counted), ratio_of(counted | groups.parts))
+    ratio = first.rounded
     grows_with_unready = bool(groups.unready) and ratio > 1.0
-    if not grows_with_unready and not groups.missing:
-        over_wanted = _over_wanted(ratio, len(counted), current)
+    shrinks_with_young = bool(groups.parts) and ratio < 1.0
+    if not grows_with_unready and not shrinks_with_young and not groups.missing:
+        over_wanted = _over_wanted(first.exact, len(counted), current)
         surge = len(counted) > current > 0
         if tolerance.holds(over_wanted) or (tolerance.holds(ratio) and not surge):
             return current
@@ -186,11 +212,12 @@ def _wanted(
     elif ratio > 1.0:
         values |= dict.fromkeys(groups.missing, 0)
     if grows_with_unready:
-        values |= dict.fromkeys(groups.unready, 0)
-    again = ratio_of(values)
+        values |= dict.fromkeys(groups.unready, 0) | groups.parts
+    second = ratio_of(values)
+    again = second.rounded
     if tolerance.holds(again) or (ratio < 1.0 < again) or (again < 1.0 < ratio):
         return current
-    if tolerance.holds(_over_wanted(again, len(values), current)):
+    if tolerance.holds(_over_wanted(second.exact, len(values), current)):
         return current
     wanted = math.ceil(again * len(values))
     turned = (again < 1.0 and wanted > current) or (again > 1.0 and wanted < current)
