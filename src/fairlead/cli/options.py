@@ -36,7 +36,7 @@ def serving(function: Callable[..., Any]) -> Callable[..., Any]:
                 default=0.0,
                 type=click.FloatRange(min=0.0, max=3600.0),
                 metavar="SECONDS",
-                help="How often autoscalers are evaluated (a fifth of the window, at most 1).",
+                help="How often autoscalers are evaluated (1; a tenth of a window below 5).",
             ),
             click.option(
                 "--hpa-window",
