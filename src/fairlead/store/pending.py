@@ -49,14 +49,16 @@ class Pending:
         self._heads[key] = event
         return Write(event, asyncio.get_running_loop().create_future())
 
-    def settle(self, write: Write) -> None:
-        """The write is durable: it becomes visible and its writer goes on."""
-        event = write.event
-        if self._heads.get(event.entry.key) is event:
-            del self._heads[event.entry.key]
-        self._view.apply(event)
-        if not write.done.done():
-            write.done.set_result(event.entry)
+    def settle(self, writes: list[Write]) -> None:
+        """The writes are durable: they become visible, their writers go on, and watchers are told once of them all."""
+        for write in writes:
+            event = write.event
+            if self._heads.get(event.entry.key) is event:
+                del self._heads[event.entry.key]
+            self._view.apply(event)
+            if not write.done.done():
+                write.done.set_result(event.entry)
+        self._view.deliver()
 
     def fail(self, writes: list[Write], error: Exception) -> None:
         """These writes, and with them every one on its way, did not happen."""

@@ -42,6 +42,10 @@ class Event:
         return self.entry.revision
 
 
+Listener = Callable[[list[Event]], bool]
+"""Takes changes at once. False: it has taken them and wants no more until it listens again. It must not raise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Entries in the order of their keys as of `revision`. `remaining` counts what the limit left out."""
@@ -84,6 +88,15 @@ class Watch(Protocol):
 
     async def next(self) -> list[Event]:
         """The changes since the last call, at least one; an empty list when the watch has ended."""
+
+    def listen(self, listener: Listener) -> None:
+        """Instead of `next`: hands what has happened, and from now on every change, to the listener at once."""
+
+    async def released(self) -> bool:
+        """Returns when the listener wants no more (True) or the watch has ended (False)."""
+
+    async def ended(self) -> None:
+        """Returns when the watch has ended."""
 
     def idle(self) -> bool:
         """True when everything that happened so far has been handed out."""

@@ -13,19 +13,18 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from fairlead.store import log, pending, protocol, view
+from fairlead.store import log, pending, protocol, reads
 
 
-class SqliteStore:
+class SqliteStore(reads.Reads):
     """See the module. `synchronous` exists for the test that proves that FULL is needed."""
 
     def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
+        super().__init__()
         self._path = path
         self._synchronous = synchronous
         self._log: log.Log
         self._loop: asyncio.AbstractEventLoop
-        self._view = view.View()
-        self._pending = pending.Pending(self._view)
         self._gathering: list[pending.Write] = []
         self._busy = False
         self._closed = False
@@ -43,39 +42,11 @@ class SqliteStore:
         self._pending = pending.Pending(self._view)
         self._thread.start()
 
-    @property
-    def revision(self) -> int:
-        return self._view.revision
-
-    def get(self, key: str) -> protocol.Entry | None:
-        return self._view.get(key)
-
-    def head(self, key: str) -> protocol.Entry | None:
-        return self._pending.head(key)
-
-    def page(self, prefix: str, *, after: str = "", limit: int = 0, revision: int = 0) -> protocol.Page:
-        return self._view.page(prefix, after=after, limit=limit, revision=revision)
-
-    def count(self, prefix: str) -> int:
-        return self._view.count(prefix)
-
-    def changed(self, bucket: str) -> int:
-        return self._view.changed(bucket)
-
-    def buckets(self) -> dict[str, int]:
-        return self._view.buckets()
-
-    def watchers(self) -> int:
-        return self._view.watchers()
-
     def write(self, key: str, encode: protocol.Encode, *, expected: int | None = None) -> Awaitable[protocol.Entry]:
         return self._gather(key, encode, expected=expected, deleted=False)
 
     def delete(self, key: str, encode: protocol.Encode, *, expected: int | None = None) -> Awaitable[protocol.Entry]:
         return self._gather(key, encode, expected=expected, deleted=True)
-
-    def watch(self, prefix: str, *, after: int) -> protocol.Watch:
-        return self._view.subscribe(prefix, after=after)
 
     def _gather(
         self, key: str, encode: protocol.Encode, *, expected: int | None, deleted: bool
@@ -108,8 +79,7 @@ class SqliteStore:
             later, self._gathering = self._gathering, []
             self._pending.fail(batch + later, protocol.StoreError(f"the store could not write: {error}"))
         else:
-            for write in batch:
-                self._pending.settle(write)
+            self._pending.settle(batch)
         if self._gathering:
             self._commit()
         else:

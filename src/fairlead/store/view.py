@@ -17,52 +17,83 @@ WINDOW_EVENTS = 16_384
 WINDOW_BYTES = 32 << 20
 QUEUE_EVENTS = 16_384
 QUEUE_BYTES = 16 << 20
+DELIVERY_SECONDS = 0.005
+"""How long watchers are told of changes before the loop may do something else."""
 
 
 class Subscription:
     """One watcher's bounded queue of shared events. A reader that stalls past the bound is closed, nobody else
     waits."""
 
-    __slots__ = ("_bytes", "_ended", "_queue", "_view", "_waiter", "prefix", "stalled")
+    __slots__ = ("_bytes", "_ended", "_listener", "_queue", "_view", "_waiter", "marked", "prefix", "stalled")
 
     def __init__(self, view: View, prefix: str, backlog: Iterable[protocol.Event]) -> None:
         self.prefix = prefix
         self.stalled = False
+        self.marked = False  # for the view: it has something to deliver
         self._view = view
         self._queue: deque[protocol.Event] = deque(backlog)
         self._bytes = 0
         self._ended = False
+        self._listener: protocol.Listener | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def push(self, event: protocol.Event) -> None:
-        """Queues an event, or ends the watch when its reader has stalled."""
+        """Queues an event, or ends the watch when its reader has stalled. `deliver` hands it on."""
         self._bytes += len(event.entry.value)
         if len(self._queue) >= QUEUE_EVENTS or self._bytes > QUEUE_BYTES:
             self.stalled = True
             self.close()
             return
         self._queue.append(event)
-        self._wake()
+
+    def deliver(self) -> None:
+        """Hands what is queued to the listener, or wakes whoever waits."""
+        self.marked = False
+        if self._listener is not None and self._queue and not self._listener(self._taken()):
+            self._listener = None
+        if self._listener is None:
+            self._wake()
 
     async def next(self) -> list[protocol.Event]:
         while not self._queue:
             if self._ended:
                 return []
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        events = list(self._queue)
-        self._queue.clear()
-        self._bytes = 0
-        return events
+            await self._woken()
+        return self._taken()
+
+    def listen(self, listener: protocol.Listener) -> None:
+        self._listener = listener
+        self.deliver()
+
+    async def released(self) -> bool:
+        while self._listener is not None and not self._ended:
+            await self._woken()
+        return not self._ended
+
+    async def ended(self) -> None:
+        while not self._ended:
+            await self._woken()
 
     def idle(self) -> bool:
         return not self._queue
 
     def close(self) -> None:
         self._ended = True
+        self._listener = None
         self._queue.clear()
         self._view.unsubscribe(self)
         self._wake()
+
+    def _taken(self) -> list[protocol.Event]:
+        events = list(self._queue)
+        self._queue.clear()
+        self._bytes = 0
+        return events
+
+    async def _woken(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -105,6 +136,8 @@ class View:
         self._window: list[protocol.Event] = []
         self._window_start = 0
         self._window_bytes = 0
+        self._marked: deque[Subscription] = deque()
+        self._delivering = False
 
     def load(
         self, entries: Iterable[protocol.Entry], *, revision: int, recent: list[protocol.Event], oldest: int
@@ -166,7 +199,7 @@ class View:
         return protocol.Page(rows[:stop], revision, max(0, len(rows) - stop))
 
     def apply(self, event: protocol.Event) -> None:
-        """Makes a durable change visible and queues it to its watchers."""
+        """Makes a durable change visible and queues it to its watchers; `deliver` tells them."""
         entry = event.entry
         bucket = self._bucket(entry.key)
         if event.deleted:
@@ -181,6 +214,25 @@ class View:
         for watcher in tuple(bucket.watchers):
             if entry.key.startswith(watcher.prefix):
                 watcher.push(event)
+                if not watcher.marked:
+                    watcher.marked = True
+                    self._marked.append(watcher)
+
+    def deliver(self) -> None:
+        """Tells the watchers that have something queued, in one pass of the loop unless they are very many."""
+        if not self._marked:
+            return
+        loop = asyncio.get_running_loop()
+        end = loop.time() + DELIVERY_SECONDS
+        while self._marked and loop.time() < end:
+            self._marked.popleft().deliver()
+        if self._marked and not self._delivering:
+            self._delivering = True
+            loop.call_soon(self._deliver_more)
+
+    def _deliver_more(self) -> None:
+        self._delivering = False
+        self.deliver()
 
     def _remember(self, event: protocol.Event) -> None:
         self._window.append(event)
