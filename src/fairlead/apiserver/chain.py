@@ -16,6 +16,7 @@ from fairlead.apiserver import (
     around,
     audit,
     authentication,
+    broadcast,
     dispatch,
     metrics,
     pod_door,
@@ -63,6 +64,7 @@ class Chain:
         self._random = source
         self.tokens = tokens
         self.writer = write.Writer(store)
+        self.watches = broadcast.Groups(store)
         self._dispatcher = dispatch.Dispatcher(self)
         self.metrics = metrics.Metrics()
         self.audit: audit.Audit | None = None

@@ -72,7 +72,7 @@ class Dispatcher:
         if info.verb == "list":
             return await read.listing(store, info, resource)
         if info.verb == "watch":
-            return watching.watch(store, info, resource)
+            return watching.watch(store, info, resource, self._parts.watches)
         around = self._parts.around(info)
         if info.verb == "create":
             if info.name:
@@ -165,7 +165,8 @@ class Dispatcher:
         if path.startswith(_HEALTH):
             return _health(info)
         if path == "/metrics":
-            text = self._parts.metrics.render(self._parts.store, in_flight=self._parts.in_flight)
+            parts = self._parts
+            text = parts.metrics.render(parts.store, in_flight=parts.in_flight, shared_watches=parts.watches.shared())
             return exchange.Response(200, {"content-type": metrics.CONTENT_TYPE}, text.encode())
         if path == "/version":
             return _object(200, codec.encode(version()))

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from fairlead.apiserver import authentication, codec, status
 from fairlead.client import errors, exchange
@@ -188,16 +188,45 @@ async def _streamed(incoming: web.BaseRequest, response: exchange.Response) -> w
     out = web.StreamResponse(status=response.status, headers=_with_warnings(response.headers))
     try:
         await out.prepare(incoming)
-        async for chunk in stream:
-            await out.write(chunk)
+        if response.pour is not None and incoming.version >= HttpVersion11:
+            await response.pour(_Sink(incoming))
+        else:
+            async for chunk in stream:
+                await out.write(chunk)
         await out.write_eof()
-    except (ConnectionError, asyncio.CancelledError):
-        pass  # the caller has gone
+    except ConnectionError:
+        if incoming.transport is not None:  # the caller has gone or has stalled
+            incoming.transport.abort()
+    except asyncio.CancelledError:
+        pass
     finally:
         if hasattr(stream, "aclose"):
             with contextlib.suppress(RuntimeError):
                 await stream.aclose()
     return out
+
+
+class _Sink:
+    """A connection whose chunked answer is written past aiohttp: one call, no task, for every line of a watch."""
+
+    def __init__(self, incoming: web.BaseRequest) -> None:
+        self._protocol = incoming.protocol
+
+    def frame(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+    def put(self, framed: bytes) -> bool:
+        transport = self._protocol.transport
+        if transport is None:
+            return False
+        if framed:
+            transport.write(framed)
+        return not self._protocol.writing_paused
+
+    async def drained(self) -> None:
+        if self._protocol.transport is None or self._protocol.transport.is_closing():
+            raise ConnectionResetError("the caller has gone")
+        await self._protocol._drain_helper()  # there is no public way to wait for it without writing
 
 
 def context(folder: Path) -> ssl.SSLContext:

@@ -40,7 +40,7 @@ class Metrics:
         series[-2] += 1
         series[-1] += seconds
 
-    def render(self, store: protocol.Store, *, in_flight: int) -> str:
+    def render(self, store: protocol.Store, *, in_flight: int, shared_watches: int = 0) -> str:
         """The text."""
         lines = ["# TYPE apiserver_request_total counter"]
         for (verb, name, code), count in sorted(self._requests.items()):
@@ -62,7 +62,7 @@ class Metrics:
         lines.append("# TYPE apiserver_storage_objects gauge")
         for bucket, count in sorted(store.buckets().items()):
             lines.append(f'apiserver_storage_objects{{resource="{bucket}"}} {count}')
-        lines += ["# TYPE fairlead_watches gauge", f"fairlead_watches {store.watchers()}"]
+        lines += ["# TYPE fairlead_watches gauge", f"fairlead_watches {store.watchers() + shared_watches}"]
         lines += ["# TYPE fairlead_store_revision counter", f"fairlead_store_revision {store.revision}"]
         lines += [
             "# TYPE fairlead_audit_dropped_total counter",

@@ -1,5 +1,6 @@
 """watch: a stream of JSON lines. An event is encoded once, whoever watches; selectors and Tables are remembered
-with it.
+with it. Where the transport takes bytes at once (`pour`), a change reaches all watchers in one pass of the loop,
+without waking a task for each of them, and watches that want the same bytes share them (`broadcast`).
 
 Promises: every revision after the given one, once and in order; bookmarks when allowed; `sendInitialEvents`; 410
 Expired for a revision that is no longer kept; an end after `timeoutSeconds` (30 to 60 minutes otherwise). A watcher
@@ -10,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from fairlead.apiserver import codec, read, requests, resources, status, tables
+from fairlead.apiserver import broadcast, codec, read, requests, resources, status, tables
 from fairlead.client import exchange
 from fairlead.store import protocol
 
@@ -30,6 +31,11 @@ class _Lines:
         self._match = read.matcher(info, resource)
         self._form = codec.table_wanted(info)
         self._columns = True
+        self.shared = self._match is None and self._form in ("", "partial")
+        self.form = f"{self._form} {resource.kind.api_version}"
+        self._memos = {
+            kind: f"{kind} {self._form} {resource.kind.api_version}" for kind in ("ADDED", "MODIFIED", "DELETED")
+        }
 
     def line(self, event: protocol.Event) -> bytes:
         """The line of an event, or b"" when it does not concern this watch."""
@@ -45,7 +51,7 @@ class _Lines:
     def _encoded(self, event: protocol.Event, kind: str) -> bytes:
         if self._form and self._form != "partial":
             return self._wrapped(kind, event.entry)
-        memo = f"{kind} {self._form} {self._resource.kind.api_version}"
+        memo = self._memos[kind]
         found: bytes | None = event.memo.get(memo)
         if found is None:
             found = event.memo[memo] = self._wrapped(kind, event.entry)
@@ -88,7 +94,9 @@ class _Lines:
         return codec.encode({"type": "BOOKMARK", "object": obj}) + b"\n"
 
 
-def watch(store: protocol.Store, info: requests.Info, resource: resources.Resource) -> exchange.Response:
+def watch(
+    store: protocol.Store, info: requests.Info, resource: resources.Resource, groups: broadcast.Groups
+) -> exchange.Response:
     """Starts a watch: everything that can be refused is refused here."""
     lines = _Lines(info, resource)
     prefix = resource.prefix(info.namespace)
@@ -118,47 +126,135 @@ def watch(store: protocol.Store, info: requests.Info, resource: resources.Resour
         raise status.timeout(str(error)) from error
     limit_seconds = float(info.number("timeoutSeconds")) or random.uniform(1800, 3600)  # noqa: S311 -- spreads reconnects
     mark = store.revision if initial else 0
-    stream = _stream(store, subscription, lines, entries, info, limit_seconds=limit_seconds, mark=mark)
-    return exchange.Response(200, {"content-type": "application/json"}, stream=stream)
+    running = _Running(store, subscription, lines, entries, prefix=prefix)
+    running.mark, running.groups = mark, groups
+    running.end = asyncio.get_running_loop().time() + limit_seconds
+    running.bookmarks = info.flag("allowWatchBookmarks")
+    return exchange.Response(200, {"content-type": "application/json"}, stream=running.stream(), pour=running.pour)
 
 
-async def _stream(
-    store: protocol.Store,
-    subscription: protocol.Watch,
-    lines: _Lines,
-    entries: list[protocol.Entry],
-    info: requests.Info,
-    *,
-    limit_seconds: float,
-    mark: int,
-) -> AsyncIterator[bytes]:
-    bookmarks = info.flag("allowWatchBookmarks")
-    end = asyncio.get_running_loop().time() + limit_seconds
-    try:
-        for begin in range(0, len(entries), read.CHUNK):
-            if chunk := b"".join(map(lines.initial, entries[begin : begin + read.CHUNK])):
-                yield chunk
-        if mark:
-            yield lines.bookmark(mark, initial_end=True)
-        async for chunk in _changes(store, subscription, lines, end=end, bookmarks=bookmarks):
-            yield chunk
-    finally:
-        subscription.close()
+class _Running:
+    """One watch. Its reader takes either `stream` or `pour`."""
 
+    def __init__(
+        self,
+        store: protocol.Store,
+        subscription: protocol.Watch,
+        lines: _Lines,
+        entries: list[protocol.Entry],
+        *,
+        prefix: str,
+    ) -> None:
+        self._store = store
+        self._subscription = subscription
+        self._lines = lines
+        self._entries = entries
+        self._prefix = prefix
+        self.mark = 0
+        self.end = 0.0
+        self.bookmarks = False
+        self.groups: broadcast.Groups
 
-async def _changes(
-    store: protocol.Store, subscription: protocol.Watch, lines: _Lines, *, end: float, bookmarks: bool
-) -> AsyncIterator[bytes]:
-    loop = asyncio.get_running_loop()
-    while (left := end - loop.time()) > 0:
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The lines, in pieces, as the reader asks for them."""
         try:
-            async with asyncio.timeout(min(left, BOOKMARK_SECONDS)):
-                events = await subscription.next()
+            for chunk in self._initial():
+                yield chunk
+            while (left := self._left()) > 0:
+                try:
+                    async with asyncio.timeout(min(left, BOOKMARK_SECONDS)):
+                        events = await self._subscription.next()
+                except TimeoutError:
+                    if chunk := self._bookmark():
+                        yield chunk
+                    continue
+                if not events:
+                    return
+                if chunk := b"".join(map(self._lines.line, events)):
+                    yield chunk
+        finally:
+            self._subscription.close()
+
+    async def pour(self, sink: exchange.Sink) -> None:
+        """The same into a sink. Raises ConnectionError when the reader has gone or has stalled."""
+        try:
+            for chunk in self._initial():
+                if not sink.put(sink.frame(chunk)):
+                    await sink.drained()
+            self._entries = []
+            while self._left() > 0:
+                shared = self._lines.shared and self._subscription.idle()
+                member = (
+                    self.groups.join(self._prefix, self._lines.form, self._lines.line, sink=sink) if shared else None
+                )
+                if not await (self._pour_shared(member, sink) if member else self._pour_changes(sink)):
+                    return
+        finally:
+            self._subscription.close()
+
+    async def _pour_shared(self, member: broadcast.Member, sink: exchange.Sink) -> bool:
+        """As a member of a group, until the sink is full and empty again; False when the watch has ended."""
+        self._subscription.close()
+        try:
+            while (left := self._left()) > 0:
+                await asyncio.wait({member.released}, timeout=min(left, BOOKMARK_SECONDS))
+                if member.released.done():
+                    subscription = member.taken()
+                    if subscription is None:
+                        return False
+                    self._subscription = subscription
+                    return await self._drained(sink)
+                if not sink.put(sink.frame(self._bookmark() if member.group.up_to_date() else b"")):
+                    await sink.drained()
+        finally:
+            member.leave()
+        return False
+
+    async def _pour_changes(self, sink: exchange.Sink) -> bool:
+        """With a subscription of its own, until it may join others, it is time for a bookmark, or the sink is full and
+        empty again; False when the watch has ended."""
+        failure: list[Exception] = []
+
+        def listener(events: list[protocol.Event]) -> bool:
+            try:
+                return sink.put(sink.frame(b"".join(map(self._lines.line, events)))) and not self._lines.shared
+            except Exception as error:  # in the middle of the store's work for everybody: raised where it belongs
+                failure.append(error)
+                return False
+
+        self._subscription.listen(listener)
+        try:
+            async with asyncio.timeout(min(max(self._left(), 0), BOOKMARK_SECONDS)):
+                going = await self._subscription.released()
         except TimeoutError:
-            if bookmarks and subscription.idle():
-                yield lines.bookmark(store.revision)
-            continue
-        if not events:
-            return
-        if chunk := b"".join(map(lines.line, events)):
-            yield chunk
+            return sink.put(sink.frame(self._bookmark())) or await self._drained(sink)
+        if failure:
+            raise failure[0]
+        return going and await self._drained(sink)
+
+    async def _drained(self, sink: exchange.Sink) -> bool:
+        drained = asyncio.ensure_future(sink.drained())
+        ended = asyncio.ensure_future(self._subscription.ended())
+        try:
+            await asyncio.wait({drained, ended}, timeout=max(self._left(), 0), return_when=asyncio.FIRST_COMPLETED)
+            if not drained.done():
+                raise ConnectionResetError("the reader of a watch has stalled")
+            drained.result()
+        finally:
+            drained.cancel()
+            ended.cancel()
+        return True
+
+    def _initial(self) -> Iterator[bytes]:
+        for begin in range(0, len(self._entries), read.CHUNK):
+            if chunk := b"".join(map(self._lines.initial, self._entries[begin : begin + read.CHUNK])):
+                yield chunk
+        if self.mark:
+            yield self._lines.bookmark(self.mark, initial_end=True)
+
+    def _bookmark(self) -> bytes:
+        """The bookmark that is due, or b""."""
+        return self._lines.bookmark(self._store.revision) if self.bookmarks and self._subscription.idle() else b""
+
+    def _left(self) -> float:
+        return self.end - asyncio.get_running_loop().time()

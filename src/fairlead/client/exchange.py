@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +33,29 @@ class Request:
     identity: Identity | None = None
 
 
+class Sink(Protocol):
+    """A transport that takes bytes at once."""
+
+    def frame(self, data: bytes) -> bytes:
+        """The bytes as they are sent: the same ones for every sink of a server."""
+
+    def put(self, framed: bytes) -> bool:
+        """Takes framed bytes. False: wait for `drained` before you put more."""
+
+    async def drained(self) -> None:
+        """Returns when there is room again. Raises ConnectionError when the reader has gone."""
+
+
 @dataclass(slots=True)
 class Response:
-    """Either `body` or, for watches and followed logs, `stream` (closed with `aclose` when the caller goes)."""
+    """Either `body` or, for watches and followed logs, `stream` (closed with `aclose` when the caller goes). With
+    `pour`, a transport may have the stream's bytes written into a Sink instead, which is faster."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     stream: AsyncIterator[bytes] | None = None
+    pour: Callable[[Sink], Awaitable[None]] | None = None
 
 
 Exchange = Callable[[Request], Awaitable[Response]]
