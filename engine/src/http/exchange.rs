@@ -248,7 +248,7 @@ impl<C: Client> Exchange<'_, C> {
         }
         if let Some(affinity) = &self.plan.backend.spec.affinity {
             let value = format!("{:016x}", endpoint.identity());
-            sticky::write(affinity, name, &value, self.session.scheme == "https", line);
+            sticky::write(affinity, name, &value, self.plan.secure, line);
         }
     }
 }

@@ -14,7 +14,8 @@ pub enum Kind {
     ForwardedFor,
     ForwardedProto,
     ForwardedHost,
-    /// Says who the client is in another way (Forwarded, X-Real-IP); believed only behind proxies of ours.
+    /// Says in another way who the client is and how it came (Forwarded, X-Real-IP, X-Scheme, ssl-client-verify, …); believed
+    /// only behind proxies of ours.
     Claim,
     /// Belongs to one hop (Keep-Alive, Proxy-Connection, TE), or is never for a backend (Proxy: CVE-2016-5385).
     Hop,
@@ -29,15 +30,22 @@ pub fn kind(name: &str) -> Kind {
         5 if is("proxy") => Kind::Hop,
         6 if is("expect") => Kind::Expect,
         7 if is("upgrade") => Kind::Upgrade,
+        8 if is("x-scheme") => Kind::Claim,
         9 if is("forwarded") || is("x-real-ip") => Kind::Claim,
         10 if is("connection") => Kind::Connection,
         10 if is("keep-alive") => Kind::Hop,
         14 if is("content-length") => Kind::ContentLength,
         15 if is("x-forwarded-for") => Kind::ForwardedFor,
+        15 if is("ssl-client-cert") => Kind::Claim,
         16 if is("x-forwarded-host") => Kind::ForwardedHost,
+        16 if is("x-forwarded-port") => Kind::Claim,
         16 if is("proxy-connection") => Kind::Hop,
         17 if is("transfer-encoding") => Kind::TransferEncoding,
         17 if is("x-forwarded-proto") => Kind::ForwardedProto,
+        17 if is("ssl-client-verify") => Kind::Claim,
+        18 if is("x-forwarded-scheme") => Kind::Claim,
+        20 if is("ssl-client-issuer-dn") => Kind::Claim,
+        21 if is("ssl-client-subject-dn") => Kind::Claim,
         // CGI-like backends cannot tell `X_Forwarded_For` from `X-Forwarded-For`.
         _ if name.contains('_') && kind(&name.replace('_', "-")) != Kind::Other => Kind::Hop,
         _ => Kind::Other,

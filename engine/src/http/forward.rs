@@ -1,18 +1,31 @@
 //! Writes a request's head as the backend gets it.
 //!
 //! Promises: fields that stay are copied as the client wrote them, in runs; X-Forwarded-For, -Proto and -Host are ours,
-//! unless `trusted_hops` says that proxies of ours stand before us: then For is appended to and the others are kept.
+//! unless the peer is a proxy whose claims are believed: then For is appended to and the others are kept. `tell` adds others
+//! (RFC 7239's Forwarded, X-Real-IP, …), which replace what came.
+
+use std::net::IpAddr;
 
 use super::field::{self, Kind};
 use super::request::Head;
 use super::response::offset;
-use crate::control::objects;
+use crate::balance::random;
+use crate::control::objects::{self, Tell};
 
 /// What we know of the client.
 pub struct Origin<'a> {
+    /// The peer's.
     pub address: &'a str,
+    /// The client's: the peer's, or what a trusted peer says.
+    pub client: IpAddr,
     pub scheme: &'static str,
-    pub trusted_hops: u32,
+    /// The peer is a proxy whose claims are believed.
+    pub believed: bool,
+    /// The port that the client came to.
+    pub port: u16,
+    pub tell: &'a [Tell],
+    /// For an identity of the request, where one is told.
+    pub draw: u64,
 }
 
 /// What the Route changes of a request.
@@ -21,6 +34,10 @@ pub struct Edits<'a> {
     pub target: Option<&'a [u8]>,
     pub host: Option<&'a str>,
     pub changes: Option<&'a objects::HeaderChanges>,
+    /// Fields of the client's that are not passed on.
+    pub drop: &'a [String],
+    /// Whole lines that are added.
+    pub lines: &'a [u8],
 }
 
 pub fn write_head(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edits<'_>, output: &mut Vec<u8>) {
@@ -38,6 +55,7 @@ pub fn write_head(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edi
         output.extend_from_slice(b"Connection: upgrade\r\n");
     }
     write_forwarded(head, origin, output);
+    output.extend_from_slice(edits.lines);
     edits.changes.iter().for_each(|c| field::write_changes(c, output));
     output.extend_from_slice(b"\r\n");
 }
@@ -46,7 +64,8 @@ fn write_fields(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edits
     let drops = |i: usize| {
         let kind = head.kinds[i];
         head.drops(i)
-            || (origin.trusted_hops == 0 && kind == Kind::Claim)
+            || (kind == Kind::Claim && (!origin.believed || told(origin.tell, head.headers[i].name)))
+            || edits.drop.iter().any(|name| name.eq_ignore_ascii_case(head.headers[i].name))
             || (edits.host.is_some() && kind == Kind::Host)
             || (matches!(kind, Kind::Other | Kind::Claim)
                 && edits.changes.is_some_and(|c| field::replaces(c, head.headers[i].name)))
@@ -64,7 +83,7 @@ fn write_fields(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edits
 }
 
 fn write_forwarded(head: &Head<'_>, origin: &Origin<'_>, output: &mut Vec<u8>) {
-    let trusted = origin.trusted_hops > 0;
+    let trusted = origin.believed;
     let incoming = |wanted: Kind| {
         head.headers.iter().zip(&head.kinds).filter(move |(_, kind)| **kind == wanted).map(|(h, _)| h.value)
     };
@@ -85,4 +104,41 @@ fn write_forwarded(head: &Head<'_>, origin: &Origin<'_>, output: &mut Vec<u8>) {
         output.extend_from_slice(host);
     }
     output.extend_from_slice(b"\r\n");
+    for one in origin.tell {
+        write_told(*one, head, origin, proto.unwrap_or(origin.scheme.as_bytes()), output);
+    }
+}
+
+fn write_told(one: Tell, head: &Head<'_>, origin: &Origin<'_>, scheme: &[u8], output: &mut Vec<u8>) {
+    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| output.extend_from_slice(part));
+    let client = origin.client.to_string();
+    match one {
+        Tell::RealIp => put(&[b"X-Real-IP: ", client.as_bytes(), b"\r\n"]),
+        Tell::Port => put(&[b"X-Forwarded-Port: ", origin.port.to_string().as_bytes(), b"\r\n"]),
+        Tell::Scheme => put(&[b"X-Forwarded-Scheme: ", scheme, b"\r\nX-Scheme: ", scheme, b"\r\n"]),
+        Tell::Forwarded => {
+            let (open, close) = if origin.client.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
+            let node = format!("Forwarded: for={open}{client}{close};proto=");
+            put(&[node.as_bytes(), scheme, b";host=\"", head.authority, b"\"\r\n"]);
+        }
+        Tell::RequestId if head.values(REQUEST_ID).next().is_none() => {
+            let identity = format!("{:016x}{:016x}", origin.draw, random::mix(origin.draw));
+            put(&[b"X-Request-ID: ", identity.as_bytes(), b"\r\n"]);
+        }
+        Tell::RequestId => {}
+    }
+}
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// Is the field one that we tell ourselves?
+fn told(tell: &[Tell], name: &str) -> bool {
+    let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+    tell.iter().any(|one| match one {
+        Tell::Forwarded => is("forwarded"),
+        Tell::RealIp => is("x-real-ip"),
+        Tell::Port => is("x-forwarded-port"),
+        Tell::Scheme => is("x-scheme") || is("x-forwarded-scheme"),
+        Tell::RequestId => false,
+    })
 }

@@ -6,12 +6,14 @@
 pub mod answer;
 pub mod buffer;
 pub mod chunked;
+pub mod claim;
 pub mod cors;
 pub mod exchange;
 pub mod field;
 pub mod forward;
 pub mod link;
 pub mod mirror;
+pub mod path;
 pub mod pool;
 pub mod relay;
 pub mod request;

@@ -4,12 +4,14 @@
 //! or odd Content-Length, unknown transfer codings, bare CR or LF, obs-fold, space before the colon, a missing, repeated
 //! or malformed Host, a target whose authority is not the Host's, dot segments. Follows RFC 9112 and RFC 9110.
 
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use httparse::{Header, Request as Raw, Status};
 use smallvec::SmallVec;
 
 use super::field::{self, Kind};
+use super::path;
 use crate::control::objects::HttpSettings;
 use crate::table::router;
 
@@ -46,6 +48,8 @@ pub struct Head<'b> {
     /// Origin form, query included.
     pub target: &'b [u8],
     pub path_bytes: usize,
+    /// As Routes are compared with it.
+    pub path: Cow<'b, [u8]>,
     pub http10: bool,
     pub host: SmallVec<[u8; 64]>,
     pub authority: &'b [u8],
@@ -88,6 +92,7 @@ pub fn parse<'b>(
         method,
         target: target.as_bytes(),
         path_bytes: 0,
+        path: Cow::Borrowed(b""),
         http10,
         host: SmallVec::new(),
         authority: b"",
@@ -228,9 +233,7 @@ impl<'b> Head<'b> {
             }
         }
         self.path_bytes = memchr::memchr(b'?', self.target).unwrap_or(self.target.len());
-        if dot_segments(&self.target[..self.path_bytes]) {
-            return Err(bad("the request's path has dot segments"));
-        }
+        self.path = path::normal(&self.target[..self.path_bytes])?;
         let (host, _) = field::split_port(self.authority);
         let host = host.strip_suffix(b".").unwrap_or(host);
         self.host.extend(host.iter().map(u8::to_ascii_lowercase));
@@ -261,26 +264,12 @@ fn protected(kind: Kind) -> bool {
     matches!(kind, Kind::Host | Kind::ContentLength | Kind::TransferEncoding | Kind::Expect | Kind::ForwardedFor)
 }
 
-/// `/./`, `/../` or either at the end, also with `%2e`.
-fn dot_segments(path: &[u8]) -> bool {
-    if memchr::memmem::find(path, b"/.").is_none() && memchr::memchr(b'%', path).is_none() {
-        return false;
-    }
-    path.split(|b| *b == b'/').any(|segment| {
-        let folded = segment.to_ascii_lowercase();
-        let plain = folded.windows(3).filter(|w| *w == b"%2e").count();
-        let dots = folded.iter().filter(|b| **b == b'.').count();
-        let length = folded.len();
-        (plain + dots == 1 || plain + dots == 2) && length == dots + 3 * plain
-    })
-}
-
 impl router::Request for Head<'_> {
     fn host(&self) -> &[u8] {
         &self.host
     }
     fn path(&self) -> &[u8] {
-        &self.target[..self.path_bytes]
+        &self.path
     }
     fn query(&self) -> &[u8] {
         self.target.get(self.path_bytes + 1..).unwrap_or_default()
@@ -299,6 +288,9 @@ impl router::Request for Head<'_> {
     }
     fn cookie(&self, name: &str) -> Option<&[u8]> {
         self.values("cookie").find_map(|value| field::cookie(value, name))
+    }
+    fn each_header(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
+        self.values(name).for_each(visit);
     }
     fn any_header(&self, name: &str, fits: &dyn Fn(&[u8]) -> bool) -> bool {
         self.headers.iter().any(|h| h.name.eq_ignore_ascii_case(name) && fits(h.value))

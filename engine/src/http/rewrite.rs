@@ -3,6 +3,7 @@
 //! Promises: what comes out has no byte that could end a line or a target. Prefixes are replaced as Gateway API says
 //! (HTTPPathModifier); a regular expression replaces the whole path as nginx' `rewrite` does.
 
+use super::path;
 use crate::control::objects;
 use crate::table::route::Route;
 use crate::table::router::Request;
@@ -26,14 +27,14 @@ fn new_path(whole: &str, prefix: &str, route: &Route, request: &dyn Request) -> 
     if prefix.is_empty() {
         return None;
     }
-    let matched = route.spec.matching.path.as_ref().map_or("/", |p| &p.value).trim_end_matches('/');
-    let rest = request.path().get(matched.len()..).unwrap_or_default();
+    let matched = path::of_route(route.spec.matching.path.as_ref().map_or("/", |p| &p.value));
+    let rest = path::rest(request.raw_path(), matched.len() - usize::from(matched.ends_with(b"/")));
     let mut path = clean(prefix.trim_end_matches('/').bytes());
-    let rest = rest.strip_prefix(b"/").unwrap_or(rest);
-    if !rest.is_empty() || path.is_empty() || request.path().ends_with(b"/") && request.path().len() > matched.len() {
+    let slash = rest.starts_with(b"/") || rest.get(..3).is_some_and(|s| s.eq_ignore_ascii_case(b"%2f"));
+    if path.is_empty() || !rest.is_empty() && !slash {
         path.push(b'/');
     }
-    path.extend_from_slice(rest);
+    path.extend_from_slice(if path.ends_with(b"/") { rest.strip_prefix(b"/").unwrap_or(rest) } else { rest });
     Some(path)
 }
 
@@ -52,7 +53,7 @@ fn substituted(text: &str, found: &regex::bytes::Captures<'_>, query: &[u8]) -> 
         match (byte, bytes.peek()) {
             (b'$', Some(digit @ b'1'..=b'9')) => {
                 let group = usize::from(digit - b'0');
-                out.extend_from_slice(found.get(group).map_or(&b""[..], |m| m.as_bytes()));
+                path::encode(found.get(group).map_or(&b""[..], |m| m.as_bytes()), &mut out);
                 bytes.next();
             }
             _ => out.push(byte),
@@ -95,6 +96,6 @@ pub fn location(redirect: &objects::Redirect, route: &Route, subject: &Subject<'
         out.extend_from_slice(&port);
     }
     let path = new_path(&redirect.path, &redirect.path_prefix, route, request);
-    out.extend_from_slice(&with_query(path.unwrap_or_else(|| request.path().to_vec()), request));
+    out.extend_from_slice(&with_query(path.unwrap_or_else(|| request.raw_path().to_vec()), request));
     out
 }

@@ -43,6 +43,8 @@ pub struct Session<C> {
     client: IpAddr,
     address: String,
     pub scheme: &'static str,
+    port: u16,
+    seed: u64,
     _counted: context::Client,
 }
 
@@ -51,13 +53,15 @@ pub struct Session<C> {
 pub struct Whence {
     pub socket: Rc<str>,
     pub peer: SocketAddr,
+    /// The address that it was accepted at.
+    pub local: Option<SocketAddr>,
     /// On a transparent Listener: the address that the client connected to.
     pub destination: Option<SocketAddr>,
 }
 
 /// Serves a connection accepted on `socket` until it ends.
 pub async fn serve<C: Client>(context: Rc<Context>, io: C, whence: Whence, scheme: &'static str) {
-    let Whence { socket, peer, destination } = whence;
+    let Whence { socket, peer, local, destination } = whence;
     let Some(listener) = context.listener(&socket) else { return };
     let mut session = Session {
         io,
@@ -71,6 +75,8 @@ pub async fn serve<C: Client>(context: Rc<Context>, io: C, whence: Whence, schem
         client: peer.ip().to_canonical(),
         address: peer.ip().to_canonical().to_string(),
         scheme,
+        port: local.map_or(0, |l| l.port()),
+        seed: context.draw(),
         _counted: context::Client::new(&context),
         context,
     };
@@ -121,6 +127,8 @@ impl<C: Client> Session<C> {
                     client: self.client,
                     address: &self.address,
                     scheme: self.scheme,
+                    port: self.port,
+                    seed: self.seed,
                 };
                 match understand::understand(self.input.filled(), &around, output) {
                     Step::More => output.clear(),

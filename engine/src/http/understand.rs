@@ -8,13 +8,14 @@ use super::request::{self, Framing, Refused};
 use super::response::Asked;
 use super::rewrite;
 use super::rules::{self, Verdict};
-use crate::balance::{Algorithm, Ask};
+use crate::balance::{Algorithm, Ask, random};
 use crate::control::objects;
 use crate::table::Listener;
 use crate::table::backend::Backend;
 use crate::table::limiter::Taken;
 use crate::table::router::{Entry, Request};
 use crate::table::template::{self, Subject};
+use crate::worker::clock;
 use crate::worker::context::Context;
 
 /// A request that is forwarded.
@@ -30,6 +31,8 @@ pub struct Plan {
     /// The endpoint that the affinity's cookie names.
     pub identity: Option<u64>,
     pub client: IpAddr,
+    /// The client came over TLS, as far as we know.
+    pub secure: bool,
     /// Lines that the response gets.
     pub lines: Vec<u8>,
     /// Which mirrors get a copy, and under which target.
@@ -89,6 +92,10 @@ pub struct Surroundings<'a> {
     pub client: IpAddr,
     pub address: &'a str,
     pub scheme: &'static str,
+    /// The port that the client came to.
+    pub port: u16,
+    /// Differs from connection to connection.
+    pub seed: u64,
 }
 
 pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>) -> Step {
@@ -122,7 +129,10 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
     if max_body_bytes > 0 && matches!(head.framing, Framing::Length(n) if n > max_body_bytes) {
         return Step::Refuse(Refused { status: 413, reason: "the body is too large" });
     }
-    let subject = Subject { request: &head, scheme: around.scheme, client: around.client };
+    let believed = around.listener.trust.believes(around.client);
+    let client = if believed { around.listener.trust.client(&head, around.client) } else { around.client };
+    let scheme = if believed { claimed_scheme(&head).unwrap_or(around.scheme) } else { around.scheme };
+    let subject = Subject { request: &head, scheme, client };
     let mut lines = Vec::new();
     let mut taken = Vec::new();
     let mut target = None;
@@ -140,12 +150,22 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
     let Some(backend) = kept.or_else(|| pick_backend(entry)) else {
         return own(503, "the Route has no Backend that may be used", Some(entry.clone()));
     };
-    let origin = Origin { address: around.address, scheme: around.scheme, trusted_hops: settings.trusted_hops };
+    let origin = Origin {
+        address: around.address,
+        client,
+        scheme: around.scheme,
+        believed,
+        port: around.port,
+        tell: &settings.tell,
+        draw: if settings.tell.is_empty() { 0 } else { random::mix(clock::now_nanos() ^ around.seed) },
+    };
     let rewrite = entry.route.spec.rewrite.as_ref();
     let edits = Edits {
         target: target.as_deref(),
         host: rewrite.map(|r| r.host.as_str()).filter(|h| !h.is_empty()),
         changes: entry.route.spec.request_headers.as_ref(),
+        drop: &[],
+        lines: b"",
     };
     forward::write_head(input, &head, &origin, edits, output);
     let plan = Plan {
@@ -156,17 +176,27 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
         entry: entry.clone(),
         backend: backend.clone(),
         hash: match backend.algorithm {
-            Algorithm::IpHash => template::hash_client(around.client),
+            Algorithm::IpHash => template::hash_client(client),
             algorithm if algorithm.hashes() => backend.hash_on.hash(&subject),
             _ => 0,
         },
         identity: backend.cookie().and_then(|name| named_endpoint(&head, name)),
-        client: around.client,
+        client,
+        secure: scheme == "https",
         lines,
         mirrors: if entry.mirrors.is_empty() { Vec::new() } else { rules::mirrors(&entry.route, &subject) },
         _taken: taken,
     };
     Step::Forward(head.bytes, plan)
+}
+
+/// The scheme that a trusted proxy was asked by.
+fn claimed_scheme(head: &request::Head<'_>) -> Option<&'static str> {
+    match head.values("x-forwarded-proto").next()? {
+        b"https" => Some("https"),
+        b"http" => Some("http"),
+        _ => None,
+    }
 }
 
 fn named_endpoint(head: &request::Head<'_>, cookie: &str) -> Option<u64> {

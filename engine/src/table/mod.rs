@@ -24,11 +24,14 @@ use std::sync::Arc;
 
 use crate::control::objects;
 use crate::dns::zone::Zone;
+use crate::http::claim::Trust;
 use crate::stats::counters::{Codes, Counter};
 
 pub struct Listener {
     pub spec: objects::Listener,
     pub http: objects::HttpSettings,
+    /// Whose claims about the client are believed.
+    pub trust: Trust,
     pub router: router::Router,
     pub backend: Option<Arc<backend::Backend>>,
     /// What an https Listener shows; `None` while it has no certificate.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::backend::Backend;
 use super::route::Route;
 use crate::control::objects::PathKind;
+use crate::http::path;
 
 type Map<V> = HashMap<Box<[u8]>, V, foldhash::fast::RandomState>;
 
@@ -40,6 +41,7 @@ pub fn stride(total: u64) -> u64 {
 /// What a request shows to the router.
 pub trait Request {
     fn host(&self) -> &[u8];
+    /// In its normal form (`http::path`).
     fn path(&self) -> &[u8];
     fn query(&self) -> &[u8];
     fn method(&self) -> &[u8];
@@ -47,8 +49,14 @@ pub trait Request {
     fn authority(&self) -> &[u8];
     /// Path and query as they were sent.
     fn target(&self) -> &[u8];
+    /// The path as it was sent.
+    fn raw_path(&self) -> &[u8] {
+        self.target().split(|b| *b == b'?').next().unwrap_or_default()
+    }
     fn header(&self, name: &str) -> Option<&[u8]>;
     fn cookie(&self, name: &str) -> Option<&[u8]>;
+    /// Shows every value of that name (any case), in order.
+    fn each_header(&self, name: &str, visit: &mut dyn FnMut(&[u8]));
     /// Does any header of that name (any case) fit?
     fn any_header(&self, name: &str, fits: &dyn Fn(&[u8]) -> bool) -> bool;
 }
@@ -130,7 +138,7 @@ impl Paths {
     fn add(&mut self, entry: &Arc<Entry>) {
         let path = entry.route.spec.matching.path.clone().unwrap_or_default();
         let fold = |value: &str| -> Box<[u8]> {
-            let bytes = value.as_bytes();
+            let bytes = path::of_route(value);
             if path.ignore_case { bytes.to_ascii_lowercase().into() } else { bytes.into() }
         };
         match path.kind {
@@ -139,10 +147,11 @@ impl Paths {
                 map.entry(fold(&path.value)).or_default().push(entry.clone());
             }
             PathKind::Prefix => {
-                let value = path.value.trim_end_matches('/');
-                self.deepest = self.deepest.max(value.bytes().filter(|b| *b == b'/').count());
+                let folded = fold(&path.value);
+                let value = folded.strip_suffix(b"/").unwrap_or(&folded);
+                self.deepest = self.deepest.max(value.iter().filter(|b| **b == b'/').count());
                 let map = if path.ignore_case { &mut self.prefix_folded } else { &mut self.prefix };
-                map.entry(fold(value)).or_default().push(entry.clone());
+                map.entry(value.into()).or_default().push(entry.clone());
             }
             PathKind::Starts => {
                 let value = fold(&path.value);
@@ -202,10 +211,7 @@ impl Paths {
         if self.regex.is_empty() {
             return None;
         }
-        let decoded = if memchr::memchr(b'%', path).is_some() { decode_path(path) } else { path.to_vec() };
-        self.regex
-            .iter()
-            .find(|e| e.route.path.as_ref().is_some_and(|r| r.is_match(&decoded)) && fits(&e.route, request))
+        self.regex.iter().find(|e| e.route.path.as_ref().is_some_and(|r| r.is_match(path)) && fits(&e.route, request))
     }
 }
 
@@ -248,16 +254,8 @@ pub fn query_value(query: &[u8], name: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
+/// Percent escapes and plus signs of a query.
 fn decode(text: &[u8]) -> Vec<u8> {
-    unescape(text, true)
-}
-
-/// A path with its percent escapes decoded.
-pub fn decode_path(text: &[u8]) -> Vec<u8> {
-    unescape(text, false)
-}
-
-fn unescape(text: &[u8], plus_is_space: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&first, tail)) = rest.split_first() {
@@ -268,7 +266,7 @@ fn unescape(text: &[u8], plus_is_space: bool) -> Vec<u8> {
                 out.push((high * 16 + low) as u8);
                 rest = &tail[2..];
             }
-            (b'+', ..) if plus_is_space => out.push(b' '),
+            (b'+', ..) => out.push(b' '),
             _ => out.push(first),
         }
     }

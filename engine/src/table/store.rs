@@ -1,7 +1,7 @@
 //! The objects as the controller last sent them, and the Table that follows from them.
 //!
-//! Promises: an object that is refused leaves its earlier version in place and is named in a nack; everything else of the
-//! message is taken. Endpoints may come before their Backend. Removing never fails.
+//! Promises: an object that is refused leaves its earlier version in place and is named in a nack (a Route leaves a closed
+//! door: what it would guard is not open); everything else of the message is taken. Endpoints may come before their Backend. Removing never fails.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +21,7 @@ use crate::balance::flags;
 use crate::control::objects::{self, Refusal};
 use crate::control::wire::{self, Nack};
 use crate::health::Report;
+use crate::http::claim::Trust;
 use crate::tls::upstream::{self, Upstream};
 use crate::tls::{self, Identity};
 
@@ -92,6 +93,9 @@ impl Store {
     fn take_listener(&mut self, object: &Value) -> Result<(), Refusal> {
         let spec: objects::Listener = objects::parse(object)?;
         carried::listener(&spec)?;
+        if let Some(http) = &spec.http {
+            Trust::compile(http)?;
+        }
         if !spec.client_ca.is_empty() {
             tls::roots(&spec.client_ca, "client_ca")?;
         }
@@ -101,10 +105,21 @@ impl Store {
     }
 
     fn take_route(&mut self, object: &Value) -> Result<(), Refusal> {
-        let spec: objects::Route = objects::parse(object)?;
-        carried::route(&spec)?;
-        let counters = self.routes.get(&spec.id).map(|r| r.counters.clone()).unwrap_or_default();
-        self.routes.insert(spec.id.clone(), Arc::new(Route::compile(spec, counters, &mut self.limiters)?));
+        let id = wire::object_id(object).to_owned();
+        let counters = self.routes.get(&id).map(|r| r.counters.clone()).unwrap_or_default();
+        let compiled = objects::parse(object).and_then(|spec| {
+            carried::route(&spec)?;
+            Route::compile(spec, counters.clone(), &mut self.limiters)
+        });
+        match compiled {
+            Ok(route) => drop(self.routes.insert(id, Arc::new(route))),
+            Err(refusal) => {
+                if let Some(door) = Route::closed(object, counters) {
+                    self.routes.insert(id, Arc::new(door));
+                }
+                return Err(refusal);
+            }
+        }
         Ok(())
     }
 
@@ -248,6 +263,7 @@ impl Store {
             let listener = Arc::new(Listener {
                 spec: spec.clone(),
                 http: spec.http.clone().unwrap_or_default(),
+                trust: spec.http.as_ref().and_then(|http| Trust::compile(http).ok()).unwrap_or_default(),
                 router: Router::build(entries.iter().filter(mine).cloned()),
                 backend: self.backends.get(&spec.backend).cloned(),
                 tls: self.server_tls(spec),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::router::{self, Request};
 use crate::balance::random;
 use crate::control::objects::Refusal;
+use crate::http::path;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Variable {
@@ -53,12 +54,12 @@ impl Variable {
             Self::Scheme => output.extend_from_slice(subject.scheme.as_bytes()),
             Self::Host => output.extend_from_slice(request.authority()),
             Self::Hostname => output.extend_from_slice(request.host()),
-            Self::Path => output.extend_from_slice(request.path()),
+            Self::Path => path::encode(request.path(), output),
             Self::Uri => output.extend_from_slice(request.target()),
             Self::EscapedUri => escape(request.target(), output),
             Self::Query => output.extend_from_slice(request.query()),
             Self::Question => {
-                if request.target().len() > request.path().len() {
+                if request.target().len() > request.raw_path().len() {
                     output.push(b'?');
                 }
             }

@@ -78,6 +78,7 @@ impl Request for ByName {
     fn cookie(&self, _: &str) -> Option<&[u8]> {
         None
     }
+    fn each_header(&self, _: &str, _: &mut dyn FnMut(&[u8])) {}
     fn any_header(&self, _: &str, _: &dyn Fn(&[u8]) -> bool) -> bool {
         false
     }

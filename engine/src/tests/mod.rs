@@ -3,6 +3,7 @@
 //! No sleeps: whoever waits, waits for a message, a byte or an end.
 
 mod affinity;
+mod claims;
 mod dns_names;
 mod doors;
 mod fixtures;
@@ -13,6 +14,7 @@ mod http_forward;
 mod http_malformed;
 mod http_retry;
 mod order;
+mod paths;
 mod rules;
 mod tcp_forward;
 mod tls;

@@ -26,7 +26,7 @@ fn what_is_not_carried_is_nacked_with_its_path_and_the_rest_is_applied() {
     let port = engine.simple(&[backend.port], json!({}));
     let nacks = engine.change(json!({"type": "structure",
         "routes": [{"id": "odd", "match": {"path": {"type": "regex", "value": "("}}},
-                   {"id": "odder", "matches": []},
+                   {"id": "odder", "hosts": ["odd.test"], "matches": []},
                    {"id": "good", "match": {"path": {"value": "/good"}}, "respond": {"status": 200, "body": "good"}}],
         "listeners": [{"id": "l2", "protocol": "http", "sockets": ["nowhere"]}]}));
     let named: Vec<_> = nacks.iter().map(|n| (n["object"].as_str().unwrap(), n["path"].as_str().unwrap())).collect();

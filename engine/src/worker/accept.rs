@@ -37,7 +37,8 @@ pub async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>
         found.counters.connections.add(1);
         let _ = stream.set_nodelay(true);
         let destination = if found.spec.transparent { original_destination(&stream) } else { None };
-        let whence = Whence { socket: socket.clone(), peer, destination };
+        let local = destination.or_else(|| stream.local_addr().ok());
+        let whence = Whence { socket: socket.clone(), peer, local, destination };
         if found.spec.proxy_protocol_in {
             spawn_local(introduced(context.clone(), stream, whence, found));
         } else {

@@ -21,7 +21,7 @@ from fairlead.api import kinds
 from fairlead.cli import failure, lbstats, options, remote
 from fairlead.client import protocol
 from fairlead.cluster import state
-from fairlead.routing import explain, interpret, settings, translate
+from fairlead.routing import explain, interpret, paths, settings, translate
 
 Object = dict[str, Any]
 
@@ -65,9 +65,12 @@ def _asked(url: str, headers: tuple[str, ...], method: str) -> dict[str, Any]:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise failure.Failure(f"{url}: http://HOST/PATH or https://HOST/PATH is expected")
     given = {key.strip().lower(): value.strip() for key, _, value in (text.partition(":") for text in headers)}
+    path = paths.normal(parts.path or "/")
+    if path is None:
+        raise failure.Failure(f"{url}: its path is answered with 400 (dot segments, or a malformed escape)")
     request = interpret.HttpRequest(
         host=given.get("host", parts.hostname),
-        path=parts.path or "/",
+        path=path,
         method=method,
         headers=given,
         query=dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True)),

@@ -40,7 +40,10 @@ class Edge:
             work.problems.extend(record.problems)
             if record.status is not None:
                 work.statuses.append(record.status)
-        _add_doors(work, self._add_certificates(work, [one for one in every if one.whose and one.spec.get("tls")]))
+        http = self.controller.read(work) if self.where.ingress_nginx else table.HttpSettings()
+        _add_doors(
+            work, self._add_certificates(work, [one for one in every if one.whose and one.spec.get("tls")]), http
+        )
         self._add_hosts(work, [record for record in every if record.whose == "ours"])
         if self.where.ingress_nginx:
             self._add_nginx(work, [record for record in every if record.whose == "nginx"])
@@ -76,9 +79,9 @@ def _by_host(records: list[ingress_records.Record]) -> dict[str, list[ingress_re
     return by_host
 
 
-def _add_doors(work: draft.Draft, used: tuple[str, ...]) -> None:
+def _add_doors(work: draft.Draft, used: tuple[str, ...], http: table.HttpSettings) -> None:
     work.listeners[EDGE_HTTP] = table.Listener(
-        id=EDGE_HTTP, protocol="http", sockets=work.settings.edge_http, http=table.HttpSettings()
+        id=EDGE_HTTP, protocol="http", sockets=work.settings.edge_http, http=http
     )
     default = work.settings.default_certificate
     if default is not None:
@@ -91,5 +94,5 @@ def _add_doors(work: draft.Draft, used: tuple[str, ...]) -> None:
             protocol="https",
             sockets=work.settings.edge_https,
             certificates=used,
-            http=table.HttpSettings(),
+            http=http,
         )

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fairlead.routing import endpoints, table
+from fairlead.routing import endpoints, paths, table
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request as it arrives at a Listener. Header names in lower case."""
+    """A request as it arrives at a Listener, its path in the normal form (`paths`). Header names in lower case."""
 
     host: str = ""
     path: str = "/"
@@ -107,7 +107,8 @@ def _matches(match: table.Match, request: HttpRequest) -> bool:
 
 def path_matches(match: table.PathMatch, path: str) -> bool:
     """Prefixes match whole path elements: `/foo` matches `/foo` and `/foo/bar`, never `/foobar`."""
-    wanted, asked = (match.value.lower(), path.lower()) if match.ignore_case else (match.value, path)
+    value = paths.of_route(match.value)
+    wanted, asked = (value.lower(), path.lower()) if match.ignore_case else (value, path)
     if match.type == "exact":
         return wanted == asked
     if match.type == "regex":

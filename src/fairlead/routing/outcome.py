@@ -12,7 +12,7 @@ import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fairlead.routing import interpret, table
+from fairlead.routing import interpret, paths, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,13 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def raw_path(self) -> str:
+        return self.uri.partition("?")[0]
+
+    @property
     def path(self) -> str:
-        return urllib.parse.unquote(self.uri.partition("?")[0])
+        """In its normal form; "" is a 400."""
+        return paths.normal(self.raw_path) or ""
 
     @property
     def query(self) -> str:
@@ -50,6 +55,8 @@ class Outcome:
 
 def of(structure: table.Structure, listener: str, request: Request) -> Outcome:
     """What happens to the request at the Listener."""
+    if not request.path:
+        return Outcome(status=400)
     asked = interpret.HttpRequest(
         host=request.host,
         path=request.path,
@@ -89,7 +96,7 @@ def _variable(name: str, request: Request) -> str:
         "scheme": request.scheme,
         "host": request.host,
         "hostname": request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host,
-        "path": request.path,
+        "path": paths.encode(request.path),
         "uri": request.uri,
         "escaped-uri": urllib.parse.quote(request.uri, safe=""),
         "query": request.query,
@@ -112,24 +119,25 @@ def _location(route: table.Route, redirect: table.Redirect, request: Request) ->
     host = redirect.host or hostname
     number = redirect.port or (int(port) if port and not redirect.scheme else 0)
     scheme = redirect.scheme or request.scheme
-    path = redirect.path or request.uri.partition("?")[0]
+    path = redirect.path or request.raw_path
     if redirect.path_prefix and route.match.path is not None:
-        path = _joined(redirect.path_prefix, path, route.match.path.value)
+        path = _joined(redirect.path_prefix, request.raw_path, route.match.path.value)
     query = f"?{request.query}" if request.query else ""
     return f"{scheme}://{host}{f':{number}' if number else ''}{path}{query}"
 
 
 def _joined(prefix: str, path: str, matched: str) -> str:
-    rest = path[len(matched.rstrip("/")) :]
-    return prefix.rstrip("/") + rest or "/"
+    rest, prefix = paths.rest(path, paths.of_route(matched).rstrip("/")), prefix.rstrip("/")
+    slash = "/" if not prefix or (rest and not rest.startswith(("/", "%2F", "%2f"))) else ""
+    return prefix + slash + (rest.removeprefix("/") if slash else rest)
 
 
 def _rewritten(route: table.Route, request: Request) -> tuple[str, str]:
     rewrite = route.rewrite
     if rewrite is None:
         return request.uri, request.host
-    path, query = request.path, request.query
-    if rewrite.regex and (match := re.search(rewrite.regex, path)):
+    path, query = request.raw_path, request.query
+    if rewrite.regex and (match := re.search(rewrite.regex, request.path)):
         path = re.sub(r"\$([1-9])", lambda group: _group(match, int(group[1])), rewrite.substitution)
         path, _, added = path.partition("?")
         query = "&".join(part for part in (added, query) if part)
@@ -141,7 +149,7 @@ def _rewritten(route: table.Route, request: Request) -> tuple[str, str]:
 
 
 def _group(match: re.Match[str], number: int) -> str:
-    return (match[number] or "") if number <= (match.re.groups or 0) else ""
+    return paths.encode(match[number] or "") if number <= (match.re.groups or 0) else ""
 
 
 def _may_enter(access: table.Access | None, client: str) -> bool:

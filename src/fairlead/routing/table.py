@@ -25,7 +25,10 @@ class HttpSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     max_header_bytes: int = 65536
     max_headers: int = 100
     max_body_bytes: int = 0  # 0: no limit
-    trusted_hops: int = 0
+    trusted_hops: int = 0  # so many proxies of ours stand before us; their X-Forwarded-* are believed
+    trusted_proxies: tuple[str, ...] = ()  # networks; where given, only peers within them are believed
+    client_header: str = ""  # where a proxy says who the client is; "": X-Forwarded-For (`Forwarded` is RFC 7239's)
+    tell: tuple[Literal["forwarded", "real-ip", "port", "scheme", "request-id"], ...] = ()  # more about the client
     h2c: bool = False
 
 

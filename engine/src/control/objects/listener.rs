@@ -14,6 +14,17 @@ pub enum ListenerProtocol {
     Dns,
 }
 
+/// What Backends are told of the client besides X-Forwarded-For, -Proto and -Host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tell {
+    Forwarded,
+    RealIp,
+    Port,
+    Scheme,
+    RequestId,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
@@ -23,6 +34,9 @@ pub struct HttpSettings {
     pub max_headers: usize,
     pub max_body_bytes: u64,
     pub trusted_hops: u32,
+    pub trusted_proxies: Vec<String>,
+    pub client_header: String,
+    pub tell: Vec<Tell>,
     pub h2c: bool,
 }
 
@@ -35,6 +49,9 @@ impl Default for HttpSettings {
             max_headers: 100,
             max_body_bytes: 0,
             trusted_hops: 0,
+            trusted_proxies: Default::default(),
+            client_header: Default::default(),
+            tell: Default::default(),
             h2c: Default::default(),
         }
     }

@@ -29,6 +29,7 @@ _AUTH = (
     "auth-request-redirect", "auth-cache-key", "auth-cache-duration", "auth-always-set-cookie", "auth-snippet",
 )  # fmt: skip
 _PREFIXES = values.listed(values.text)
+_TRUST = "without proxy-real-ip-cidr the nearest proxy's word counts alone, so that no client names its own address"
 OWN = (
     honoured("hsts", values.flag),
     honoured("hsts-max-age", values.integer(0, 10**10 - 1)),
@@ -37,7 +38,12 @@ OWN = (
     honoured("http-redirect-code", values.integer(300, 308)),
     honoured("limit-req-status-code", values.integer(400, 599)),
     honoured("limit-conn-status-code", values.integer(400, 599)),
-    honoured("use-forwarded-headers", values.flag, "one proxy in front is trusted, however long the header is"),
+    honoured("use-forwarded-headers", values.flag, _TRUST),
+    honoured("enable-real-ip", values.flag, _TRUST),
+    honoured("proxy-real-ip-cidr", values.listed(values.network)),
+    honoured("forwarded-for-header", values.token),
+    honoured("generate-request-id", values.flag),
+    idle("compute-full-forwarded-for", "behind a trusted proxy X-Forwarded-For always holds the whole way"),
     honoured("proxy-set-headers", values.reference),
     honoured("add-headers", values.reference),
     honoured("hide-headers", values.listed(values.token)),
@@ -61,8 +67,8 @@ _SNIPPETS = ("main-snippet", "http-snippet", "server-snippet", "location-snippet
 _DOORS = (
     "keep-alive", "keep-alive-requests", "client-header-timeout", "client-body-timeout", "client-header-buffer-size",
     "large-client-header-buffers", "use-http2", "http2-max-field-size", "http2-max-header-size", "http2-max-requests",
-    "http2-max-concurrent-streams", "proxy-real-ip-cidr", "forwarded-for-header", "compute-full-forwarded-for",
-    "enable-real-ip", "ssl-protocols", "ssl-session-cache", "ssl-session-cache-size", "ssl-session-tickets",
+    "http2-max-concurrent-streams", "ssl-protocols",
+    "ssl-session-cache", "ssl-session-cache-size", "ssl-session-tickets",
     "ssl-session-timeout", "ssl-buffer-size", "ssl-ecdh-curve", "ssl-dh-param", "ssl-reject-handshake", "bind-address",
     "disable-ipv6", "reuse-port", "enable-underscores-in-headers", "ignore-invalid-headers", "server-tokens",
     "enable-ocsp", "ssl-early-data", "proxy-protocol-header-timeout",
@@ -74,7 +80,7 @@ _PROCESS = (
     "variables-hash-bucket-size", "variables-hash-max-size", "limit-conn-zone-variable", "upstream-keepalive-time",
     "upstream-keepalive-connections", "upstream-keepalive-timeout", "upstream-keepalive-requests", "disable-ipv6-dns",
     "strict-validate-path-type", "annotations-risk-level", "annotation-value-word-blocklist", "default-type",
-    "allow-backend-server-header", "generate-request-id", "proxy-add-original-uri-header", "proxy-ssl-location-only",
+    "allow-backend-server-header", "proxy-add-original-uri-header", "proxy-ssl-location-only",
     "debug-connections", "nginx-status-ipv4-whitelist", "nginx-status-ipv6-whitelist",
 )  # fmt: skip
 _LOGS = (

@@ -38,6 +38,10 @@ differs (1) and what is refused (2); with `--kubeconfig` it asks a cluster.
 * What decides who may come in and is refused, wrong or not carried **closes its paths** (503) and is told by an Event.
   It is never left open.
 * A Secret of another namespace is never read.
+* Dot segments in a path are a 400 in every spelling, instead of being resolved. As in nginx, `/%61dmin` and `//admin`
+  meet the rules of `/admin`, and `/a%2Fb` those of `/a/b`.
+* What a client says of itself (X-Forwarded-*, X-Real-IP, Forwarded, X-Scheme, ssl-client-*) is removed unless it comes
+  from a trusted proxy.
 * Where a canary and sticky sessions meet, its header and cookie decide before the session does; the session decides
   before the weight.
 * A canary shares one path's requests; other paths with the same Service are left alone.

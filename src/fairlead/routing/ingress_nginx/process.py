@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fairlead.api.problem import Problem
-from fairlead.routing import draft
-from fairlead.routing.ingress_nginx import catalogue, configmap, objects, routes, sites
+from fairlead.routing import draft, table
+from fairlead.routing.ingress_nginx import catalogue, configmap, doors, objects, routes, sites
 
 Object = dict[str, Any]
 #: the controller's name in IngressClasses, and the class that its users write
@@ -33,15 +33,20 @@ class Controller:
         self._config_map: Object | None = None
         self._names = sites.Names()
 
-    def begin(self, work: draft.Draft, sources: Sequence[sites.Source]) -> None:
-        """Reads the ConfigMap and who has which name; what is wrong with these is told."""
+    def read(self, work: draft.Draft) -> table.HttpSettings:
+        """Reads the ConfigMap; the settings of the doors."""
         found = work.config_maps.get(work.settings.ingress_nginx_config)
         if found is not self._config_map:
             obj = f"ConfigMap/{work.settings.ingress_nginx_config}"
             self.config = configmap.parse(objects.config_data(found), obj=obj) if found else catalogue.Words()
             self._config_map = found
+        work.problems.extend(self.config.problems)
+        return doors.http(self.config)
+
+    def begin(self, work: draft.Draft, sources: Sequence[sites.Source]) -> None:
+        """Learns who has which name; what is wrong with that is told."""
         self._names = sites.names(sources)
-        work.problems.extend((*self.config.problems, *self._names.problems))
+        work.problems.extend(self._names.problems)
 
     def names(self, host: str) -> tuple[str, ...]:
         """What else the host is known by: the www host that leads to it, and its aliases."""
