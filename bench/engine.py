@@ -105,7 +105,7 @@ class Engine:
         argv = [binary(), self._part, "--socket", str(control)]
         argv += ["--threads", "1"] if self._part == "worker" else []
         process = lab_.spawn(self.name, argv, core=lab_.cores.candidate)
-        driver = await _driver(process, control)
+        driver = await connected(process, control)
         with listening_socket() as listener:
             port = listener.getsockname()[1]
             running = Running(process, driver, port)
@@ -115,7 +115,8 @@ class Engine:
         return running
 
 
-async def _driver(process: lab.Process, control: Path) -> engine_driver.Driver:
+async def connected(process: lab.Process, control: Path) -> engine_driver.Driver:
+    """A control connection, as soon as the engine takes one. Raises Unable."""
     end = time.monotonic() + 10
     while True:
         try:
