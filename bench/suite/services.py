@@ -23,7 +23,7 @@ from typing import Any
 from bench import lab, report, rounds
 from fairlead.api import kinds
 from fairlead.apiserver import server
-from fairlead.base import clock
+from fairlead.base import clock, garbage
 from fairlead.client import events, informers, inprocess, protocol
 from fairlead.controllers import traffic
 from fairlead.dataplane import coordinator, nftables
@@ -41,6 +41,7 @@ _MISSING = "not installed; its figures on such a machine: 1.3 s and 7.3 s; p50 2
 
 async def run(lab_: lab.Lab) -> report.Report:
     """Both sizes, then the goals of the larger."""
+    garbage.calm()  # as a running fairlead is
     figures: rounds.Figures = {}
     for count in (1000, 5000):
         with worlds.World(pods=3) as world:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from fairlead.routing import addresses, table
 
 
@@ -54,8 +56,7 @@ class Choice:
     left_out: tuple[LeftOut, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     endpoint: table.Endpoint
     ready: bool
     fallback: bool  # terminating, but serving
@@ -138,9 +139,13 @@ def _candidate(source: Source, entry: dict[str, Any], port: int) -> _Candidate |
         ready=ready,
         fallback=bool(serves and conditions.get("terminating")),
         node=entry.get("nodeName") or "",
-        hint_nodes=tuple(hint.get("name", "") for hint in hints.get("forNodes") or ()),
-        hint_zones=tuple(hint.get("name", "") for hint in hints.get("forZones") or ()),
+        hint_nodes=_hinted(hints, "forNodes"),
+        hint_zones=_hinted(hints, "forZones"),
     )
+
+
+def _hinted(hints: dict[str, Any], to: str) -> tuple[str, ...]:
+    return tuple(hint.get("name", "") for hint in hints.get(to) or ()) if hints else ()
 
 
 def _keep(candidates: list[_Candidate], reason: Any, left_out: list[LeftOut]) -> list[_Candidate]:

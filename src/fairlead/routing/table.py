@@ -342,7 +342,7 @@ class Name(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     ttl_seconds: int = 5
 
 
-class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     address: str
     port: int
     weight: int = 1
