@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -36,12 +37,19 @@ class SystemClock:
 
 def rfc3339(seconds: float) -> str:
     """`metav1.Time`: whole seconds, as Kubernetes writes creationTimestamp."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{_second(int(seconds))}Z"
+
+
+@functools.lru_cache(maxsize=64)
+def _second(second: int) -> str:
+    """Asked for some thousand times within one second."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def rfc3339_micro(seconds: float) -> str:
     """`metav1.MicroTime`: six decimals, as Lease and Event write it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    micros = round(seconds * 1_000_000)
+    return f"{_second(micros // 1_000_000)}.{micros % 1_000_000:06}Z"
 
 
 def parse_rfc3339(text: str) -> float:
