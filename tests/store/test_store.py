@@ -128,3 +128,61 @@ async def test_a_damaged_backup_is_refused_and_a_damaged_store_replaced(tmp_path
     again = await _opened(tmp_path / "store.db")
     assert again.get("a/1") is not None
     await again.close()
+
+
+async def test_a_restored_store_goes_on_at_a_revision_that_never_was(tmp_path: Path) -> None:
+    store = await _opened(tmp_path / "store.db")
+    await store.write("a/1", lambda r: b"one")
+    await store.backup(tmp_path / "backup.db")
+    for _ in range(5):
+        await store.write("a/1", lambda r: b"lost")
+    known = store.revision
+    await store.close()
+    restore.restore(tmp_path / "backup.db", tmp_path / "store.db")
+    again = await _opened(tmp_path / "store.db")
+    assert again.revision > known
+    with pytest.raises(protocol.Compacted):
+        again.watch("a/", after=known)
+    assert again.page("a/").revision == again.revision
+    await again.close()
+
+
+async def test_what_is_replaced_is_kept_under_a_name_of_its_own_each_time(tmp_path: Path) -> None:
+    store = await _opened(tmp_path / "store.db")
+    await store.backup(tmp_path / "backup.db")
+    await store.close()
+    kept = [restore.restore(tmp_path / "backup.db", tmp_path / "store.db") for _ in range(3)]
+    assert len({path for path in kept if path is not None and path.exists()}) == 3
+
+
+async def test_a_backup_overwrites_nothing(tmp_path: Path) -> None:
+    store = await _opened(tmp_path / "store.db")
+    (tmp_path / "there").write_text("mine")
+    with pytest.raises(protocol.Refused, match="there exists already"):
+        await store.backup(tmp_path / "there")
+    assert (tmp_path / "there").read_text() == "mine"
+    await store.close()
+
+
+async def test_writes_go_on_while_a_backup_is_made_and_are_whole_in_it(tmp_path: Path) -> None:
+    store = await _opened(tmp_path / "store.db")
+    text = b"x" * 20_000
+    await asyncio.gather(*(store.write(f"a/{number}", lambda r: text) for number in range(600)))
+    saving = asyncio.ensure_future(store.backup(tmp_path / "backup.db"))
+    written = 0
+    while not saving.done():
+        await store.write(f"b/{written}", lambda r: text)
+        written += 1
+    await saving
+    assert written > 1
+    await store.close()
+    assert log.check(tmp_path / "backup.db") >= 600
+
+
+async def test_an_empty_file_is_no_backup(tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(protocol.Refused, match=r"empty\.db is damaged"):
+        restore.restore(tmp_path / "empty.db", tmp_path / "store.db")
+    assert not (tmp_path / "store.db").exists()
+    with pytest.raises(protocol.Refused, match="does not exist"):
+        restore.restore(tmp_path / "none.db", tmp_path / "store.db")

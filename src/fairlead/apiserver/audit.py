@@ -1,7 +1,7 @@
 """The audit log: who did what, one `audit.k8s.io/v1` Event a line, at the level Metadata, so that no secret is in it.
 
-Writes, refusals and streams into pods are logged, reads are not. Lines are written in the background and kept in
-two files of 32 MiB; when the disk cannot keep up, lines are dropped and counted, requests never wait.
+Writes, refusals, streams into pods and backups are logged, other reads are not. Lines are written in the background
+and kept in two files of 32 MiB; when the disk cannot keep up, lines are dropped and counted, requests never wait.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from fairlead.apiserver import codec, metrics, requests, reviews
+from fairlead.apiserver import backup, codec, metrics, requests, reviews
 from fairlead.base import clock as clocks
 
 FILE_BYTES = 32 << 20
@@ -31,7 +31,8 @@ class Audit:
 
     def note(self, info: requests.Info, code: int, started: float) -> None:
         """One answered request."""
-        if info.verb in _READS and code not in (401, 403) and info.subresource not in _STREAMS:
+        harmless = info.subresource not in _STREAMS and info.path != backup.PATH
+        if info.verb in _READS and code not in (401, 403) and harmless:
             return
         if len(self._waiting) >= WAITING_LINES:
             self._counted.dropped_audit_lines += 1

@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import random
 import uuid
+from pathlib import Path
 
 from fairlead.apiserver import (
     addresses,
@@ -68,6 +69,7 @@ class Chain:
         self._dispatcher = dispatch.Dispatcher(self)
         self.metrics = metrics.Metrics()
         self.audit: audit.Audit | None = None
+        self.folder: Path | None = None  # where a backup is made
         self.in_flight = 0
 
     async def __call__(self, request: exchange.Request) -> exchange.Response:

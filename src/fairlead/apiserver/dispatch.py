@@ -8,6 +8,7 @@ from fairlead.api.schema import pack
 from fairlead.apiserver import (
     aggregated,
     applying,
+    backup,
     codec,
     delete,
     discovery,
@@ -45,6 +46,8 @@ class Dispatcher:
     async def answer(self, info: requests.Info) -> exchange.Response:
         """The answer. Raises ApiError."""
         if not info.resource:
+            if info.path == backup.PATH and info.method == "GET":
+                return await backup.answer(self._parts.store, self._parts.folder)
             return self._other(info)
         elsewhere = await aggregated.answer(self._parts.registry.mounted, info)
         if elsewhere is not None:

@@ -100,6 +100,7 @@ class ApiServer:
             tokens=issued,
         )
         self.chain.pod_door = pod_door
+        self.chain.folder = config.state_folder
         self.port = 0
 
     @property

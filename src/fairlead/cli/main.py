@@ -24,6 +24,8 @@ _COMMANDS = {
     "lb": ("fairlead.cli.lb", "Balance any servers, without manifests."),
     "migrate": ("fairlead.cli.migrate", "What of ingress-nginx' manifests stays the same, differs or is refused."),
     "hpa": ("fairlead.cli.hpa", "Replay a load through HorizontalPodAutoscalers, without a cluster."),
+    "backup": ("fairlead.cli.backup", "Every object of a cluster in one file, while it runs or not."),
+    "restore": ("fairlead.cli.restore", "Put a backup in the place of a stopped cluster's objects."),
     "kubeconfig": ("fairlead.cli.kubeconfig", "The path of the kubeconfig (or its text with --raw)."),
 }
 

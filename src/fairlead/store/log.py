@@ -11,7 +11,7 @@ import contextlib
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from fairlead.store import protocol
 APPLICATION_ID = 0x46414952  # "FAIR"
 VERSION = 1
 ROWS_AT_ONCE = 256
+BACKUP_PAGES = 512
 RECENT = 4096
 """How many changes are read back into the window of history."""
 
@@ -67,15 +68,23 @@ class Log:
     def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
         self.path = path
         try:
-            self._db = _open(path, synchronous)
+            path.touch(mode=0o600, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
+        except (sqlite3.OperationalError, OSError) as error:
+            raise protocol.Refused(f"{path} cannot be opened: {error}") from error
+        try:
+            _configure(self._db, synchronous)
             _prepare(self._db, path)
             sync_folder(path.parent)
-        except sqlite3.OperationalError as error:
+        except BaseException as error:
+            self._db.close()
+            if not isinstance(error, sqlite3.DatabaseError):
+                raise
+            if not isinstance(error, sqlite3.OperationalError):
+                raise _damaged(path, str(error)) from error
             if "locked" in str(error):
                 raise protocol.Refused(f"{path} is in use by another process") from error
             raise protocol.Refused(f"{path} cannot be opened: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise _damaged(path, str(error)) from error
 
     def load(self) -> Loaded:
         """The newest entry of every key, the newest revision, and the last changes."""
@@ -132,11 +141,12 @@ class Log:
             self._db.execute("UPDATE meta SET number = max(number, ?) WHERE name = 'compacted'", (revision,))
             self._db.execute("UPDATE meta SET number = ? WHERE name = 'revision'", (newest,))
 
-    def backup(self, path: Path) -> None:
-        """A copy of the file, synced."""
-        with contextlib.closing(sqlite3.connect(path)) as target:
-            self._db.backup(target)
-        path.chmod(0o600)
+    def backup(self, path: Path, *, between: Callable[[], None] = lambda: None) -> None:
+        """A synced copy in a new file; `between` its steps, writes may go on. Raises Refused where there is a file."""
+        new_file(path)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as target:
+            self._db.backup(target, pages=BACKUP_PAGES, progress=lambda *_: between(), sleep=0.001)
+        sync_folder(path.parent)
 
     def close(self) -> None:
         self._db.close()
@@ -157,15 +167,12 @@ class Log:
             raise
 
 
-def _open(path: Path, synchronous: str) -> sqlite3.Connection:
-    path.touch(mode=0o600, exist_ok=True)
-    db = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
+def _configure(db: sqlite3.Connection, synchronous: str) -> None:
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute(f"PRAGMA synchronous = {synchronous}")
     db.execute("PRAGMA cache_size = -2048")
     db.execute("PRAGMA cell_size_check = ON")
-    return db
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
@@ -189,13 +196,37 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("COMMIT")
 
 
-def check(path: Path) -> None:
-    """Raises Refused unless the file is a whole store."""
+def check(path: Path) -> int:
+    """The newest revision of a store. Raises Refused unless the file is there and a whole one."""
+    if not path.is_file():
+        raise protocol.Refused(f"{path} does not exist")
+    if not path.stat().st_size:
+        raise _damaged(path, "it is empty")
     opened = Log(path)
     try:
-        opened.load()
+        return opened.load().revision
     finally:
         opened.close()
+
+
+def skip_ahead(path: Path, revision: int) -> None:
+    """Makes the next revision of a store one after `revision`, and whatever was before too old to go on from."""
+    opened = Log(path)
+    try:
+        with opened._transaction():
+            opened._db.execute("UPDATE meta SET number = max(number, ?) WHERE name = 'revision'", (revision,))
+    finally:
+        opened.close()
+
+
+def new_file(path: Path) -> None:
+    """Makes an empty file that only its owner may read. Raises Refused where there is one."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        raise protocol.Refused(f"{path} exists already; nothing is overwritten") from None
+    except OSError as error:
+        raise protocol.Refused(f"{path} cannot be written: {error.strerror}") from None
 
 
 def sync_folder(folder: Path) -> None:

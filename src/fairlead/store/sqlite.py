@@ -91,6 +91,15 @@ class SqliteStore(reads.Reads):
             job()
         self._log.close()
 
+    def _waiting_jobs(self) -> None:
+        """The commits that came while the writer's thread does something long. Its end comes after that."""
+        while not self._jobs.empty():
+            job = self._jobs.get()
+            if job is None:
+                self._jobs.put(None)
+                return
+            job()
+
     async def _run(self, function: Callable[[], Any]) -> Any:
         done: asyncio.Future[Any] = self._loop.create_future()
 
@@ -112,7 +121,7 @@ class SqliteStore(reads.Reads):
         self._view.forget(revision)
 
     async def backup(self, path: Path) -> None:
-        await self._run(lambda: self._log.backup(path))
+        await self._run(lambda: self._log.backup(path, between=self._waiting_jobs))
 
     async def close(self) -> None:
         if self._closed:
