@@ -11,6 +11,7 @@ mod health;
 mod http;
 mod master;
 mod shim;
+mod simulate;
 mod stats;
 mod table;
 mod tcp;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         "worker" => worker::run(rest),
         "shim" => shim::run(rest),
         "init" => shim::init(rest),
+        "simulate" => simulate::run(rest),
         "version" | "--version" => {
             println!("fairlead-engine {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -218,3 +218,28 @@ async def test_slices_follow_the_pods_of_a_deployment() -> None:
         await cluster.settle(1)
         assert (await cluster.client.list(kinds.ENDPOINT_SLICE, namespace="default")).items == []
         assert (await cluster.client.list(kinds.ENDPOINTS, namespace="default")).items == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hints"),
+    [
+        ("PreferClose", {"forZones": [{"name": "zone-a"}]}),
+        ("PreferSameZone", {"forZones": [{"name": "zone-a"}]}),
+        ("PreferSameNode", {"forZones": [{"name": "zone-a"}], "forNodes": [{"name": "n1"}]}),
+        (None, None),
+    ],
+)
+def test_traffic_distribution_puts_hints_on_ready_endpoints(wanted: str | None, hints: Object | None) -> None:
+    of = service(**({"trafficDistribution": wanted} if wanted else {}))
+    (write,) = decide([pod(1), pod(2, ready=False)], of=of)
+    assert isinstance(write, writes.Create)
+    assert [endpoint.get("hints") for endpoint in write.body["endpoints"]] == [hints, None]
+
+
+def test_hints_follow_a_changed_distribution() -> None:
+    store = Store()
+    store.apply([pod(1)], service(trafficDistribution="PreferClose"))
+    assert store.apply([pod(1)], service(trafficDistribution="PreferClose")) == []
+    store.apply([pod(1)], service())
+    (only,) = store.slices.values()
+    assert "hints" not in only["endpoints"][0]

@@ -12,7 +12,7 @@ from fairlead.routing import table
 FOLDER = pathlib.Path(__file__).parent.parent / "golden" / "protocol"
 ENDPOINTS = (
     table.Endpoint(address="10.244.0.2", port=8080, name="default/web-1"),
-    table.Endpoint(address="10.244.0.3", port=8080, weight=2, zone="a", state="draining"),
+    table.Endpoint(address="10.244.0.3", port=8080, weight=2, zone="a", node="n1", state="draining"),
 )
 BACKEND = table.Backend(
     id="default/web:http/http",
@@ -25,6 +25,10 @@ BACKEND = table.Backend(
     retry=table.Retry(),
     timeouts=table.Timeouts(request_seconds=30.0),
     limits=table.Limits(endpoint_connections=100),
+    zone="a",
+    node="n1",
+    spill_factor=4.0,
+    load_bound=1.25,
     virtual=(table.Virtual(address="10.96.0.10", port=80),),
     info=table.Info(object="Service/default/web", rule="spec.ports[http]"),
 )

@@ -55,6 +55,7 @@ def test_every_field_reaches_the_backend() -> None:
         service(),
         policy(
             "all", algorithm="maglev", hashOn="header:X-User+path", slowStartSeconds=30, panicThreshold=50,
+            loadBound=1.25, spillFactor=4,
             affinity={"kind": "cookie", "cookie": "sid", "sameSite": "Lax"},
             health={"kind": "http", "path": "/ok", "intervalSeconds": 2, "unhealthyThreshold": 5},
             outlier={"consecutiveErrors": 7, "ejectionSeconds": 1.5}, retry={"attempts": 4, "on": ["connect", "5xx"]},
@@ -62,6 +63,7 @@ def test_every_field_reaches_the_backend() -> None:
         ),
     )  # fmt: skip
     found = backend(translation, "web:http/http")
+    assert (found.load_bound, found.spill_factor, found.panic_threshold) == (1.25, 4, 50)
     assert (found.algorithm, found.hash_on, found.slow_start_seconds) == ("maglev", "header:X-User+path", 30)
     assert found.affinity == table.Affinity(kind="cookie", cookie="sid", same_site="Lax")
     assert found.health == table.ActiveHealth(path="/ok", interval_seconds=2, unhealthy_threshold=5)
@@ -136,6 +138,9 @@ def test_an_ingress_policy_is_for_its_backends_alone() -> None:
         ({"algorithm": "hash", "hashOn": "header:X Y"}, "spec.hashOn"),
         ({"affinity": {"kind": "cookie"}}, "spec.affinity.cookie"),
         ({"limits": {"maxWaiting": 1.5}}, "spec.limits.maxWaiting"),
+        ({"algorithm": "maglev", "loadBound": 0.5}, "spec.loadBound"),
+        ({"algorithm": "ewma", "loadBound": 1.5}, "spec.loadBound"),
+        ({"health": {"service": "a.B"}}, "spec.health.service"),
     ],
 )
 def test_a_wrong_field_is_named_and_nothing_of_the_policy_is_used(spec: dict[str, Any], path: str) -> None:

@@ -6,6 +6,8 @@ pub enum Algorithm {
     RoundRobin,
     /// Smooth: weights are spread, not clustered.
     WeightedRoundRobin,
+    /// Round by round, those whose weight is at least the round's. IPVS: `wrr`.
+    InterleavedRoundRobin,
     /// By weight.
     Random,
     /// Fewest (requests in flight + 1) / weight; round robin among equals. IPVS: `sed`.
@@ -16,19 +18,23 @@ pub enum Algorithm {
     WeightedLeastConnection,
     /// An idle endpoint, else as `LeastRequest`. IPVS: `nq`.
     NeverQueue,
-    /// The better of two at random. IPVS: `twos`.
+    /// The better of two at random, by (requests in flight + 1) / weight.
     PowerOfTwo,
+    /// Two drawn by weight, which may be the same; the fewer requests in flight / weight. IPVS: `twos`.
+    TwoByWeight,
     /// Peak-EWMA of the latency times requests in flight.
     Ewma,
     Prequal,
-    /// Rendezvous hashing of the client's address (`IpHash`; IPVS: `sh`) or of what `hash_on` says (`Hash`; IPVS: `dh`).
+    /// Rendezvous hashing of the client's address (`IpHash`; IPVS: `sh`) or of what `hash_on` says (`Hash`; IPVS: `dh`,
+    /// which hashes the destination: the host where nothing is said).
     IpHash,
     Hash,
     Maglev,
     RingHash,
     /// The heaviest endpoint that may be used. IPVS: `fo`.
     Failover,
-    /// The heaviest endpoint with fewer requests in flight than its weight. IPVS: `ovf`.
+    /// The heaviest endpoint whose requests in flight are not more than its weight, else the heaviest (IPVS refuses then).
+    /// IPVS: `ovf`.
     Overflow,
     /// One endpoint per destination while it is not overloaded, and with replication. IPVS: `lblc`, `lblcr`.
     Locality,
@@ -41,13 +47,15 @@ impl Algorithm {
         Some(match word {
             "" if layer7 => Self::LeastRequest,
             "" | "round-robin" | "rr" => Self::RoundRobin,
-            "weighted-round-robin" | "wrr" => Self::WeightedRoundRobin,
+            "weighted-round-robin" => Self::WeightedRoundRobin,
+            "wrr" => Self::InterleavedRoundRobin,
             "random" => Self::Random,
             "least-request" | "least-connections" | "sed" => Self::LeastRequest,
             "lc" => Self::LeastConnection,
             "wlc" => Self::WeightedLeastConnection,
             "nq" => Self::NeverQueue,
-            "power-of-two" | "twos" => Self::PowerOfTwo,
+            "power-of-two" => Self::PowerOfTwo,
+            "twos" => Self::TwoByWeight,
             "ewma" => Self::Ewma,
             "prequal" => Self::Prequal,
             "ip-hash" | "sh" => Self::IpHash,
@@ -66,6 +74,12 @@ impl Algorithm {
     pub fn hashes(self) -> bool {
         use Algorithm::*;
         matches!(self, IpHash | Hash | Maglev | RingHash | Locality | LocalityReplicated)
+    }
+
+    /// Can no endpoint get more than a multiple of its share?
+    pub fn may_be_bounded(self) -> bool {
+        use Algorithm::*;
+        matches!(self, IpHash | Hash | Maglev | RingHash)
     }
 
     /// Does it look at latencies?

@@ -7,15 +7,30 @@
 //! choose alike by accident.
 
 use super::affinity::Clients;
+use super::bounded::Bound;
 use super::cursor::Cursor;
 use super::hashing::{self, Maglev, Ring};
 use super::local::Locality;
+use super::near::{self, Among, Nearness};
 use super::random::mix;
 use super::sampled::{self, Sampler};
 use super::{Algorithm, Ask, Candidate, flags};
 
+/// What of a Backend's policy bends its algorithm.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Tuning {
+    /// For the hashing algorithms: no endpoint over so many times its share of what is in flight; 0: no bound.
+    pub load_bound: f64,
+    /// Endpoints that are near are preferred; `None`: all are alike.
+    pub spill_factor: Option<f64>,
+}
+
 pub struct Chooser {
     algorithm: Algorithm,
+    tuning: Tuning,
+    nearness: Nearness,
+    /// The turns among those of one place; a cursor that served several would favour the first of each.
+    places: Vec<(Among, Cursor)>,
     cursor: Cursor,
     sampler: Sampler,
     maglev: Maglev,
@@ -28,6 +43,9 @@ impl Chooser {
     pub fn new(algorithm: Algorithm) -> Self {
         Self {
             algorithm,
+            tuning: Tuning::default(),
+            nearness: Nearness::default(),
+            places: Vec::new(),
             cursor: Cursor::default(),
             sampler: Sampler::default(),
             maglev: Maglev::default(),
@@ -37,9 +55,14 @@ impl Chooser {
         }
     }
 
+    pub fn tune(&mut self, tuning: Tuning) {
+        self.tuning = tuning;
+    }
+
     /// Told when the set of endpoints or their weights have changed.
     pub fn settle<C: Candidate>(&mut self, set: &[C]) {
         self.cursor.settle(set);
+        self.places.clear();
         match self.algorithm {
             Algorithm::Maglev => self.maglev = Maglev::build(set),
             Algorithm::RingHash => self.ring = Ring::build(set),
@@ -73,15 +96,43 @@ impl Chooser {
     fn choose_freely<C: Candidate>(&mut self, set: &[C], ask: &Ask<'_>) -> Option<usize> {
         for forgiven in self.steps(set, ask) {
             let usable = |i: usize| set[i].flags() & !forgiven == 0 && !ask.avoid.contains(&set[i].id());
+            let among = self.near(set, ask, usable);
+            let usable = |i: usize| usable(i) && (among == Among::All || among.has(set[i].place()));
             let warm = |i: usize| usable(i) && is_in(&set[i], ask);
-            if let Some(index) = self.choose_among(set, ask, warm).or_else(|| self.choose_among(set, ask, usable)) {
-                return Some(index);
+            let own = self.turns_of(among, set);
+            let found = self.choose_among(set, ask, warm).or_else(|| self.choose_among(set, ask, usable));
+            if let Some(index) = own {
+                std::mem::swap(&mut self.cursor, &mut self.places[index].1);
+            }
+            if found.is_some() {
+                return found;
             }
         }
         if ask.avoid.is_empty() {
             return None;
         }
         self.choose_freely(set, &Ask { avoid: &[], ..*ask })
+    }
+
+    /// Brings a place's own cursor in; the index under which the other one is kept meanwhile.
+    fn turns_of<C: Candidate>(&mut self, among: Among, set: &[C]) -> Option<usize> {
+        if among == Among::All {
+            return None;
+        }
+        let index = self.places.iter().position(|(place, _)| *place == among).unwrap_or_else(|| {
+            let mut cursor = Cursor::default();
+            cursor.settle(set);
+            self.places.push((among, cursor));
+            self.places.len() - 1
+        });
+        std::mem::swap(&mut self.cursor, &mut self.places[index].1);
+        Some(index)
+    }
+
+    fn near<C: Candidate>(&mut self, set: &[C], ask: &Ask<'_>, usable: impl Fn(usize) -> bool) -> Among {
+        let Some(spill_factor) = self.tuning.spill_factor else { return Among::All };
+        let policy = near::Policy { spill_factor, by_hash: self.algorithm.hashes() };
+        self.nearness.among(set, ask, policy, usable)
     }
 
     /// Which flags are forgiven, step by step; under the panic threshold health is not looked at.
@@ -92,7 +143,7 @@ impl Chooser {
         let ready = |c: &&C| c.flags() & (flags::DRAINING | flags::HELD | flags::GONE) == 0;
         let all = set.iter().filter(ready).count();
         let good = set.iter().filter(ready).filter(|c| c.flags() & (flags::EJECTED | flags::UNHEALTHY) == 0).count();
-        if (good as f64) < ask.panic_threshold * all as f64 { &flags::PANIC_STEPS } else { &flags::STEPS }
+        if (good as f64) * 100.0 < ask.panic_threshold * all as f64 { &flags::PANIC_STEPS } else { &flags::STEPS }
     }
 
     fn choose_among<C: Candidate>(
@@ -107,6 +158,7 @@ impl Chooser {
         match self.algorithm {
             Algorithm::RoundRobin => self.cursor.next(len, usable),
             Algorithm::WeightedRoundRobin => self.cursor.weighted(set, usable),
+            Algorithm::InterleavedRoundRobin => self.cursor.interleaved.next(set, usable),
             Algorithm::LeastRequest => self.cursor.least(len, usable, |i| (busy(i) + 1, weight(i))),
             Algorithm::LeastConnection => self.cursor.least(len, usable, |i| (busy(i), 1)),
             Algorithm::WeightedLeastConnection => self.cursor.least(len, usable, |i| (busy(i), weight(i))),
@@ -116,19 +168,29 @@ impl Chooser {
                 .or_else(|| self.cursor.least(len, usable, |i| (busy(i) + 1, weight(i)))),
             Algorithm::Failover => self.cursor.least(len, usable, |i| (u64::from(u32::MAX) - weight(i), 1)),
             Algorithm::Overflow => {
-                let free = |i: usize| usable(i) && busy(i) < weight(i);
+                let free = |i: usize| usable(i) && busy(i) <= weight(i);
                 let heaviest = |i: usize| (u64::from(u32::MAX) - weight(i), 1);
                 self.cursor.least(len, free, heaviest).or_else(|| self.cursor.least(len, &usable, heaviest))
             }
             Algorithm::Random => sampled::random(set, ask, usable),
             Algorithm::PowerOfTwo => sampled::power_of_two(set, ask, usable),
+            Algorithm::TwoByWeight => sampled::two_by_weight(set, ask, usable),
             Algorithm::Ewma => self.sampler.ewma(set, ask, &mut self.cursor, usable),
             Algorithm::Prequal => self.sampler.prequal(set, ask, &mut self.cursor, usable),
-            Algorithm::IpHash | Algorithm::Hash => hashing::rendezvous(set, ask.hash, usable),
-            Algorithm::Maglev => self.maglev.find(ask.hash, usable),
-            Algorithm::RingHash => self.ring.find(ask.hash, usable),
             Algorithm::Locality => self.locality.choose(set, ask.hash, ask.now_nanos, false, usable),
             Algorithm::LocalityReplicated => self.locality.choose(set, ask.hash, ask.now_nanos, true, usable),
+            Algorithm::IpHash | Algorithm::Hash | Algorithm::Maglev | Algorithm::RingHash => {
+                let bound = Bound::of(set, self.tuning.load_bound, &usable);
+                self.by_hash(set, ask.hash, |i| usable(i) && bound.has_room(&set[i]))
+            }
+        }
+    }
+
+    fn by_hash<C: Candidate>(&self, set: &[C], hash: u64, usable: impl Fn(usize) -> bool) -> Option<usize> {
+        match self.algorithm {
+            Algorithm::Maglev => self.maglev.find(hash, usable),
+            Algorithm::RingHash => self.ring.find(hash, usable),
+            _ => hashing::rendezvous(set, hash, usable),
         }
     }
 }

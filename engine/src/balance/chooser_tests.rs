@@ -1,54 +1,6 @@
 use super::*;
-use crate::balance::random::{Random, hash_bytes};
-use std::cell::Cell;
-
-struct Fake {
-    id: u64,
-    weight: u32,
-    flags: Cell<u32>,
-    in_flight: Cell<u32>,
-    latency: Cell<u64>,
-    warmth: f64,
-}
-
-impl Candidate for Fake {
-    fn id(&self) -> u64 {
-        self.id
-    }
-    fn weight(&self) -> u32 {
-        self.weight
-    }
-    fn flags(&self) -> u32 {
-        self.flags.get()
-    }
-    fn in_flight(&self) -> u32 {
-        self.in_flight.get()
-    }
-    fn identity(&self) -> u64 {
-        hash_bytes(&self.id.to_be_bytes())
-    }
-    fn latency_nanos(&self, _: u64) -> u64 {
-        self.latency.get()
-    }
-    fn latency_now(&self, _: u64) -> u64 {
-        self.latency.get()
-    }
-    fn warmth(&self, _: u64) -> f64 {
-        self.warmth
-    }
-}
-
-fn fake(id: u64, weight: u32) -> Fake {
-    Fake { id, weight, flags: Cell::new(0), in_flight: Cell::new(0), latency: Cell::new(0), warmth: 1.0 }
-}
-
-fn fakes(weights: &[u32]) -> Vec<Fake> {
-    (0..).zip(weights).map(|(id, &weight)| fake(id, weight)).collect()
-}
-
-fn ask(avoid: &[u64]) -> Ask<'_> {
-    Ask { now_nanos: 0, avoid, hash: 0, random: 0, identity: None, client: None, panic_threshold: 0.0 }
-}
+use crate::balance::fake::{Fake, ask, fake, fakes};
+use crate::balance::random::Random;
 
 fn settled(algorithm: Algorithm, set: &[Fake]) -> Chooser {
     let mut chooser = Chooser::new(algorithm);
@@ -68,17 +20,19 @@ fn shares(algorithm: Algorithm, set: &[Fake], n: u64) -> Vec<f64> {
     counts.iter().map(|c| *c as f64 / n as f64).collect()
 }
 
-const ALL: [Algorithm; 18] = {
+const ALL: [Algorithm; 20] = {
     use Algorithm::*;
     [
         RoundRobin,
         WeightedRoundRobin,
+        InterleavedRoundRobin,
         Random,
         LeastRequest,
         LeastConnection,
         WeightedLeastConnection,
         NeverQueue,
         PowerOfTwo,
+        TwoByWeight,
         Ewma,
         Prequal,
         IpHash,
@@ -125,25 +79,6 @@ fn least_request_takes_the_idle_endpoint_and_honours_weights() {
 }
 
 #[test]
-fn ipvs_schedulers_keep_their_meaning() {
-    let set = fakes(&[1, 3, 2]);
-    [2, 3, 1].iter().zip(&set).for_each(|(n, c)| c.in_flight.set(*n));
-    for (word, wanted) in [("lc", 2), ("wlc", 2), ("sed", 2), ("nq", 2), ("fo", 1), ("ovf", 2)] {
-        let algorithm = Algorithm::parse(word, false).unwrap();
-        assert_eq!(settled(algorithm, &set).choose(&set, &ask(&[])), Some(wanted), "{word}");
-    }
-    set[0].in_flight.set(0);
-    assert_eq!(settled(Algorithm::NeverQueue, &set).choose(&set, &ask(&[])), Some(0));
-    let mut lblc = settled(Algorithm::Locality, &set);
-    assert_eq!(lblc.choose(&set, &ask(&[])), Some(0));
-    set[0].in_flight.set(1);
-    assert_eq!(lblc.choose(&set, &ask(&[])), Some(0), "stays while it is not overloaded");
-    set[0].in_flight.set(9);
-    set[2].in_flight.set(0);
-    assert_eq!(lblc.choose(&set, &ask(&[])), Some(2), "moves when another has less than half of its weight");
-}
-
-#[test]
 fn draining_endpoints_are_the_last_resort_before_sick_ones() {
     let set = fakes(&[1, 1, 1]);
     set[0].flags.set(flags::DRAINING);
@@ -177,9 +112,9 @@ fn under_the_panic_threshold_health_is_ignored() {
     let set = fakes(&[1, 1, 1, 1]);
     (0..3).for_each(|i| set[i].flags.set(flags::UNHEALTHY));
     let mut chooser = settled(Algorithm::RoundRobin, &set);
-    let calm = Ask { panic_threshold: 0.2, ..ask(&[]) };
+    let calm = Ask { panic_threshold: 20.0, ..ask(&[]) };
     assert!((0..4).all(|_| chooser.choose(&set, &calm) == Some(3)));
-    let panic = Ask { panic_threshold: 0.5, ..ask(&[]) };
+    let panic = Ask { panic_threshold: 50.0, ..ask(&[]) };
     let chosen: std::collections::BTreeSet<_> = (0..4).map(|_| chooser.choose(&set, &panic).unwrap()).collect();
     assert_eq!(chosen.len(), 4);
 }
@@ -201,7 +136,7 @@ fn equal_endpoints_get_even_shares() {
 #[test]
 fn weights_are_shares() {
     use Algorithm::*;
-    for algorithm in [WeightedRoundRobin, Random, IpHash, Hash, Maglev, RingHash] {
+    for algorithm in [WeightedRoundRobin, InterleavedRoundRobin, Random, TwoByWeight, IpHash, Hash, Maglev, RingHash] {
         let set = fakes(&[1, 2, 5]);
         let got = shares(algorithm, &set, 40_000);
         for (share, wanted) in got.iter().zip([0.125, 0.25, 0.625]) {

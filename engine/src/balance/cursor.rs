@@ -1,11 +1,13 @@
 //! Algorithms that remember where they are: round robin, smooth weighted round robin, and the least of something.
 
 use super::Candidate;
+use super::interleaved::Interleaved;
 
 /// A place in the set, and the smooth weighted round robin's current weights.
 #[derive(Default)]
 pub struct Cursor {
     at: usize,
+    pub interleaved: Interleaved,
     /// (id, current weight), in the set's order.
     current: Vec<(u64, i64)>,
 }

@@ -2,14 +2,14 @@
 //!
 //! A destination stays with its endpoint (or its set of endpoints) until that is overloaded, meaning more requests in
 //! flight than its weight, while another has fewer than half of its own weight; then the least loaded takes over or
-//! joins. A set that has not changed for six minutes loses its most loaded member. At most `MAX_KEYS` are remembered.
+//! joins. A set that has not changed for a day (`lblcr_expiration`) loses its most loaded member. At most `MAX_KEYS` are remembered.
 
 use std::collections::HashMap;
 
 use super::Candidate;
 
 const MAX_KEYS: usize = 16384;
-const SHRINK_NANOS: u64 = 360_000_000_000;
+const SHRINK_NANOS: u64 = 86_400_000_000_000;
 
 #[derive(Default)]
 pub struct Locality {

@@ -6,18 +6,23 @@
 
 mod affinity;
 pub mod algorithm;
+mod bounded;
 pub mod budget;
 pub mod chooser;
 mod cursor;
+#[cfg(test)]
+mod fake;
 mod hashing;
+mod interleaved;
 pub mod latency;
 mod local;
+pub mod near;
 pub mod outlier;
 pub mod random;
 mod sampled;
 
 pub use algorithm::Algorithm;
-pub use chooser::Chooser;
+pub use chooser::{Chooser, Tuning};
 
 /// What may stand against an endpoint. A choice is tried with fewer and fewer of them forgiven.
 pub mod flags {
@@ -51,8 +56,20 @@ pub trait Candidate {
     fn latency_nanos(&self, now_nanos: u64) -> u64;
     /// What a request takes at its present number in flight, in nanoseconds; 0 when nothing was measured.
     fn latency_now(&self, now_nanos: u64) -> u64;
+    /// Where it is; all are at one place unless something says otherwise.
+    fn place(&self) -> near::Place {
+        near::Place::default()
+    }
     /// Share of its weight that a starting endpoint already has, 0.0 to 1.0.
     fn warmth(&self, now_nanos: u64) -> f64;
+}
+
+/// A starting endpoint takes part in at least this share of the choices.
+const COLDEST: f64 = 0.1;
+
+/// The share that an endpoint of that age has of its weight, where it starts slowly.
+pub fn warmth(age_nanos: u64, slow_start_nanos: u64) -> f64 {
+    if age_nanos >= slow_start_nanos { 1.0 } else { (age_nanos as f64 / slow_start_nanos as f64).max(COLDEST) }
 }
 
 /// One choice's circumstances.
@@ -68,6 +85,11 @@ pub struct Ask<'a> {
     pub identity: Option<u64>,
     /// The client's address and the timeout of its affinity, where the Backend has one.
     pub client: Option<(std::net::IpAddr, u64)>,
-    /// Share (0.0 to 1.0) of healthy endpoints under which health is ignored.
+    /// Per cent of healthy endpoints under which health is ignored.
     pub panic_threshold: f64,
 }
+
+#[cfg(test)]
+mod bounded_tests;
+#[cfg(test)]
+mod ipvs_tests;

@@ -7,7 +7,7 @@
 //! within a band count as equal and go in turn, and every `EXPLORE`th choice goes in turn, so that none is starved.
 
 use super::cursor::Cursor;
-use super::random::Random;
+use super::random::{Random, mix};
 use super::{Ask, Candidate};
 
 /// Every so many choices one is made in turn.
@@ -81,6 +81,15 @@ pub fn power_of_two<C: Candidate>(set: &[C], ask: &Ask<'_>, usable: impl Fn(usiz
     let load = |i: usize| (u64::from(set[i].in_flight()) + 1, u64::from(set[i].weight().max(1)));
     let ((l1, w1), (l2, w2)) = (load(first), load(second));
     Some(if l1 * w2 <= l2 * w1 { first } else { second })
+}
+
+/// IPVS's `twos`: two draws by weight; the first unless the second has fewer requests in flight / weight.
+pub fn two_by_weight<C: Candidate>(set: &[C], ask: &Ask<'_>, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    let first = random(set, ask, &usable)?;
+    let second = random(set, &Ask { random: mix(ask.random), ..*ask }, &usable)?;
+    let load = |i: usize| (u64::from(set[i].in_flight()), u64::from(set[i].weight().max(1)));
+    let ((l1, w1), (l2, w2)) = (load(first), load(second));
+    Some(if l1 * w2 > l2 * w1 { second } else { first })
 }
 
 impl Sampler {

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::endpoint::{Endpoint, InFlight};
+use super::endpoint::{Endpoint, Here, InFlight};
 use super::route::RouteCounters;
 use super::template::HashOn;
 use super::waiting::Waiting;
 use crate::balance::budget::Budget;
 use crate::balance::outlier::{self, Outcome};
-use crate::balance::{Algorithm, Ask, Candidate, Chooser, flags};
+use crate::balance::{Algorithm, Ask, Candidate, Chooser, Tuning, flags};
 use crate::control::objects::{self, Refusal};
 use crate::control::wire::Event;
 use crate::health::Report;
@@ -67,6 +67,7 @@ struct Inner {
     set: Vec<Arc<Endpoint>>,
     algorithm: Algorithm,
     chooser: Chooser,
+    here: Here,
     slow_start_seconds: f64,
     limits: Option<objects::Limits>,
     outlier: Option<objects::Outlier>,
@@ -86,6 +87,7 @@ impl Shared {
             set: Vec::new(),
             algorithm,
             chooser: Chooser::new(algorithm),
+            here: Here::default(),
             slow_start_seconds: 0.0,
             limits: None,
             outlier: None,
@@ -116,6 +118,12 @@ impl Shared {
             inner.chooser = Chooser::new(algorithm);
             inner.chooser.settle(&inner.set);
         }
+        inner.here = Here { zone: spec.zone.clone(), node: spec.node.clone() };
+        inner.chooser.tune(Tuning {
+            load_bound: spec.load_bound,
+            spill_factor: (!inner.here.is_anywhere()).then_some(spec.spill_factor),
+        });
+        inner.set.iter().for_each(|e| e.set_here(&inner.here));
         inner.slow_start_seconds = spec.slow_start_seconds;
         inner.limits = spec.limits.clone();
         inner.outlier = spec.outlier.clone();
@@ -206,6 +214,7 @@ impl Shared {
                 None => Arc::new(Endpoint::new(address, wanted.name.clone(), idle.clone(), self.waiting.clone())),
             };
             endpoint.set_weight(wanted.weight);
+            endpoint.set_place(&wanted.zone, &wanted.node, &inner.here);
             endpoint.set_policy(inner.slow_start_seconds, inner.limits.as_ref());
             endpoint.set_flag(flags::DRAINING, wanted.state == objects::EndpointState::Draining);
             endpoint.set_flag(flags::HELD, held(address));

@@ -42,8 +42,17 @@ pub fn backend(spec: &objects::Backend) -> Result<(Algorithm, HashOn), Refusal> 
     if cookie && !layer7 {
         return Err(Refusal::new("affinity.kind", "a cookie needs HTTP"));
     }
+    if spec.load_bound != 0.0 && !(1.0..=1000.0).contains(&spec.load_bound) {
+        return Err(Refusal::new("load_bound", "must be 0 (no bound), or from 1 to 1000 times an even share"));
+    }
+    if !(0.0..=1e6).contains(&spec.spill_factor) {
+        return Err(Refusal::new("spill_factor", "must be 0 (no bound) or more"));
+    }
     let algorithm = Algorithm::parse(&spec.algorithm, layer7)
         .ok_or_else(|| Refusal::new("algorithm", format!("there is no algorithm {:?}", spec.algorithm)))?;
+    if spec.load_bound > 0.0 && !algorithm.may_be_bounded() {
+        return Err(Refusal::new("load_bound", format!("{:?} is not one of the hashing algorithms", spec.algorithm)));
+    }
     let hash_on = HashOn::parse(&spec.hash_on)
         .filter(|h| layer7 || h.of_connections())
         .ok_or_else(|| Refusal::new("hash_on", format!("{:?} cannot be hashed on", spec.hash_on)))?;

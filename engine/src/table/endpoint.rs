@@ -6,27 +6,52 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 
 use tokio::sync::Notify;
 
 use super::waiting::Waiting;
 use crate::balance::latency::Latency;
+use crate::balance::near::Place;
 use crate::balance::{self, flags, random};
 use crate::control::objects;
 use crate::stats::counters::{Codes, Counter, Histogram};
 use crate::worker::clock;
 
-/// A starting endpoint takes part in at least this share of the choices.
-const COLDEST: f64 = 0.1;
-
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Where this engine is, for a Backend that prefers what is near.
+#[derive(Debug, Clone, Default)]
+pub struct Here {
+    pub zone: String,
+    pub node: String,
+}
+
+impl Here {
+    pub fn is_anywhere(&self) -> bool {
+        self.zone.is_empty() && self.node.is_empty()
+    }
+}
+
+/// Hashes of the endpoint's zone and node, and whether they are ours.
+#[derive(Default)]
+struct Places {
+    zone: AtomicU64,
+    node: AtomicU64,
+    own_zone: AtomicBool,
+    own_node: AtomicBool,
+}
+
+fn hash_of(name: &str) -> u64 {
+    if name.is_empty() { 0 } else { random::hash_bytes(name.as_bytes()) }
+}
 
 pub struct Endpoint {
     pub id: u64,
     pub address: SocketAddr,
     pub name: String,
     identity: u64,
+    places: Places,
     weight: AtomicU32,
     flags: AtomicU32,
     in_flight: AtomicU32,
@@ -51,6 +76,7 @@ impl Endpoint {
             address,
             name,
             identity: random::hash_bytes(address.to_string().as_bytes()),
+            places: Places::default(),
             weight: AtomicU32::new(1),
             flags: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
@@ -70,6 +96,18 @@ impl Endpoint {
 
     pub fn set_weight(&self, weight: u32) {
         self.weight.store(weight, Relaxed);
+    }
+
+    pub fn set_place(&self, zone: &str, node: &str, here: &Here) {
+        self.places.zone.store(hash_of(zone), Relaxed);
+        self.places.node.store(hash_of(node), Relaxed);
+        self.set_here(here);
+    }
+
+    pub fn set_here(&self, here: &Here) {
+        let is = |place: &AtomicU64, own: &str| !own.is_empty() && place.load(Relaxed) == hash_of(own);
+        self.places.own_zone.store(is(&self.places.zone, &here.zone), Relaxed);
+        self.places.own_node.store(is(&self.places.node, &here.node), Relaxed);
     }
 
     pub fn set_policy(&self, slow_start_seconds: f64, limits: Option<&objects::Limits>) {
@@ -149,10 +187,15 @@ impl balance::Candidate for Arc<Endpoint> {
     fn latency_now(&self, _now_nanos: u64) -> u64 {
         self.estimate.at_nanos(self.in_flight.load(Relaxed))
     }
+    fn place(&self) -> Place {
+        Place {
+            own_node: self.places.own_node.load(Relaxed),
+            own_zone: self.places.own_zone.load(Relaxed),
+            zone: self.places.zone.load(Relaxed),
+        }
+    }
     fn warmth(&self, now_nanos: u64) -> f64 {
-        let slow = self.slow_start_nanos.load(Relaxed);
-        let age = now_nanos.saturating_sub(self.since_nanos);
-        if age >= slow { 1.0 } else { (age as f64 / slow as f64).max(COLDEST) }
+        balance::warmth(now_nanos.saturating_sub(self.since_nanos), self.slow_start_nanos.load(Relaxed))
     }
 }
 

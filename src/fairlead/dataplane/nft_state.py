@@ -16,7 +16,9 @@ from fairlead.dataplane import nft_rules
 from fairlead.dataplane.plane import Nack
 from fairlead.routing import carrier, endpoints, table
 
-_CHOICES: dict[str, Literal["turn", "random", "source"]] = {"random": "random", "ip-hash": "source"}
+_CHOICES: dict[str, Literal["turn", "random", "source"]] = {
+    "random": "random", "ip-hash": "source", "sh": "source",
+}  # fmt: skip
 _SHARED = ("hairpin", "addresses")
 _OWN = "endpoints"  # maps whose keys hold the Backend's number: nobody else wants them
 

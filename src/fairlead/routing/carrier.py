@@ -6,7 +6,7 @@ from typing import Literal
 
 from fairlead.routing import table
 
-KERNEL_ALGORITHMS = frozenset({"", "round-robin", "random", "ip-hash"})
+KERNEL_ALGORITHMS = frozenset({"", "round-robin", "rr", "random", "ip-hash", "sh"})
 Carrier = Literal["kernel", "engine-l4", "engine-l7"]
 
 
@@ -26,4 +26,6 @@ def reason_against_kernel(backend: table.Backend) -> str:
     for name in ("health", "outlier", "limits", "tls"):
         if getattr(backend, name) is not None:
             return name
+    if backend.load_bound:
+        return "load bound"
     return "slow start" if backend.slow_start_seconds else ""

@@ -3,6 +3,7 @@
 Follows kube-proxy's `CategorizeEndpoints` (KEP-1669 terminating endpoints, KEP-2086 internal traffic policy, KEP-2433
 and KEP-4444 topology hints): ready endpoints are used; where none is ready, those that terminate but still serve;
 policy Local keeps a node's own; hints narrow ready endpoints to the node or zone when every one of them carries hints.
+A plane that can prefer what is near without overloading it (`spills`) gets all of them, and where each one is.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Source:
     family: str = "IPv4"
     local_only: bool = False
     publish_not_ready: bool = False
+    spills: bool = False  # the plane itself prefers near endpoints: hints do not narrow
     any_port: bool = False  # of a headless Service without ports: only the addresses mean something
 
 
@@ -77,7 +79,8 @@ def choose(source: Source, slices: Iterable[dict[str, Any]], *, here: Here) -> C
     left_out: list[LeftOut] = []
     kept = _keep(candidates, lambda c: _locality(c, source, here), left_out)
     ready = [c for c in kept if c.ready]
-    narrowed = _keep(ready, _narrowing(ready, here), left_out) if not source.local_only else ready
+    narrows = not source.local_only and not source.spills
+    narrowed = _keep(ready, _narrowing(ready, here), left_out) if narrows else ready
     fallback = _keep([c for c in kept if not c.ready], _unready_reason, left_out)
     chosen = [c.endpoint for c in (*narrowed, *fallback)]
     return Choice(tuple(sorted(chosen, key=lambda e: (e.address, e.port))), tuple(left_out))
@@ -133,6 +136,7 @@ def _candidate(source: Source, entry: dict[str, Any], port: int) -> _Candidate |
             address=address,
             port=port,
             zone=entry.get("zone") or "",
+            node=entry.get("nodeName") or "" if source.spills else "",
             state="ready" if ready else "draining",
             name=name,
         ),

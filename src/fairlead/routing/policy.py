@@ -17,8 +17,10 @@ PREFIX = "fairlead.dev/"
 ALGORITHMS = (
     "round-robin", "weighted-round-robin", "random", "least-request", "power-of-two", "ewma", "prequal", "ip-hash",
     "hash", "maglev", "ring-hash",
+    "rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos",  # as in IPVS
 )  # fmt: skip
-HASHED = ("hash", "maglev", "ring-hash")
+HASHED = ("hash", "maglev", "ring-hash", "dh", "mh", "lblc", "lblcr")
+BOUNDED = ("hash", "maglev", "ring-hash", "dh", "mh", "ip-hash", "sh")
 _CANARY = ("canary", "canary-weight", "canary-header", "canary-cookie")
 _ELSEWHERE = frozenset({"drain-seconds", *_CANARY})
 
@@ -40,6 +42,12 @@ def parse(annotations: Mapping[str, str], *, obj: str) -> tuple[dict[str, Any], 
                     f"has no effect without {PREFIX}algorithm: one of {', '.join(HASHED)}")
         )  # fmt: skip
         fields.pop("hash_on")
+    if fields.get("load_bound") and fields.get("algorithm") not in BOUNDED:
+        problems.append(
+            Problem(obj, f"metadata.annotations[{PREFIX}load-bound]", "InvalidAnnotation",
+                    f"has no effect without {PREFIX}algorithm: one of {', '.join(BOUNDED)}")
+        )  # fmt: skip
+        fields.pop("load_bound")
     return fields, problems
 
 
@@ -172,6 +180,8 @@ _FIELDS: dict[str, Callable[[dict[str, Any], str], None]] = {
     "algorithm": _algorithm,
     "hash-on": _hash_on,
     "affinity": _affinity,
+    "load-bound": _float("load_bound", low=1.0, high=1000.0),
+    "spill-factor": _float("spill_factor", high=1e6),
     "slow-start-seconds": _float("slow_start_seconds"),
     "panic-threshold": _float("panic_threshold", high=100.0),
     "connect-timeout-seconds": _within("timeouts", table.Timeouts, "connect_seconds", whole=False, high=3600),

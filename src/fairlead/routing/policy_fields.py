@@ -53,6 +53,8 @@ _RETRIED = ("connect", "reset", "timeout", "5xx", "non-idempotent")
 SPEC: dict[str, tuple[str, Any]] = {
     "algorithm": ("algorithm", Word(policy.ALGORITHMS)),
     "hashOn": ("hash_on", Word()),
+    "loadBound": ("load_bound", Number(1.0, 1000.0)),
+    "spillFactor": ("spill_factor", Number(high=1_000_000)),
     "slowStartSeconds": ("slow_start_seconds", _SECONDS),
     "panicThreshold": ("panic_threshold", _PERCENT),
     "affinity": ("affinity", Group(table.Affinity, {
@@ -63,6 +65,7 @@ SPEC: dict[str, tuple[str, Any]] = {
     })),
     "health": ("health", Group(table.ActiveHealth, {
         "kind": ("kind", _KINDS), "path": ("path", Word()), "host": ("host", Word()),
+        "service": ("service", Word()),
         "port": ("port", Number(1, 65535, True)), "intervalSeconds": ("interval_seconds", Number(0.1, 3600)),
         "timeoutSeconds": ("timeout_seconds", Number(0.01, 3600)),
         "healthyThreshold": ("healthy_threshold", Number(1, 1000, True)),
@@ -98,6 +101,11 @@ def parse(spec: dict[str, Any]) -> dict[str, Any]:
         _check_hash(fields["hash_on"], hashed)
     if fields.get("affinity") and fields["affinity"].kind == "cookie" and not fields["affinity"].cookie:
         raise FieldError("affinity.cookie", "Required value: the cookie's name")
+    if fields.get("load_bound") and fields.get("algorithm") not in policy.BOUNDED:
+        raise FieldError("loadBound", f"has no effect without algorithm: one of {', '.join(policy.BOUNDED)}")
+    health = fields.get("health")
+    if health and health.service and health.kind != "grpc":
+        raise FieldError("health.service", "has no effect without kind: grpc")
     return fields
 
 

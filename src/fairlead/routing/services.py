@@ -125,13 +125,26 @@ class _Translator:
         name = f"{self.key}:{port_id(port)}{suffix}"
         if name not in self.work.backends:
             info = table.Info(object=self.object, rule=f"spec.ports[{port_id(port)}]")
-            self.work.backends[name] = table.Backend(id=name, info=info, **self._fields(port, l7=l7))
+            backend = table.Backend(id=name, info=info, **self._fields(port, l7=l7))
+            if carried_by(backend, self.work.settings) != "kernel" and not local:
+                backend = self._preferring(backend)
+            self.work.backends[name] = backend
             self.work.sources[name] = endpoints.Source(
                 backend=name, service=self.key, port=port.get("name") or "", protocol=port.get("protocol") or "TCP",
                 family=family, local_only=local, any_port=not port["port"],
                 publish_not_ready=bool(self.spec.get("publishNotReadyAddresses")),
+                spills=bool(backend.zone or backend.node),
             )  # fmt: skip
         return name
+
+    def _preferring(self, backend: table.Backend) -> table.Backend:
+        """KEP-4444 and KEP-3015, by an engine: what is near is preferred as long as that is fair to it."""
+        wanted = self.spec.get("trafficDistribution")
+        if wanted not in ("PreferClose", "PreferSameZone", "PreferSameNode"):
+            return backend
+        where = self.work.settings
+        node = where.node if wanted == "PreferSameNode" else ""
+        return msgspec.structs.replace(backend, zone=where.zone, node=node)
 
     def _fields(self, port: Object, *, l7: bool) -> dict[str, Any]:
         policies = self.work.attached.of(
@@ -147,7 +160,6 @@ class _Translator:
             fields["protocol"] = _EDGE_PROTOCOLS.get(port.get("appProtocol") or "", "http")
             return fields
         fields["protocol"] = (port.get("protocol") or "TCP").lower()
-        fields["zone"] = ""
         fields.pop("hold", None)  # a connection cannot wait at layer 4
         return fields
 

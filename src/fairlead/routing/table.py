@@ -262,6 +262,7 @@ class ActiveHealth(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     healthy_threshold: int = 2
     unhealthy_threshold: int = 3
     expected: tuple[int, int] = (200, 399)
+    service: str = ""  # grpc: the service asked for; "": the server as a whole
 
 
 class Outlier(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -318,7 +319,10 @@ class Backend(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     timeouts: Timeouts | None = None
     limits: Limits | None = None
     tls: BackendTls | None = None
-    zone: str = ""
+    zone: str = ""  # the engine's own; endpoints there are preferred, but no more than is fair to them
+    node: str = ""  # the engine's own; endpoints there go first
+    spill_factor: float = 10.0  # near ones may be so many times as busy as the least busy one elsewhere; 0: any times
+    load_bound: float = 0.0  # of hashing: no endpoint over so many times its share of what is in flight; 0: no bound
     virtual: tuple[Virtual, ...] = ()
     resolve: str = ""  # NAME:PORT; the engine resolves the name and uses its addresses (never loopback or link-local)
     hold: bool = False  # hold requests while empty (scale to zero)
@@ -347,6 +351,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
     port: int
     weight: int = 1
     zone: str = ""
+    node: str = ""
     state: Literal["ready", "draining"] = "ready"
     name: str = ""  # the pod, as namespace/name
 

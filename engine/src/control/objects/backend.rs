@@ -127,6 +127,7 @@ pub struct ActiveHealth {
     pub healthy_threshold: u32,
     pub unhealthy_threshold: u32,
     pub expected: (u16, u16),
+    pub service: String,
 }
 
 impl Default for ActiveHealth {
@@ -141,6 +142,7 @@ impl Default for ActiveHealth {
             healthy_threshold: 2,
             unhealthy_threshold: 3,
             expected: (200, 399),
+            service: Default::default(),
         }
     }
 }
@@ -215,6 +217,9 @@ pub struct Backend {
     pub limits: Option<Limits>,
     pub tls: Option<BackendTls>,
     pub zone: String,
+    pub node: String,
+    pub spill_factor: f64,
+    pub load_bound: f64,
     #[serde(rename = "virtual")]
     pub virtuals: Vec<Virtual>,
     pub resolve: String,
@@ -240,6 +245,9 @@ impl Default for Backend {
             limits: Default::default(),
             tls: Default::default(),
             zone: Default::default(),
+            node: Default::default(),
+            spill_factor: 10.0,
+            load_bound: 0.0,
             virtuals: Default::default(),
             resolve: Default::default(),
             hold: Default::default(),
@@ -255,6 +263,7 @@ pub struct Endpoint {
     pub port: u16,
     pub weight: u32,
     pub zone: String,
+    pub node: String,
     pub state: EndpointState,
     pub name: String,
 }
@@ -266,6 +275,7 @@ impl Default for Endpoint {
             port: 0,
             weight: 1,
             zone: Default::default(),
+            node: Default::default(),
             state: EndpointState::Ready,
             name: Default::default(),
         }

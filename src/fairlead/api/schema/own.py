@@ -42,13 +42,15 @@ _SPEC = _object(
     targetRefs=_list(_TARGET),
     algorithm=_TEXT,
     hashOn=_TEXT,
+    loadBound=_NUMBER,
+    spillFactor=_NUMBER,
     slowStartSeconds=_NUMBER,
     panicThreshold=_NUMBER,
     affinity=_object(
         kind=_TEXT, cookie=_TEXT, timeoutSeconds=_NUMBER, path=_TEXT, domain=_TEXT, sameSite=_TEXT, maxAgeSeconds=_COUNT
     ),
     health=_object(
-        kind=_TEXT, path=_TEXT, host=_TEXT, port=_COUNT, intervalSeconds=_NUMBER, timeoutSeconds=_NUMBER,
+        kind=_TEXT, path=_TEXT, host=_TEXT, service=_TEXT, port=_COUNT, intervalSeconds=_NUMBER, timeoutSeconds=_NUMBER,
         healthyThreshold=_COUNT, unhealthyThreshold=_COUNT,
     ),
     outlier=_object(
@@ -85,8 +87,11 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     },
     _NAME + "BackendPolicySpec": {
         "targetRefs": "The Services (or one port, by sectionName) and Ingresses in this namespace that it is for.",
-        "algorithm": "How an endpoint is chosen: least-request, round-robin, ewma, prequal, maglev and others.",
+        "algorithm": "How an endpoint is chosen: least-request, round-robin, ewma, prequal, maglev and others, or a "
+        "scheduler of IPVS by its name.",
         "hashOn": "What the hashing algorithms hash: header:NAME, cookie:NAME, query:NAME, path, uri, client or host.",
+        "loadBound": "Of the hashing algorithms: no endpoint gets over so many times its share of what is in flight.",
+        "spillFactor": "With trafficDistribution: how many times as busy as elsewhere the near endpoints may be.",
         "slowStartSeconds": "How long a new endpoint gets less than its share.",
         "panicThreshold": "Below this percentage of healthy endpoints health is ignored.",
         "affinity": "Keeps a client at one endpoint.",

@@ -4,7 +4,8 @@ Pure. Follows Kubernetes' `pkg/controller/endpointslice` and KEP-1672: a pod wit
 has finished; `ready` is false as soon as it is being deleted (unless `publishNotReadyAddresses`), `serving` is its
 readiness, `terminating` says that it is being deleted. A named targetPort is looked up in each pod, so pods may
 differ. Where pods share the host's network, the port that the process really has stands in the annotation
-`fairlead.dev/ports`.
+`fairlead.dev/ports`. `trafficDistribution` (KEP-4444, KEP-3015) puts hints on ready endpoints, as
+`staging/src/k8s.io/endpointslice/trafficdist` does: their own zone, and with PreferSameNode their own node.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fairlead.controllers.writes import Object
 
 PORTS_ANNOTATION = "fairlead.dev/ports"  # {"containerPort": port}, written by the node agent
 ZONE = "topology.kubernetes.io/zone"
+_CLOSE = ("PreferClose", "PreferSameZone", "PreferSameNode")
 Ports = tuple[tuple[str, int, str, str], ...]  # (name, port, protocol, appProtocol)
 Grouped = dict[Ports, list[Object]]
 
@@ -71,7 +73,19 @@ def _endpoint(service: Object, pod: Object, addresses: list[str], zone_of: Calla
         found["nodeName"] = spec["nodeName"]
         if zone := zone_of(spec["nodeName"]):
             found["zone"] = zone
+    if found["conditions"]["ready"] and (hints := _hints(service, found)):
+        found["hints"] = hints
     return found
+
+
+def _hints(service: Object, endpoint: Object) -> Object:
+    wanted = service["spec"].get("trafficDistribution")
+    hints: Object = {}
+    if wanted in _CLOSE and endpoint.get("zone"):
+        hints["forZones"] = [{"name": endpoint["zone"]}]
+    if wanted == "PreferSameNode" and endpoint.get("nodeName"):
+        hints["forNodes"] = [{"name": endpoint["nodeName"]}]
+    return hints
 
 
 def ports_of(service: Object, pod: Object) -> Ports:
