@@ -128,3 +128,31 @@ async def test_wrong_definitions_are_refused(client: rest.RestClient, change: di
     with pytest.raises(errors.ApiError, match="is invalid") as caught:
         await client.create(kinds.CUSTOM_RESOURCE_DEFINITION, definition(**change))
     assert message in str(caught.value), str(caught.value)
+
+
+def _ruled(*given: dict[str, Any]) -> dict[str, Any]:
+    spec = {**SCHEMA["properties"]["spec"], "x-kubernetes-validations": list(given)}
+    schema = {**SCHEMA, "properties": {**SCHEMA["properties"], "spec": spec}}
+    return definition(schema={"openAPIV3Schema": schema})
+
+
+async def test_cel_rules_of_a_definition_are_kept(client: rest.RestClient) -> None:
+    bounded = {"rule": "!has(self.replicas) || self.replicas <= self.size", "message": "no more replicas than size"}
+    grows = {"rule": "self.size >= oldSelf.size", "message": "size may not shrink"}
+    await client.create(kinds.CUSTOM_RESOURCE_DEFINITION, _ruled(bounded, grows))
+    with pytest.raises(errors.ApiError) as caught:
+        await client.create(WIDGET, widget(size=1, replicas=2), namespace="default")
+    assert caught.value.code == 422
+    assert str(caught.value).endswith('"w" is invalid: spec: Invalid value: "object": no more replicas than size')
+    await client.create(WIDGET, widget(size=2, replicas=2), namespace="default")
+    with pytest.raises(errors.ApiError, match="size may not shrink"):
+        await client.patch(WIDGET, "w", {"spec": {"size": 1, "replicas": 1}}, namespace="default")
+    await client.patch(WIDGET, "w", {"spec": {"size": 3}}, namespace="default")
+
+
+async def test_rules_that_cannot_be_evaluated_are_refused_with_their_place(client: rest.RestClient) -> None:
+    with pytest.raises(errors.ApiError) as caught:
+        await client.create(kinds.CUSTOM_RESOURCE_DEFINITION, _ruled({"rule": "url(self.color).getHost() == 'x'"}))
+    place = "spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule"
+    assert caught.value.code == 422 and place in str(caught.value)
+    assert "the function getHost is not offered by fairlead" in str(caught.value)

@@ -1,7 +1,8 @@
 """CustomResourceDefinitions: checked, accepted and served at once; deleted only after their objects have gone.
 
-Refused: conversion webhooks, more or fewer than one storage version, schemas that are not structural, names that
-another kind has. Follows `pkg/apis/apiextensions/validation` of k8s.io/apiextensions-apiserver.
+Refused: conversion webhooks, more or fewer than one storage version, schemas that are not structural, CEL rules that
+cannot be evaluated here, names that another kind has. Follows `pkg/apis/apiextensions/validation` of
+k8s.io/apiextensions-apiserver.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 from fairlead.api import field_errors, names
 from fairlead.api.kinds import Kind
-from fairlead.api.structural import pruning
+from fairlead.api.structural import pruning, rules
 from fairlead.apiserver import resources
 from fairlead.apiserver.behaviours import base
 from fairlead.apiserver.custom import behaviour
@@ -43,13 +44,11 @@ class Definitions(base.Behaviour):
             del obj["metadata"]["finalizers"]
 
     def admit_create(self, obj: Object, around: base.Surroundings) -> None:
-        _warn(obj, around)
         obj["status"] = _status(obj["spec"], [], around.now())
 
     def admit_update(self, obj: Object, old: Object, around: base.Surroundings) -> None:
         if obj.get("spec") == old.get("spec"):
             return
-        _warn(obj, around)
         stored = (old.get("status") or {}).get("storedVersions") or []
         obj["status"] = _status(obj["spec"], stored, around.now())
 
@@ -73,11 +72,6 @@ class Definitions(base.Behaviour):
     def deleted(self, obj: Object, around: base.Surroundings) -> None:
         if self.registry is not None and around.get(BUCKET, "", obj["metadata"].get("name", "")) is None:
             uninstall(obj, self.registry)
-
-
-def _warn(obj: Object, around: base.Surroundings) -> None:
-    if "x-kubernetes-validations" in str(obj["spec"].get("versions")):
-        around.warn("x-kubernetes-validations (CEL rules) of this definition are not evaluated by fairlead")
 
 
 def _status(spec: Object, stored: list[str], now: float) -> Object:
@@ -145,6 +139,8 @@ def _version_problems(spec: Object) -> base.Problems:
             found.append(field_errors.required(f"{where}.schema.openAPIV3Schema", "schemas are required"))
         else:
             _structural(schema, f"{where}.schema.openAPIV3Schema", found)
+            if rules.has_rules(schema):
+                found += rules.check_definition(schema, f"{where}.schema.openAPIV3Schema")
             if schema.get("type") != "object":
                 found.append(
                     field_errors.invalid(
