@@ -10,6 +10,7 @@ import pytest
 
 from fairlead.api import kinds
 from fairlead.client import rest
+from fairlead.testing import pod_door
 
 from . import kubectl
 
@@ -275,3 +276,34 @@ async def test_what_is_not_offered_says_so(run: kubectl.Kubectl) -> None:
         '{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"n"},"spec":{"podSelector":{}}}'
     )
     assert "not enforced" in (await run("apply", "-f", "-", stdin=policy)).err
+
+
+REFUSED = {
+    "ValidatingWebhookConfiguration": ("admissionregistration.k8s.io/v1", "admission webhooks are not offered"),
+    "MutatingWebhookConfiguration": ("admissionregistration.k8s.io/v1", "admission webhooks are not offered"),
+    "ValidatingAdmissionPolicy": ("admissionregistration.k8s.io/v1", "admission policies are not offered"),
+    "APIService": ("apiregistration.k8s.io/v1", "aggregated API servers are not offered"),
+    "CertificateSigningRequest": ("certificates.k8s.io/v1", "signs no certificates"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+async def test_kinds_that_are_not_offered_say_why(run: kubectl.Kubectl, kind: str) -> None:
+    api_version, reason = REFUSED[kind]
+    manifest = json.dumps({"apiVersion": api_version, "kind": kind, "metadata": {"name": "x"}})
+    for words in (("apply", "-f", "-"), ("create", "-f", "-"), ("apply", "--server-side", "-f", "-")):
+        refused = await run(*words, stdin=manifest, code=1)
+        assert reason in refused.err and "fairlead" in refused.err
+    assert "No resources found" in (await run("get", kind)).err
+    assert "not found" in (await run("get", kind, "x", code=1)).err
+
+
+async def test_an_old_kubectls_exec_is_refused_with_what_to_do(
+    run: kubectl.Kubectl, kubectl_environment: dict[str, str], client: rest.RestClient, door: pod_door.FakePodDoor
+) -> None:
+    await run("run", "p", "--image=nginx")
+    ready = {"phase": "Running", "containerStatuses": [{"name": "p", "state": {"running": {}}}]}
+    await client.patch(kinds.POD, "p", {"status": ready}, namespace="default", subresource="status")
+    old = kubectl.Kubectl({**kubectl_environment, "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false"})
+    refused = await old("exec", "p", "--", "true", code=1)
+    assert "only WebSocket upgrades are served, not SPDY; use kubectl 1.30 or newer" in refused.err, refused.err

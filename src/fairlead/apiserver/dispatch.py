@@ -18,6 +18,7 @@ from fairlead.apiserver import (
     pod_actions,
     pod_logs,
     read,
+    refused,
     requests,
     resources,
     reviews,
@@ -49,6 +50,8 @@ class Dispatcher:
             if info.path == backup.PATH and info.method == "GET":
                 return await backup.answer(self._parts.store, self._parts.folder)
             return self._other(info)
+        if info.group in refused.GROUPS:
+            refused.GROUPS[info.group].check(info)
         elsewhere = await aggregated.answer(self._parts.registry.mounted, info)
         if elsewhere is not None:
             return elsewhere

@@ -13,7 +13,7 @@ from typing import Any
 from fairlead.api import kinds
 from fairlead.api.kinds import Kind
 from fairlead.api.schema import pack, shape
-from fairlead.apiserver import aggregated, conversions
+from fairlead.apiserver import aggregated, conversions, refused
 from fairlead.apiserver.behaviours import base
 
 Object = dict[str, Any]
@@ -92,7 +92,7 @@ class Registry:
     def __init__(self, behaviours: dict[str, base.Behaviour]) -> None:
         self._resources: dict[tuple[str, str, str], Resource] = {}
         self.generation = 0
-        self.mounted: aggregated.Mounted = {}  # groups that somebody else answers for
+        self.mounted: aggregated.Mounted = {**refused.GROUPS}  # groups that somebody else answers for
         for kind in kinds.KINDS:
             self.add(_built_in(kind, behaviours.get(str(kind), base.Behaviour())))
 

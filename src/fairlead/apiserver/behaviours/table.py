@@ -62,6 +62,7 @@ def behaviours() -> dict[str, base.Behaviour]:
             warning="ReplicationController is stored but no controller acts on it in fairlead; use a Deployment",
         ),
         kinds.DEPLOYMENT: Simple(
+            status={},
             default=workloads.deployment,
             validate=workload_rules.validate_deployment,
             validate_update=workload_rules.validate_selector_update,
@@ -76,12 +77,19 @@ def behaviours() -> dict[str, base.Behaviour]:
             status={"replicas": 0},
         ),
         kinds.STATEFUL_SET: Simple(
+            status={"replicas": 0, "availableReplicas": 0},
             default=workloads.stateful_set,
             validate=workload_rules.validate_stateful_set,
             validate_update=workload_rules.validate_stateful_set_update,
             generation=_SPEC,
         ),
         kinds.DAEMON_SET: Simple(
+            status={
+                "currentNumberScheduled": 0,
+                "desiredNumberScheduled": 0,
+                "numberMisscheduled": 0,
+                "numberReady": 0,
+            },
             default=workloads.daemon_set,
             validate=workload_rules.validate_daemon_set,
             validate_update=workload_rules.validate_selector_update,
@@ -89,6 +97,7 @@ def behaviours() -> dict[str, base.Behaviour]:
         ),
         kinds.CONTROLLER_REVISION: Simple(),
         kinds.JOB: Simple(
+            status={},
             default=workloads.job,
             validate=workload_rules.validate_job,
             generation=_SPEC,
@@ -96,13 +105,19 @@ def behaviours() -> dict[str, base.Behaviour]:
             validate_update=workload_rules.validate_job_update,
         ),
         kinds.CRON_JOB: Simple(
+            status={},
             default=workloads.cron_job,
             validate=workload_rules.validate_cron_job,
             generation=_SPEC,
             name=workload_rules.cron_job_name_problem,
         ),
         kinds.HPA: Simple(default=workloads.hpa, validate=workload_rules.validate_hpa),
-        kinds.INGRESS: Simple(default=network.ingress, validate=network_rules.validate_ingress, generation=_SPEC),
+        kinds.INGRESS: Simple(
+            status={"loadBalancer": {}},
+            default=network.ingress,
+            validate=network_rules.validate_ingress,
+            generation=_SPEC,
+        ),
         kinds.BACKEND_POLICY: Simple(generation=_SPEC),
         kinds.INGRESS_CLASS: Simple(generation=_SPEC, validate=network_rules.validate_ingress_class),
         kinds.NETWORK_POLICY: Simple(
@@ -110,7 +125,11 @@ def behaviours() -> dict[str, base.Behaviour]:
             generation=_SPEC,
             warning="NetworkPolicy is stored but not enforced by fairlead: all traffic stays allowed",
         ),
-        kinds.POD_DISRUPTION_BUDGET: Simple(generation=_SPEC, validate=workload_rules.validate_budget),
+        kinds.POD_DISRUPTION_BUDGET: Simple(
+            status={"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0},
+            generation=_SPEC,
+            validate=workload_rules.validate_budget,
+        ),
         kinds.PRIORITY_CLASS: Simple(),
         kinds.RESOURCE_QUOTA: Simple(warning="ResourceQuota is stored but not enforced by fairlead"),
         kinds.LIMIT_RANGE: Simple(warning="LimitRange is stored but not enforced by fairlead"),
