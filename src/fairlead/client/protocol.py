@@ -60,9 +60,17 @@ class Client(Protocol):
         """Events after `resource_version`. Ends when the server closes; raises ApiError (410) when that is too old."""
 
     async def create(
-        self, kind: Kind, obj: Object, *, namespace: str = "", dry_run: bool = False, strict: bool = False
+        self,
+        kind: Kind,
+        obj: Object,
+        *,
+        namespace: str = "",
+        subresource: str = "",
+        dry_run: bool = False,
+        strict: bool = False,
     ) -> Object:
-        """Creates. With `strict`, unknown and repeated fields are refused (fieldValidation=Strict)."""
+        """Creates. With `strict`, unknown and repeated fields are refused (fieldValidation=Strict). With a
+        `subresource` (token, eviction) the object is sent to that of the object of its name."""
 
     async def update(self, kind: Kind, obj: Object, *, subresource: str = "") -> Object:
         """Replaces; with `metadata.resourceVersion` set, conflicts are ApiError 409."""

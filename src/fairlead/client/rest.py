@@ -93,12 +93,21 @@ class RestClient:
                 await stream.aclose()
 
     async def create(
-        self, kind: Kind, obj: protocol.Object, *, namespace: str = "", dry_run: bool = False, strict: bool = False
+        self,
+        kind: Kind,
+        obj: protocol.Object,
+        *,
+        namespace: str = "",
+        subresource: str = "",
+        dry_run: bool = False,
+        strict: bool = False,
     ) -> protocol.Object:
-        where = namespace or (obj.get("metadata") or {}).get("namespace", "")
+        metadata = obj.get("metadata") or {}
+        where = namespace or metadata.get("namespace", "")
         body = {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
         query = _query(dryRun="All" if dry_run else "", fieldValidation="Strict" if strict else "")
-        return await self._object("POST", kind.path(where), query=query, body=body)
+        path = kind.path(where, metadata["name"], subresource) if subresource else kind.path(where)
+        return await self._object("POST", path, query=query, body=body)
 
     async def update(self, kind: Kind, obj: protocol.Object, *, subresource: str = "") -> protocol.Object:
         metadata = obj["metadata"]

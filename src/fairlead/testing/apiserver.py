@@ -70,6 +70,8 @@ class FakeApiServer:
             return _ok(_scale(current) if subresource == "scale" else current)
         if request.method == "DELETE":
             return _ok(self._delete(kind, key, current, _DECODE.decode(request.body) if request.body else {}))
+        if request.method == "POST" and subresource == "token":
+            return _ok(_token(current, _DECODE.decode(request.body), now=self._clock.now()), 201)
         return _ok(self._write(kind, key, current, request, subresource, dry_run="dryRun" in query))
 
     def _parse(self, path: str) -> tuple[kinds.Kind, str, str, str]:
@@ -230,6 +232,15 @@ def _prepared(kind: kinds.Kind, current: Object, body: Object, subresource: str)
     if new.get("spec") != current.get("spec") and "generation" in old:
         metadata["generation"] = old["generation"] + 1
     return {**new, "metadata": metadata}
+
+
+def _token(account: Object, asked: Object, *, now: float) -> Object:
+    """A TokenRequest's answer; the token says who, for whom and until when, and is no JWT."""
+    spec = asked.get("spec") or {}
+    end = int(now) + int(spec.get("expirationSeconds") or 3600)
+    audience = ",".join(spec.get("audiences") or ["kubernetes"])
+    token = f"{account['metadata']['namespace']}/{account['metadata']['name']} {audience} {end}"
+    return {**asked, "status": {"token": token, "expirationTimestamp": clocks.rfc3339(end)}}
 
 
 def _scale(obj: Object) -> Object:
