@@ -26,9 +26,6 @@ pub fn apply(plan: &MountPlan) -> Result<(), String> {
     unshare(CloneFlags::CLONE_NEWNS)
         .map_err(|error| format!("cannot make a mount namespace: {} (needs CAP_SYS_ADMIN)", error.desc()))?;
     raw(None, "/", None, MsFlags::MS_REC | MsFlags::MS_SLAVE, None)?;
-    if plan.read_only_root {
-        make_read_only()?;
-    }
     let mut opened = Vec::new();
     for one in &plan.mounts {
         opened.push((one, open_source(one)?));
@@ -38,8 +35,11 @@ pub fn apply(plan: &MountPlan) -> Result<(), String> {
         let covered = place(one, source.as_ref())?;
         covers.extend(covered);
     }
-    for path in covers.iter().filter(|_| plan.read_only_root) {
-        remount_read_only(path)?;
+    if plan.read_only_root {
+        make_read_only(&plan.mounts)?;
+        for path in &covers {
+            remount_read_only(path)?;
+        }
     }
     for path in &plan.hide {
         hide(path)?;
@@ -64,13 +64,16 @@ fn open_source(one: &Mount) -> Result<Option<OwnedFd>, String> {
         .map_err(|error| format!("cannot mount {:?} on {:?}: {}", one.source, one.target, plain(&error.into())))
 }
 
-/// What is mounted now cannot be written to any more, but what the kernel itself serves.
-fn make_read_only() -> Result<(), String> {
+/// What is mounted now cannot be written to any more, but what the kernel itself serves, and the volumes. (A volume that
+/// is mounted afterwards would inherit the new read-only flag of the file system that it comes from.)
+fn make_read_only(volumes: &[Mount]) -> Result<(), String> {
     let table =
         fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("cannot read the mounts: {error}"))?;
     for line in table.lines() {
         let Some(target) = line.split(' ').nth(4).map(unescape) else { continue };
-        let own = ["/proc", "/sys", "/dev"].iter().any(|path| Path::new(&target).starts_with(path));
+        let within = |path: &str| Path::new(&target).starts_with(path);
+        let own = ["/proc", "/sys", "/dev"].into_iter().any(within)
+            || volumes.iter().any(|one| !one.read_only && within(&one.target));
         // A mount that is covered by another cannot be reached, neither by us nor by the container.
         if !own && Path::new(&target).exists() {
             remount_read_only(&target)?;
