@@ -8,7 +8,7 @@ from fairlead.api import selectors
 from fairlead.api.defaults import pods as defaults
 from fairlead.api.validation import pods as validation
 from fairlead.apiserver import status
-from fairlead.apiserver.behaviours import base
+from fairlead.apiserver.behaviours import accounts, base
 
 Object = dict[str, Any]
 _QOS_RESOURCES = ("cpu", "memory")
@@ -41,7 +41,7 @@ class Pods(base.Behaviour):
         spec = obj.get("spec")
         if spec is None:
             return
-        _service_account(obj, spec, around)
+        accounts.admit(obj, around)
         _priority(spec, around)
         _tolerations(spec)
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
@@ -62,17 +62,6 @@ class Pods(base.Behaviour):
             return asked
         own = obj["metadata"].get("deletionGracePeriodSeconds")
         return int(own if own is not None else spec.get("terminationGracePeriodSeconds", 30))
-
-
-def _service_account(obj: Object, spec: Object, around: base.Surroundings) -> None:
-    name = spec.get("serviceAccountName") or "default"
-    spec["serviceAccountName"] = spec["serviceAccount"] = name
-    namespace = obj["metadata"]["namespace"]
-    if name != "default" and around.get("serviceaccounts", namespace, name) is None:
-        from fairlead.api import kinds
-
-        text = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
-        raise status.forbidden(kinds.POD, obj["metadata"].get("name", ""), text)
 
 
 def _priority(spec: Object, around: base.Surroundings) -> None:

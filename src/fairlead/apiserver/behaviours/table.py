@@ -7,7 +7,7 @@ from fairlead.api.defaults import network, workloads
 from fairlead.api.validation import config, rbac
 from fairlead.api.validation import network as network_rules
 from fairlead.api.validation import workloads as workload_rules
-from fairlead.apiserver.behaviours import base, namespaces, pods, roles, services
+from fairlead.apiserver.behaviours import base, namespaces, pods, roles, services, storage
 from fairlead.apiserver.behaviours.simple import Simple
 
 _EVENT_FIELDS = (
@@ -53,10 +53,8 @@ def behaviours() -> dict[str, base.Behaviour]:
             validate_update=network_rules.validate_endpoint_slice_update,
             generation=("endpoints", "ports"),
         ),
-        kinds.PERSISTENT_VOLUME_CLAIM: Simple(
-            default=network.claim, status={"phase": "Pending"}, validate=config.validate_claim
-        ),
-        kinds.PERSISTENT_VOLUME: Simple(status={"phase": "Pending"}),
+        kinds.PERSISTENT_VOLUME_CLAIM: storage.Claims(),
+        kinds.PERSISTENT_VOLUME: storage.Volumes(),
         kinds.REPLICATION_CONTROLLER: Simple(
             generation=_SPEC,
             warning="ReplicationController is stored but no controller acts on it in fairlead; use a Deployment",
@@ -133,9 +131,7 @@ def behaviours() -> dict[str, base.Behaviour]:
         kinds.PRIORITY_CLASS: Simple(),
         kinds.RESOURCE_QUOTA: Simple(warning="ResourceQuota is stored but not enforced by fairlead"),
         kinds.LIMIT_RANGE: Simple(warning="LimitRange is stored but not enforced by fairlead"),
-        kinds.STORAGE_CLASS: Simple(
-            warning="StorageClass is stored but not used by fairlead: claims get a local folder"
-        ),
+        kinds.STORAGE_CLASS: storage.Classes(),
         kinds.ROLE: roles.Roles(kinds.ROLE, validate=rbac.validate_role),
         kinds.CLUSTER_ROLE: roles.Roles(kinds.CLUSTER_ROLE, validate=rbac.validate_role),
         kinds.ROLE_BINDING: roles.Bindings(
