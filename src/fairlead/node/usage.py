@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
 from fairlead.base import clock
@@ -53,6 +53,7 @@ class PodUsage:
         self._timer = timer
         self._period = period_seconds
         self._samples: dict[Key, collections.deque[Sample]] = {}
+        self._of_pod: dict[tuple[str, str], dict[str, collections.deque[Sample]]] = {}
 
     async def run(self) -> None:
         """Samples until cancelled. /proc is read in a thread."""
@@ -60,25 +61,33 @@ class PodUsage:
             roots = dict(self._roots())
             if roots:
                 self.add(await asyncio.to_thread(observe, roots, self._timer.now()))
-            for key in self._samples.keys() - roots.keys():
-                del self._samples[key]
+            self.keep(roots.keys())
             await self._timer.sleep(self._period)
 
     def add(self, samples: Mapping[Key, Sample]) -> None:
         """Keeps these samples."""
         for key, sample in samples.items():
-            kept = self._samples.setdefault(key, collections.deque(maxlen=_KEPT))
+            kept = self._samples.get(key)
+            if kept is None:
+                kept = self._samples[key] = collections.deque(maxlen=_KEPT)
+                self._of_pod.setdefault(key[:2], {})[key[2]] = kept
             if kept and kept[-1].pid != sample.pid:
                 kept.clear()
             kept.append(sample)
 
+    def keep(self, running: Set[Key]) -> None:
+        """Forgets the containers that are not among these."""
+        for key in self._samples.keys() - running:
+            del self._samples[key]
+            left = self._of_pod[key[:2]]
+            del left[key[2]]
+            if not left:
+                del self._of_pod[key[:2]]
+
     def usage(self, namespace: str, pod: str, *, window_seconds: float = 15.0) -> dict[str, Usage]:
         """What each container of that pod uses; containers with fewer than two samples are missing."""
-        found = {}
-        for (where, name, container), kept in self._samples.items():
-            if (where, name) == (namespace, pod) and len(kept) >= 2:
-                found[container] = _rate(kept, window_seconds)
-        return found
+        samples = self._of_pod.get((namespace, pod)) or {}
+        return {name: _rate(kept, window_seconds) for name, kept in samples.items() if len(kept) >= 2}
 
 
 def _rate(kept: collections.deque[Sample], window_seconds: float) -> Usage:
