@@ -418,3 +418,27 @@ async def test_a_restart_of_a_container_forgets_no_count_over_our_death(house):
     assert state(pod)["restartCount"] == 1
     assert state(pod)["state"]["waiting"]["reason"] == "CrashLoopBackOff"
     assert state(pod)["lastState"]["terminated"]["exitCode"] == 7
+
+
+async def test_a_pod_that_comes_while_the_node_ends_is_left_for_the_next_life(house):
+    await house.create("old", {"containers": [container()]})
+    await house.until("old", ready)
+    house.gate.open.clear()
+    ending = asyncio.ensure_future(house.agent.close(stop_pods=True))
+    await house.gate.asked.wait()
+    late = await house.create("late", {"containers": [container()]})
+    version = late["metadata"]["resourceVersion"]
+    while not house.informers.of(kinds.POD, field_selector=f"spec.nodeName={houses.NODE}").seen(version):
+        await asyncio.sleep(0.01)
+    house.gate.open.set()
+    await ending
+    assert not (house.folder / "pods" / late["metadata"]["uid"]).exists()
+    assert (await house.get("late"))["status"] == {"phase": "Pending"}
+
+
+async def test_a_pods_shim_is_gone_when_its_end_is_told(house):
+    await house.create("web", {"containers": [container()]})
+    await house.until("web", ready)
+    shim = house.agent._find("default", "web").sandbox.shim_pid
+    await house.agent.close(stop_pods=True)
+    assert not houses.alive(shim)

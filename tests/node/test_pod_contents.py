@@ -159,14 +159,16 @@ async def test_a_host_path_of_the_wrong_type_and_an_unknown_volume_are_told(node
     for name, volume in (
         ("file", {"hostPath": {"path": "/etc", "type": "File"}}),
         ("claim", {"persistentVolumeClaim": {"claimName": "x"}}),
+        ("nfs", {"nfs": {"server": "x", "path": "/"}}),
         ("escape", {"emptyDir": {}}),
     ):
         mount = {"name": "v", "mountPath": "/v", **({"subPath": "../.."} if name == "escape" else {})}
         await node.create(name, {"containers": [container(volumeMounts=[mount])], "volumes": [{"name": "v", **volume}]})
         await node.until(name, lambda pod: state(pod).get("state", {}).get("waiting", {}).get("message"))
-    told = {name: dict(await node.events(name))["FailedMount"] for name in ("file", "claim", "escape")}
+    told = {name: dict(await node.events(name))["FailedMount"] for name in ("file", "claim", "nfs", "escape")}
     assert "is not a File" in told["file"]
-    assert "persistentVolumeClaim volumes are not offered" in told["claim"]
+    assert 'persistentvolumeclaim "x" not found' in told["claim"]
+    assert "nfs volumes are not offered" in told["nfs"]
     assert "must not leave the volume" in told["escape"]
 
 

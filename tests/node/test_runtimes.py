@@ -1,4 +1,5 @@
-"""The check suite that every runtime passes: under a shim (the real one or the fake), and with Podman."""
+"""The check suite that every runtime passes: under a shim (the real one or the fake), with Podman, and with Docker's
+API (which Podman serves, too)."""
 
 import asyncio
 import contextlib
@@ -16,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from fairlead.base import clock
-from fairlead.node import containers, podman, processes, runtime
+from fairlead.node import containers, docker, docker_pause, podman, processes, runtime
 
 LIMITS = {"nofile": (1024, 1024), "nproc": (1024, 1024)}
 
@@ -67,17 +68,27 @@ def podman_socket():
         yield path
 
 
-@pytest.fixture(params=["process", "podman"])
+def runtime_of(kind, folder, path):
+    """A new runtime of that kind; `path` is the engine's socket."""
+    inner = processes.ProcessRuntime(processes.ProcessSettings(folder, houses.engine()))
+    if kind == "process":
+        return inner
+    if kind == "docker":
+        engine = docker.Docker(path, podman.EngineSettings(LIMITS))
+        pauses = docker_pause.PauseRuntime(engine, folder)
+        return containers.ContainerRuntime(engine, pauses, timer=clock.SystemClock(), network=docker_pause.network)
+    return containers.ContainerRuntime(
+        podman.Podman(path, podman.EngineSettings(LIMITS)), inner, timer=clock.SystemClock()
+    )
+
+
+@pytest.fixture(params=["process", "podman", "docker"])
 def bench(request):
     folder = Path(tempfile.mkdtemp(prefix="fl-node-"))
-    path = request.getfixturevalue("podman_socket") if request.param == "podman" else ""
+    path = "" if request.param == "process" else request.getfixturevalue("podman_socket")
 
     def make():
-        inner = processes.ProcessRuntime(processes.ProcessSettings(folder, houses.engine()))
-        if request.param == "process":
-            return inner
-        engine = podman.Podman(path, podman.EngineSettings(LIMITS))
-        return containers.ContainerRuntime(engine, inner, timer=clock.SystemClock())
+        return runtime_of(request.param, folder, path)
 
     yield Bench(folder, make, "localhost/fltest:1" if path else "any:1")
     shutil.rmtree(folder, ignore_errors=True)
@@ -245,7 +256,8 @@ async def test_a_sandbox_whose_holder_dies_is_lost_with_its_containers(bench):
     made, listener = bench.make(), Listener()
     sandbox = await made.open(bench.spec(), listener)
     started = await sandbox.start(bench.plan("exec sleep 600"))
-    holder = getattr(sandbox, "inner", sandbox).shim_pid
+    held = getattr(sandbox, "inner", sandbox)
+    holder = getattr(held, "shim_pid", 0) or held.netns_pid
     subprocess.run(["kill", "-9", str(holder)], check=True)
     async with asyncio.timeout(15):
         await listener.losses.get()
@@ -350,14 +362,12 @@ async def test_a_container_with_input_may_be_attached_to(opened):
 class TestImages:
     """What only a runtime with images does."""
 
-    @pytest.fixture(params=["podman"])
+    @pytest.fixture(params=["podman", "docker"])
     def bench(self, request, podman_socket):
         folder = Path(tempfile.mkdtemp(prefix="fl-node-"))
 
         def make():
-            inner = processes.ProcessRuntime(processes.ProcessSettings(folder, houses.engine()))
-            engine = podman.Podman(podman_socket, podman.EngineSettings(LIMITS))
-            return containers.ContainerRuntime(engine, inner, timer=clock.SystemClock())
+            return runtime_of(request.param, folder, podman_socket)
 
         yield Bench(folder, make, "localhost/fltest:1")
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,18 @@ def test_kill_and_then_down_leaves_nothing_behind(empty: local.Local) -> None:
     empty.down()
     assert listing.left(before, listing.take()) == {}
     assert empty.state.store.exists()
+
+
+def test_a_worker_whose_master_was_killed_is_found_by_down(empty: local.Local) -> None:
+    before = listing.take()
+    empty.up(local.EXAMPLE)
+    socket_path = str(empty.state.run / "engine.sock").encode()
+    os.kill(empty.state.holder(), signal.SIGKILL)
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and socket_path in (folder / "cmdline").read_bytes():
+            os.kill(int(folder.name), signal.SIGKILL)
+    assert "ended engine worker" in empty.down().stdout
+    assert listing.left(before, listing.take()) == {}
 
 
 def test_ctrl_c_leaves_nothing_behind(empty: local.Local) -> None:

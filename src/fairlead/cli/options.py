@@ -17,6 +17,12 @@ def serving(function: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option("--network", type=click.Choice(NETWORKS), default="auto", help="Force one network mode."),
             click.option(
+                "--runtime",
+                default="auto",
+                metavar="auto|process|podman|docker|SOCKET",
+                help="What runs images: none (process), Podman, Docker, or the engine at a socket.",
+            ),
+            click.option(
                 "--http",
                 multiple=True,
                 metavar="ADDR:PORT",

@@ -14,10 +14,12 @@ class AddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """`network` is auto or a mode; edge addresses are ADDR:PORT; `ephemeral` forgets the state at the end."""
+    """`network` is auto or a mode; `runtime` auto, process, podman, docker or a socket; edge addresses are ADDR:PORT;
+    `ephemeral` forgets the state at the end."""
 
     name: str = "default"
     network: str = "auto"
+    runtime: str = "auto"
     http: tuple[str, ...] = EDGE_HTTP
     https: tuple[str, ...] = EDGE_HTTPS
     ingress_nginx: bool = False

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from fairlead.controllers.autoscaling import metrics
 from fairlead.dataplane import coordinator, engine
 from fairlead.node import agent, protocols
-from fairlead.routing import table
 
 
 class Gate:
@@ -36,22 +34,6 @@ class EngineProber:
 
     def forget(self, probe_id: str) -> None:
         self._plane.forget(probe_id)
-
-
-class TableSink:
-    """The traffic controller's Sink: the planes, behind their coordinator."""
-
-    def __init__(self, planes: coordinator.Coordinator) -> None:
-        self._planes = planes
-
-    async def apply(self, structure: table.Structure) -> Any:
-        return await self._planes.apply(structure)
-
-    async def apply_endpoints(self, delta: Sequence[table.BackendEndpoints]) -> Any:
-        return await self._planes.apply_endpoints(delta)
-
-    async def acked(self, sent: Any) -> Any:
-        return await self._planes.acked(sent)
 
 
 class PodMetrics:

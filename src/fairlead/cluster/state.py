@@ -88,6 +88,11 @@ class StateFolder:
         return self.path / "pods"
 
     @property
+    def volumes(self) -> Path:
+        """The folders behind PersistentVolumes; made when the first is."""
+        return self.path / "volumes"
+
+    @property
     def pki(self) -> Path:
         return self.path / "pki"
 

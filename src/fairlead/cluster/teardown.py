@@ -1,14 +1,13 @@
 """Removes what a cluster left running when nobody is left to do it: after `kill -9`, and as the last look of `down`.
 
-Everything is found from the state folder: the engine by its socket, shims by theirs, links, routes and rules by the
-cluster's name. Processes are ended by a pidfd after their command line was checked, so never somebody else's.
+Everything is found from the state folder: the engine by its socket or its log, shims by theirs; links, routes
+and rules by the cluster's name. Processes are ended by a pidfd after their command line was checked, so never somebody else's.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,20 +15,25 @@ from pathlib import Path
 from fairlead.base import log
 from fairlead.cluster import state
 from fairlead.dataplane import nftables
-from fairlead.node import cgroups, engines
+from fairlead.node import cgroups, engines, folders
 from fairlead.node.network import kernel
 
 _log = log.get(__name__)
 GENTLE_SECONDS = 2.0
+_LOOKS = 5
 _NAMES = ("fairlead-engine", "fairlead-master", "fairlead-worker", "fairlead-shim", "fairlead-init")
 
 
 def sweep(folder: state.StateFolder) -> list[str]:
     """Ends and removes everything of the cluster but its state. Returns what was found, for people. Blocking."""
     found = []
-    for pid, what in _processes(folder):
-        end(pid)
-        found.append(f"ended {what} (pid {pid})")
+    for _ in range(_LOOKS):  # a shim that was just being started is seen at the second look
+        seen = list(_processes(folder))
+        for pid, what in seen:
+            end(pid)
+            found.append(f"ended {what} (pid {pid})")
+        if not seen:
+            break
     containers = engines.clean(os.environ, [pod.name for pod in folder.pods.glob("*")])
     if containers:
         found.append(f"removed {containers} containers")
@@ -43,7 +47,7 @@ def sweep(folder: state.StateFolder) -> list[str]:
     for path in folder.run.glob("*"):
         path.unlink(missing_ok=True)
     for pod in folder.pods.glob("*"):
-        shutil.rmtree(pod, ignore_errors=True)
+        folders.remove(pod)
     return found
 
 
@@ -53,11 +57,26 @@ def _processes(folder: state.StateFolder) -> Iterator[tuple[int, str]]:
     for entry in sorted(Path("/proc").iterdir(), key=lambda path: int(path.name) if path.name.isdigit() else 0):
         if entry.name.isdigit():
             words = _command(int(entry.name))
-            if words and Path(words[0]).name in _NAMES and any(word.startswith(ours) for word in words[1:]):
+            if _is_engine(words) and _is_of(int(entry.name), words, ours):
                 what = f"engine {words[1]}" if len(words) > 1 else "engine"
                 for child in _descendants(int(entry.name)):
                     yield child, f"process of {what}"
                 yield int(entry.name), what
+
+
+def _is_engine(words: list[str]) -> bool:
+    return bool(words) and (Path(words[0]).name in _NAMES or words[:2] == ["/proc/self/exe", "worker"])
+
+
+def _is_of(pid: int, words: list[str], folder: str) -> bool:
+    """Whether that process of the engine's is this cluster's: its command line says so, or the log that it writes to (a
+    worker's command line names nothing, and its master may have died)."""
+    if any(word.startswith(folder) for word in words[1:]):
+        return True
+    try:
+        return os.readlink(f"/proc/{pid}/fd/2").startswith(folder)  # noqa: PTH115 - "(deleted)" and all
+    except OSError:
+        return False
 
 
 def _command(pid: int) -> list[str]:

@@ -22,11 +22,23 @@ from fairlead.base import clock as clocks
 from fairlead.base import log as logs
 from fairlead.base import tasks
 from fairlead.client import events, exchange, informers, inprocess, protocol
-from fairlead.cluster import config, doors, edge_certificate, errors, imagefile, poddoor, ranges, state, traffic_stats
+from fairlead.cluster import (
+    config,
+    doors,
+    edge_certificate,
+    errors,
+    host_ports,
+    imagefile,
+    local_volumes,
+    poddoor,
+    ranges,
+    state,
+    traffic_stats,
+)
 from fairlead.controllers import permissions, suite, traffic
 from fairlead.controllers.autoscaling import traffic_metrics
 from fairlead.dataplane import coordinator, engine, health_ports, nftables, plane, spawn, wire
-from fairlead.node import agent, cgroups, engines, identity, processes, protocols
+from fairlead.node import agent, cgroups, engines, folders, identity, processes, protocols
 from fairlead.node import settings as node_settings
 from fairlead.node.network import choose
 from fairlead.routing import settings as routing_settings
@@ -63,6 +75,7 @@ class Cluster:
         self.agent: agent.NodeAgent
         self.engine: engine.EnginePlane
         self.traffic: traffic.Traffic
+        self.host_ports: host_ports.HostPorts
 
     async def start(self) -> None:
         """Starts everything; returns when the planes have their first table. Raises CannotStart."""
@@ -88,6 +101,7 @@ class Cluster:
             metrics_source=self._metrics,
             traffic_source=self.traffic_metrics,
             can_hold=True,
+            volume_folders=local_volumes.LocalVolumes(self.folder.volumes),
             root_ca_pem=(self.folder.pki / "ca.crt").read_text(),
             hpa_period_seconds=self.wanted.hpa_every_seconds,
             hpa_window_seconds=self.wanted.hpa_window_seconds,
@@ -223,13 +237,14 @@ class Cluster:
             ingress_nginx=self.wanted.ingress_nginx,
             default_certificate=await asyncio.to_thread(edge_certificate.ensure, self.folder.pki, now=self.clock.now()),
         )
+        self.host_ports = host_ports.HostPorts(planes)
         client = inprocess.client(api.exchange, inprocess.service_account("traffic-controller"))
         recorder = self._recorder(client, "traffic-controller")
         self.traffic = traffic.Traffic(
             client,
             self.controllers.informers,
             where=where,
-            sink=doors.TableSink(planes),
+            sink=self.host_ports,
             recorder=recorder,
             clock=self.clock,
             on_failure=self._failed,
@@ -257,16 +272,20 @@ class Cluster:
         client = inprocess.client(
             api.exchange, exchange.Identity(f"system:node:{NODE_NAME}", ("system:nodes", "system:authenticated"))
         )
+        namespaces = ("mnt", "uts", "ipc", "pid") if network.mode == "kernel" else ("mnt",)
         shims = processes.ProcessSettings(
             folder=self.folder.pods,
             engine=(spawn.find_binary(),),
-            namespaces=("mnt", "uts", "ipc", "pid") if network.mode == "kernel" else (),
-            hide=(str(self.folder.path),) if network.mode == "kernel" else (),
+            namespaces=namespaces if folders.can_mount() else (),
+            hide=(str(self.folder.path),) if folders.can_mount() else (),
         )
         runs = processes.ProcessRuntime(shims)
         limits = await asyncio.to_thread(cgroups.Cgroups, self.folder.name)
         self._closing("cgroups", lambda: asyncio.to_thread(limits.close))
-        images = await engines.find(os.environ, runs, timer=self.clock)
+        images = await engines.find(
+            os.environ, runs, timer=self.clock, folder=self.folder.pods, forced=self.wanted.runtime
+        )
+        self._require_runtime(images)
         log.info("images", runtime=images.reason)
         shared = informers.Informers(client, clock=self.clock, rng=self._rng, on_failure=self._failed)
         self._closing("node informers", shared.close)
@@ -280,6 +299,8 @@ class Cluster:
                 processes=runs,
                 containers=images.runtime,
                 cgroups=limits,
+                host_ports=self.host_ports,
+                prefer_containers=self.wanted.runtime not in ("auto", "process", "none"),
                 prober=doors.EngineProber(self.engine),
                 gate=doors.Gate(planes),
                 clock=self.clock,
@@ -293,8 +314,14 @@ class Cluster:
         self._closing("pods", lambda: self.agent.close(stop_pods=True))
         self._closing("doors", lambda: self._close_doors(planes))
 
+    def _require_runtime(self, images: engines.Found) -> None:
+        """An engine that was asked for and is not here ends the start."""
+        if images.runtime is None and self.wanted.runtime not in ("auto", "process", "none"):
+            raise errors.CannotStart(f"--runtime {self.wanted.runtime}: {images.reason}")
+
     async def _close_doors(self, planes: coordinator.Coordinator) -> None:
         """No plane takes a new request or connection; what is in flight goes on and keeps its pod."""
+        self.host_ports.shut()
         await self.traffic.close()
         now = planes.structure
         quiet = {name: msgspec.structs.replace(one, virtual=()) for name, one in now.backends.items()}

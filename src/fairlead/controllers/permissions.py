@@ -61,6 +61,18 @@ RULES: Mapping[str, Sequence[Rule]] = {
         _rule("apps", "statefulsets/status statefulsets/finalizers", "update patch"),
         _rule("", "persistentvolumeclaims", "create get patch update delete"),
     ],
+    "persistent-volume-binder": [
+        _EVENTS,
+        _rule("", "persistentvolumes", "create update patch delete"),
+        _rule("", "persistentvolumes/status persistentvolumeclaims/status", "update patch"),
+        _rule("", "persistentvolumeclaims", "update patch"),
+        _rule("storage.k8s.io", "storageclasses", "create"),
+    ],
+    "ephemeral-volume-controller": [
+        _EVENTS,
+        _rule("", "pods/finalizers", "update"),
+        _rule("", "persistentvolumeclaims", "create"),
+    ],
     "daemon-set-controller": [
         _EVENTS,
         _PODS,

@@ -25,6 +25,7 @@ from fairlead.controllers.garbage import controller as garbage
 from fairlead.controllers.job import controller as job
 from fairlead.controllers.replicaset import controller as replicaset
 from fairlead.controllers.statefulset import controller as statefulset
+from fairlead.controllers.volumes import controller as volumes
 
 INFORMERS = "kube-controller-manager"
 
@@ -33,8 +34,9 @@ class ControllerSuite:
     """Every controller, over shared informers (which others may use, too: `informers`). `served` are groups that an
     API server may mount.
 
-    `root_ca_pem` is published to every namespace; `hpa_window_seconds` is over how long CPU is averaged; `can_hold`
-    says that the engine holds requests of an empty Service, which scale to zero needs.
+    `volume_folders` is where claims get their volumes (nowhere without it). `root_ca_pem` is published to every
+    namespace; `hpa_window_seconds` is over how long CPU is averaged; `can_hold` says that the engine holds requests of
+    an empty Service, which scale to zero needs.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class ControllerSuite:
         hpa_period_seconds: float = 1.0,
         hpa_window_seconds: float = 5.0,
         can_hold: bool = False,
+        volume_folders: volumes.Folders | None = None,
     ) -> None:
         self.informers = informers.Informers(client_for(INFORMERS), clock=clock, rng=rng, on_failure=on_failure)
         self._context = given = context.Context(client_for, self.informers, clock, rng, on_failure)
@@ -64,6 +67,7 @@ class ControllerSuite:
         self.endpoints = endpoints.Endpoints(given)
         self.garbage = garbage.Garbage(given, collected=garbage.collected_of(known_kinds))
         self.namespaces = namespaces.Namespaces(given, emptied=known_kinds, root_ca_pem=root_ca_pem)
+        self.volumes = volumes.Volumes(given, folders=volume_folders)
         customs.CustomKinds(given, followers=(self.garbage, self.namespaces))
         usage, traffic = metrics_source or metrics.NoMetrics(), traffic_source or metrics.NoMetrics()
         self.metrics_apis = serving.MetricsApis(
@@ -90,6 +94,7 @@ class ControllerSuite:
             recorder.start()
         self.informers.start()
         self.namespaces.start()
+        self.volumes.start()
 
     def served(self) -> dict[str, serving.Group]:
         """Groups that an API server may mount: the metrics APIs and explanations, by group."""

@@ -54,6 +54,7 @@ class NodeAgent:
         self._nursery = tasks.Nursery("node", on_failure=on_failure)
         self._workers: dict[str, worker.PodWorker] = {}
         self._runs: dict[str, asyncio.Task[Any]] = {}
+        self._closing = False
         self._cpu = float(os.cpu_count() or 1)
         self._memory = node_object.memory_bytes()
         if doors.services is None:
@@ -90,7 +91,8 @@ class NodeAgent:
         if known is not None:
             known.update(pod)
             return
-        self._run(pod)
+        if not self._closing:  # a controller may still make pods while we end: the next life runs them
+            self._run(pod)
 
     def _run(self, pod: Object) -> None:
         uid = pod["metadata"]["uid"]
@@ -251,7 +253,9 @@ class NodeAgent:
             owner.hurry.set()
 
     async def close(self, *, stop_pods: bool) -> None:
-        """Ends all pods, drained and in parallel; or lets go of them. The network is not closed here."""
+        """Ends all pods, drained and in parallel; or lets go of them. No new one is begun. The network is not closed
+        here."""
+        self._closing = True
         if stop_pods:
             for owner in list(self._workers.values()):
                 owner.shut_down()

@@ -1,7 +1,8 @@
-"""The container runtime: pods' containers are Podman's, in the network namespace that our own shim holds for the pod.
+"""The container runtime: pods' containers are Podman's or Docker's, in a network that something of ours holds for the
+pod: our own shim for Podman, a container that does nothing for Docker (`docker_pause`).
 
 Promises: the same as the process runtime (adoption, logs, exits, exec), by the same check suite; images by name, pulled
-by the pull policy, locally built ones without a registry. Refuses: Docker (it joins no network namespace by its path).
+by the pull policy, locally built ones without a registry.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from fairlead.base import clock, log
 from fairlead.node import engine_http, exec_probing, podman, runtime, streams
@@ -20,25 +21,63 @@ _log = log.get(__name__)
 Object = dict[str, Any]
 
 
+class Held(Protocol):
+    """What holds the network of one pod."""
+
+    @property
+    def netns_pid(self) -> int: ...
+
+    @property
+    def adopted(self) -> bool: ...
+
+    async def dial(self, port: int) -> socket.socket: ...
+
+    async def stop(self, *, keep_files: bool = False) -> None: ...
+
+    async def release(self) -> None: ...
+
+
+class Holder(Protocol):
+    """Makes and finds what holds networks (`runtime.Runtime` without containers)."""
+
+    async def open(self, spec: runtime.SandboxSpec, listener: runtime.Listener) -> Held: ...
+
+    async def found(self) -> Sequence[str]: ...
+
+    async def end(self, uid: str) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def by_path(held: Held) -> str:
+    """The path of the network namespace that is held."""
+    return f"/proc/{held.netns_pid}/ns/net"
+
+
 class ContainerRuntime:
-    """Runs pods with Podman. `inner` makes the sandbox that holds the network namespace."""
+    """Runs pods with an engine. `inner` makes the sandbox that holds the network, `network` is how it is joined."""
 
     name: Literal["process", "container"] = "container"
     can_mount = True
 
-    def __init__(self, engine: podman.Podman, inner: runtime.Runtime, *, timer: clock.Clock) -> None:
+    def __init__(
+        self, engine: podman.Podman, inner: Holder, *, timer: clock.Clock, network: Callable[[Any], str] = by_path
+    ) -> None:
         self._engine = engine
         self._inner = inner
         self._timer = timer
+        self._network = network
 
     async def open(self, spec: runtime.SandboxSpec, listener: runtime.Listener) -> ContainerSandbox:
-        sandbox = ContainerSandbox(self._engine, spec, listener, timer=self._timer)
+        sandbox = ContainerSandbox(self._engine, spec, listener, timer=self._timer, network=self._network)
         sandbox.inner = await self._inner.open(spec, sandbox)
         try:
             await sandbox.observe()
         except (engine_http.EngineError, OSError, TimeoutError) as error:
             await sandbox.inner.release()
-            raise runtime.StartFailed("FailedCreatePodSandBox", f"Podman at {self._engine.path}: {error}") from error
+            raise runtime.StartFailed(
+                "FailedCreatePodSandBox", f"{self._engine.kind} at {self._engine.path}: {error}"
+            ) from error
         return sandbox
 
     async def found(self) -> Sequence[str]:
@@ -57,12 +96,19 @@ class ContainerRuntime:
 class ContainerSandbox:
     """One pod's containers and the sandbox that holds their network."""
 
-    inner: runtime.Sandbox
+    inner: Held
 
     def __init__(
-        self, engine: podman.Podman, spec: runtime.SandboxSpec, listener: runtime.Listener, *, timer: clock.Clock
+        self,
+        engine: podman.Podman,
+        spec: runtime.SandboxSpec,
+        listener: runtime.Listener,
+        *,
+        timer: clock.Clock,
+        network: Callable[[Any], str] = by_path,
     ) -> None:
         self._engine = engine
+        self._network = network
         self._spec = spec
         self._listener = listener
         self._timer = timer
@@ -121,17 +167,21 @@ class ContainerSandbox:
             before = self._ids.pop(plan.name, None)
             if before is not None:
                 await self._engine.remove(before)
-            netns = f"/proc/{self.inner.netns_pid}/ns/net" if self._spec.own_network else ""
-            identity = await self._engine.create(self._spec.uid, plan, hostname=self._spec.hostname, netns=netns)
+            network = self._network(self.inner) if self._spec.own_network else ""
+            identity = await self._engine.create(self._spec.uid, plan, hostname=self._spec.hostname, network=network)
         except (engine_http.EngineError, OSError, TimeoutError) as error:
-            raise runtime.StartFailed("CreateContainerError", str(error) or "Podman does not answer") from error
+            raise runtime.StartFailed(
+                "CreateContainerError", str(error) or f"{self._engine.kind} does not answer"
+            ) from error
         try:
             found = await self._engine.start(identity)
         except engine_http.EngineError as error:
             await self._engine.remove(identity)
             raise runtime.StartFailed("StartError", str(error)) from error
         except (OSError, TimeoutError) as error:
-            raise runtime.StartFailed("CreateContainerError", str(error) or "Podman does not answer") from error
+            raise runtime.StartFailed(
+                "CreateContainerError", str(error) or f"{self._engine.kind} does not answer"
+            ) from error
         state = found["State"]
         pid = int(state.get("Pid") or 0) or -1
         self._ids[plan.name] = identity

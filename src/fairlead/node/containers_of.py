@@ -21,7 +21,7 @@ Object = dict[str, Any]
 
 _START_ERROR = 128
 _LOST = 137
-_CONFIG_RETRY_SECONDS = 5.0
+_RETRY_SECONDS, _FIRST_RETRY_SECONDS = 5.0, 0.1
 _LONGEST_HOOK_SECONDS = 3600.0
 
 
@@ -37,6 +37,7 @@ class Containers:
         self._killing: dict[str, asyncio.Task[Any]] = {}
         self._told_backoff: dict[str, int] = {}
         self._early: dict[str, runtime.Exit] = {}
+        self._waits: dict[str, float] = {}
 
     # --- the sandbox's voice ---
 
@@ -173,6 +174,7 @@ class Containers:
         known.image_id, known.image = started.image_id or plan.image, plan.image
         known.waiting_reason = known.waiting_message = ""
         known.retry_at = known.pull_backoff_seconds = 0.0
+        self._waits.pop(known.name, None)
         self._plans[known.name] = plan
         self._event_of(known.name).clear()
         early = self._early.pop(known.name, None)
@@ -202,10 +204,17 @@ class Containers:
             self._note_end(known, ended)
             return
         known.waiting_reason, known.waiting_message = error.reason, error.message
-        known.retry_at = now + _CONFIG_RETRY_SECONDS
+        known.retry_at = now + self._wait_seconds(known.name, error)
         if error.reason == "ErrImagePull":
             self._back_off_pull(known, now)
         owner.save()
+
+    def _wait_seconds(self, name: str, error: runtime.StartFailed) -> float:
+        """What is missing often comes with the next object of the same `kubectl apply`: it is looked for soon."""
+        if error.reason not in ("CreateContainerConfigError", "ContainerCreating"):
+            return _RETRY_SECONDS
+        self._waits[name] = min(self._waits.get(name, _FIRST_RETRY_SECONDS / 2) * 2, _RETRY_SECONDS)
+        return self._waits[name]
 
     def _back_off_pull(self, known: records.ContainerRecord, now: float) -> None:
         """10 s, doubled to 300; from the second failure on the word is the kubelet's ImagePullBackOff."""

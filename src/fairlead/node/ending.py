@@ -8,13 +8,12 @@ the object is deleted, with its uid, so that never another pod of that name is.
 from __future__ import annotations
 
 import asyncio
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from fairlead.api import kinds
 from fairlead.base import log
 from fairlead.client import errors
-from fairlead.node import lifecycle, protocols, racing, runtime
+from fairlead.node import folders, lifecycle, protocols, racing, runtime
 
 if TYPE_CHECKING:
     from fairlead.node import worker
@@ -123,11 +122,14 @@ async def _take_down(owner: worker.PodWorker) -> None:
             _log.warning("a pod's link was not removed", pod=owner.record.name, why=str(error))
     if owner.record.ip:
         owner.doors.gate.release(owner.record.ip)
+    if owner.doors.host_ports is not None:
+        await owner.doors.host_ports.close(owner.uid)
+    owner.planner.tokens.forget(owner.uid)
     await asyncio.to_thread(_remove_files, owner)
 
 
 def _remove_files(owner: worker.PodWorker) -> None:
-    shutil.rmtree(owner.folder, ignore_errors=True)
+    folders.remove(owner.folder)
     if owner.doors.cgroups is not None:
         owner.doors.cgroups.remove(owner.uid)
 

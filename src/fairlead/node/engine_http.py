@@ -68,17 +68,37 @@ class EngineHttp:
             raise EngineError(status, _message(content))
         return reader, writer
 
+    async def stream(self, path: str, *, query: Mapping[str, str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """An answer that goes on, as the raw bytes of its body (HTTP/1.0: no chunks). It may begin late."""
+        reader, writer = await asyncio.open_unix_connection(self.path)
+        try:
+            writer.write(f"GET {path}?{urllib.parse.urlencode(query)} HTTP/1.0\r\nHost: engine\r\n\r\n".encode())
+            await writer.drain()
+            await _refuse_failure(reader)
+        except BaseException:
+            writer.close()
+            raise
+        return reader, writer
+
     async def _send(
         self, method: str, path: str, body: Any, query: Mapping[str, str] | None, *, upgrade: bool = False
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_unix_connection(self.path)
         target = path + ("?" + urllib.parse.urlencode(query) if query else "")
-        content = msgspec.json.encode(body) if body is not None else b""
-        head = f"{method} {target} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json\r\n"
+        content = body if isinstance(body, bytes) else msgspec.json.encode(body) if body is not None else b""
+        kind = "application/x-tar" if isinstance(body, bytes) else "application/json"
+        head = f"{method} {target} HTTP/1.1\r\nHost: engine\r\nContent-Type: {kind}\r\n"
         head += "Connection: Upgrade\r\nUpgrade: tcp\r\n" if upgrade else "Connection: close\r\n"
         writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
         await writer.drain()
         return reader, writer
+
+
+async def _refuse_failure(reader: asyncio.StreamReader) -> None:
+    """Reads an answer's head. Raises EngineError with what a failed one says."""
+    status, headers = await _read_head(reader)
+    if status >= 400:
+        raise EngineError(status, _message(await _read_body(reader, headers)))
 
 
 def _message(content: bytes) -> str:

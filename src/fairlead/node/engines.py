@@ -1,19 +1,23 @@
-"""Which container engine is here, if any: Podman's socket where the environment or the system has it.
+"""Which container engine is here, if any: Podman's or Docker's socket where the environment or the system has it.
 
-`--runtime` may be a socket's path, `podman`, or `none`. What is found is asked for its version, within seconds; an
-engine that does not answer is as good as none, and the reason is told. Docker is refused (see `containers`).
+`--runtime` is `auto`, `process` (no engine), `podman`, `docker`, or a socket's path. What is found is asked who it is,
+within seconds; an engine that does not answer is as good as none, and the reason is told. A socket that speaks both
+APIs (Podman's) is used by its own, unless `docker` is asked for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.base import clock
-from fairlead.node import containers, engine_http, podman, runtime
+from fairlead.node import containers, docker, docker_pause, engine_http, podman, runtime
+
+_MISSING = (engine_http.EngineError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +28,36 @@ class Found:
     reason: str
 
 
-def _is_docker_here() -> bool:
-    return Path("/var/run/docker.sock").is_socket()
+def docker_sockets(environ: Mapping[str, str]) -> list[str]:
+    """Where Docker's socket may be, the user's own choice first."""
+    found = []
+    host = environ.get("DOCKER_HOST", "")
+    if host.startswith("unix://"):
+        found.append(host.removeprefix("unix://"))
+    if environ.get("XDG_RUNTIME_DIR") and os.geteuid() != 0:
+        found.append(f"{environ['XDG_RUNTIME_DIR']}/docker.sock")
+    found.append("/var/run/docker.sock")
+    return [path for path in found if Path(path).is_socket()]
 
 
 def clean(environ: Mapping[str, str], uids: Sequence[str]) -> int:
     """Removes the containers of these pods, whose cluster died; returns how many there were. Blocking."""
-    return asyncio.run(_clean(environ, uids)) if uids and podman.sockets(environ) else 0
+    known = podman.sockets(environ) + docker_sockets(environ)
+    return asyncio.run(_clean(environ, uids)) if uids and known else 0
 
 
 async def _clean(environ: Mapping[str, str], uids: Sequence[str]) -> int:
     removed = 0
-    for path in podman.sockets(environ):
-        engine = podman.Podman(path, podman.EngineSettings({}))
-        with contextlib.suppress(engine_http.EngineError, OSError, TimeoutError):
+    options = podman.EngineSettings({})
+    known: list[podman.Podman] = [podman.Podman(path, options) for path in podman.sockets(environ)]
+    known += [docker.Docker(path, options) for path in docker_sockets(environ)]
+    for engine in known:
+        with contextlib.suppress(*_MISSING):
             for uid in uids:
-                for entry in await engine.of_pod(uid):
-                    await engine.remove(entry["Id"])
-                    removed += 1
+                for holder in (False, True):
+                    for entry in await engine.of_pod(uid, holder=holder):
+                        await engine.remove(entry["Id"])
+                        removed += 1
     return removed
 
 
@@ -50,26 +66,41 @@ async def find(
     inner: runtime.Runtime,
     *,
     timer: clock.Clock,
-    forced: str = "",
+    folder: Path,
+    forced: str = "auto",
     options: podman.EngineSettings | None = None,
 ) -> Found:
-    """The engine to use. Never raises; costs one request when there is a socket, nothing else."""
-    if forced == "none":
-        return Found(None, "container engines are switched off by --runtime none")
-    if forced == "docker":
-        return Found(None, "Docker is not offered: it joins no network namespace by its path; use Podman")
-    paths = [forced] if "/" in forced else podman.sockets(environ)
-    refused = []
-    for path in paths:
-        engine = podman.Podman(path, options or podman.EngineSettings({}))
+    """The engine to use; `folder` is that of the pods. Never raises; costs one request when there is a socket."""
+    if forced in ("process", "none"):
+        return Found(None, f"container engines are switched off by --runtime {forced}")
+    settings = options or podman.EngineSettings({})
+    refused: list[str] = []
+    for engine in _candidates(environ, forced, settings):
         try:
             version = await engine.version()
-        except (engine_http.EngineError, OSError, TimeoutError) as error:
-            refused.append(f"{path}: {error or 'no answer'}")
+        except _MISSING as error:
+            refused.append(f"{engine.kind} at {engine.path}: {error or 'no answer'}")
             continue
-        return Found(containers.ContainerRuntime(engine, inner, timer=timer), f"Podman {version} at {path}")
+        return Found(_runtime(engine, inner, folder, timer), f"{engine.kind} {version} at {engine.path}")
     if refused:
         return Found(None, f"no container engine answers ({'; '.join(refused)})")
-    if _is_docker_here():
-        return Found(None, "only Docker is here, which is not offered yet; `podman system service` would be used")
-    return Found(None, "no container engine is here (Podman's socket would be used)")
+    wanted = {"podman": "Podman's socket is not here", "docker": "Docker's socket is not here"}
+    return Found(None, wanted.get(forced, "no container engine is here (Podman's or Docker's socket would be used)"))
+
+
+def _candidates(environ: Mapping[str, str], forced: str, options: podman.EngineSettings) -> list[podman.Podman]:
+    if "/" in forced:
+        return [podman.Podman(forced, options), docker.Docker(forced, options)]
+    podmans: list[podman.Podman] = [podman.Podman(path, options) for path in podman.sockets(environ)]
+    dockers: list[podman.Podman] = [docker.Docker(path, options) for path in docker_sockets(environ)]
+    return {"podman": podmans, "docker": dockers}.get(forced, podmans + dockers)
+
+
+def _runtime(
+    engine: podman.Podman, inner: runtime.Runtime, folder: Path, timer: clock.Clock
+) -> containers.ContainerRuntime:
+    if isinstance(engine, docker.Docker):
+        return containers.ContainerRuntime(
+            engine, docker_pause.PauseRuntime(engine, folder), timer=timer, network=docker_pause.network
+        )
+    return containers.ContainerRuntime(engine, inner, timer=timer)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from fairlead.node import plans
+from fairlead.node import plans, protocols
 from fairlead.node.network import loopback
 
 Object = dict[str, Any]
@@ -17,6 +17,22 @@ def choose(pod: Object, ip: str, *, own_network: bool) -> dict[str, int]:
     if own_network:
         return {str(port): port for port in ports}
     return loopback.map_ports(ip, ports)
+
+
+def of_the_host(pod: Object, ip: str, ports: dict[str, int]) -> list[protocols.HostPort]:
+    """The `hostPort`s of a pod, and where each leads. A pod in the host's network has none to open."""
+    if pod["spec"].get("hostNetwork"):
+        return []
+    found = []
+    for container in [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]:
+        for entry in container.get("ports") or []:
+            protocol = str(entry.get("protocol") or "TCP").lower()
+            if entry.get("hostPort") and protocol in ("tcp", "udp"):
+                to = ports.get(str(entry["containerPort"]), int(entry["containerPort"]))
+                address = entry.get("hostIP") or "0.0.0.0"  # noqa: S104 - what Kubernetes does
+                kind: Literal["tcp", "udp"] = "tcp" if protocol == "tcp" else "udp"
+                found.append(protocols.HostPort(kind, address, int(entry["hostPort"]), ip, to))
+    return found
 
 
 def moved(ports: dict[str, int]) -> dict[str, int]:

@@ -18,6 +18,7 @@ from fairlead.api import kinds, quantity
 from fairlead.client import errors
 from fairlead.node import (
     cgroups,
+    claims,
     env,
     expand,
     identity,
@@ -26,6 +27,7 @@ from fairlead.node import (
     records,
     runtime,
     settings,
+    tokens,
     volume_content,
     volumes,
 )
@@ -38,6 +40,7 @@ _DEFAULT_CAPABILITIES = (
     "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 )  # fmt: skip
 _KIND = {"ConfigMap": kinds.CONFIG_MAP, "Secret": kinds.SECRET}
+VOLUMES_ANNOTATION = "fairlead.dev/volumes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Planner:
     def __init__(self, node: settings.NodeSettings, doors: settings.Doors) -> None:
         self._node = node
         self._doors = doors
+        self.tokens = tokens.Tokens(doors.client, clock=doors.clock)
 
     async def plan(
         self, pod: Object, container: Object, record: records.PodRecord, place: Place, *, restarts: int = 0
@@ -82,7 +86,8 @@ class Planner:
                 owner=mapped.owner if mapped is not None else None,
                 has_images=place.has_images,
             )
-            values = await self.environment(pod, container, record, place, mapped=mapped, who=who)
+            folders = await self._folders(pod, container, place, who=who)
+            values = await self.environment(pod, container, record, place, mapped=mapped, who=who, folders=folders)
             limits = cgroups.limits_of(container)
             capabilities = _capabilities(container)
         except (identity.IdentityProblem, env.EnvProblem, quantity.QuantityError) as error:
@@ -122,17 +127,18 @@ class Planner:
         *,
         mapped: images.ImageCommand | None,
         who: runtime.Credentials,
+        folders: Mapping[str, str],
     ) -> dict[str, str]:
         """The container's whole environment. Raises EnvProblem."""
         facts = await self.facts(pod, place, env.references(container))
         facts = dataclasses.replace(facts, services=await self._services(pod))
-        base = {**self._base(pod, container, record, place, who), **(mapped.env if mapped is not None else {})}
+        own = self._base(pod, container, record, place, who)
+        base = {**own, **folders, **(mapped.env if mapped is not None else {})}
         return env.build(container, facts, base)
 
     async def facts(self, pod: Object, place: Place, needed: set[env.Key]) -> env.Facts:
         """What references may name, with the objects that are needed. Raises EnvProblem when they cannot be read."""
-        namespace = pod["metadata"]["namespace"]
-        found = await asyncio.gather(*(self._fetch(namespace, key) for key in needed))
+        found = await asyncio.gather(*(self._fetch(pod, key) for key in needed))
         return env.Facts(
             pod,
             self._node.name,
@@ -153,21 +159,38 @@ class Planner:
         values: Mapping[str, str],
         who: runtime.Credentials,
     ) -> tuple[runtime.Mount, ...]:
+        if not place.runtime.can_mount:
+            return ()
         own = pod_files.mounts(pod, container, record, place.folder, dns=self._node.dns, who=who)
         if not container.get("volumeMounts"):
-            return own if place.runtime.can_mount else ()
-        if not place.runtime.can_mount:
-            why = (
-                "volumeMounts need a mount namespace, which this cluster's pods do not have "
-                "(run fairlead as root, in network mode kernel)"
-            )
-            raise runtime.StartFailed("CreateContainerConfigError", why)
+            return own
+        await self._prepare(pod, container, place, who=who)
+        try:
+            return own + place.volumes.mounts(pod, container, values)
+        except volume_content.VolumeProblem as error:
+            raise _not_mounted(error) from error
+
+    async def _prepare(self, pod: Object, container: Object, place: Place, *, who: runtime.Credentials) -> None:
         try:
             facts = await self.facts(pod, place, volumes.references(pod, container))
             await place.volumes.prepare(pod, container, facts, who=who)
-            return own + place.volumes.mounts(pod, container, values)
         except (env.EnvProblem, volume_content.VolumeProblem) as error:
-            raise runtime.StartFailed("ContainerCreating", str(error), event="FailedMount") from error
+            raise _not_mounted(error) from error
+
+    async def _folders(
+        self, pod: Object, container: Object, place: Place, *, who: runtime.Credentials
+    ) -> dict[str, str]:
+        """Where nothing can be mounted: the volumes' folders as variables, for a pod that asks for that."""
+        wanted = {mount["name"] for mount in container.get("volumeMounts") or []}
+        if place.runtime.can_mount or not wanted:
+            return {}
+        if (pod["metadata"].get("annotations") or {}).get(VOLUMES_ANNOTATION) == "folders":
+            await self._prepare(pod, container, place, who=who)
+            named = [one for one in pod["spec"].get("volumes") or [] if one["name"] in wanted]
+            return {volume_variable(one["name"]): str(place.volumes.folder_of(one)) for one in named}
+        if all(name.startswith(volumes.ACCOUNT_PREFIX) for name in wanted):
+            return {}  # nobody asked for the account's token: it is told in an Event where an account is named
+        raise runtime.StartFailed("CreateContainerConfigError", _NO_MOUNTS)
 
     async def _cgroups(self, pod: Object, container: Object, limits: cgroups.Limits) -> tuple[str, ...]:
         made = self._doors.cgroups
@@ -197,7 +220,12 @@ class Planner:
             "PORT": str(record.ports.get(str(port), port)),
         }
 
-    async def _fetch(self, namespace: str, key: env.Key) -> Object | None:
+    async def _fetch(self, pod: Object, key: env.Key) -> Object | None:
+        namespace = pod["metadata"]["namespace"]
+        if key[0] == tokens.KIND:
+            return await self.tokens.get(pod, key[1])
+        if key[0] == claims.KIND:
+            return await claims.find(self._doors.client, namespace, key[1])
         try:
             return await self._doors.client.get(_KIND[key[0]], key[1], namespace=namespace)
         except errors.ApiError as error:
@@ -216,6 +244,25 @@ class Planner:
             master = await self._doors.services.services("default")
             found = [entry for entry in master if entry["metadata"]["name"] == "kubernetes"] + found
         return found
+
+
+_NO_MOUNTS = (
+    "volumeMounts need a mount namespace, which fairlead may not make here. Two ways out: run fairlead as root "
+    f"(network mode kernel), or annotate the pod with {VOLUMES_ANNOTATION}: folders, and the container finds each "
+    "volume's folder in a variable such as $FAIRLEAD_VOLUME_CONFIG (in command and args: $(FAIRLEAD_VOLUME_CONFIG)), "
+    "not at mountPath"
+)
+
+
+def volume_variable(name: str) -> str:
+    """The variable that names the folder of that volume where nothing can be mounted."""
+    if name.startswith(volumes.ACCOUNT_PREFIX):
+        return "FAIRLEAD_SERVICEACCOUNT"
+    return "FAIRLEAD_VOLUME_" + name.upper().replace("-", "_").replace(".", "_")
+
+
+def _not_mounted(error: Exception) -> runtime.StartFailed:
+    return runtime.StartFailed("ContainerCreating", str(error), event="FailedMount")
 
 
 class ListedServices:

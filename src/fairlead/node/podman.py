@@ -20,7 +20,6 @@ from typing import Any
 from fairlead.node import cgroups, engine_http, engine_session, runtime
 
 Object = dict[str, Any]
-_API = "/v4.0.0/libpod"
 LABEL = "dev.fairlead.pod-uid"
 CONTAINER_LABEL = "dev.fairlead.container"
 
@@ -50,52 +49,60 @@ def sockets(environ: Mapping[str, str]) -> list[str]:
 class Podman:
     """One Podman service."""
 
+    api = "/v4.0.0/libpod"
+    kind = "Podman"
+
     def __init__(self, path: str, options: EngineSettings) -> None:
-        self._http = engine_http.EngineHttp(path)
-        self._options = options
+        self.http = engine_http.EngineHttp(path)
+        self.options = options
         self.path = path
 
     async def version(self) -> str:
         """Raises OSError or EngineError when there is no usable Podman."""
-        answer = await self._http.call("GET", f"{_API}/version", timeout_seconds=5.0)
+        answer = await self.http.call("GET", f"{self.api}/version", timeout_seconds=5.0)
         return str(answer.get("Version", ""))
 
     async def ensure_image(self, image: str, policy: str) -> None:
         """Pulls by the policy. Raises StartFailed in the kubelet's words."""
-        present = policy != "Always" and await self._has_image(image)
+        present = policy != "Always" and await self.has_image(image)
         if present:
             return
         if policy == "Never":
             why = f'Container image "{image}" is not present with pull policy of Never'
             raise runtime.StartFailed("ErrImageNeverPull", why)
         try:
-            answer = await self._http.call(
-                "POST",
-                f"{_API}/images/pull",
-                query={"reference": image, "policy": "always", "quiet": "true"},
-                timeout_seconds=self._options.pull_seconds,
-            )
+            why = await self._pull(image)
         except (engine_http.EngineError, TimeoutError) as error:
-            answer = {"error": str(error) or "no answer in time"}
-        why = str(answer.get("error") or "") if isinstance(answer, dict) else _error_line(str(answer or ""))
+            why = str(error) or "no answer in time"
         if why:
-            if policy == "Always" and await self._has_image(image):
+            if policy == "Always" and await self.has_image(image):
                 return  # a local build with the tag latest, and no registry to ask
             raise runtime.StartFailed("ErrImagePull", f'Failed to pull image "{image}": {why}')
 
-    async def _has_image(self, image: str) -> bool:
+    async def _pull(self, image: str) -> str:
+        """Pulls; returns why it could not, or ""."""
+        answer = await self.http.call(
+            "POST",
+            f"{self.api}/images/pull",
+            query={"reference": image, "policy": "always", "quiet": "true"},
+            timeout_seconds=self.options.pull_seconds,
+        )
+        return str(answer.get("error") or "") if isinstance(answer, dict) else _error_line(str(answer or ""))
+
+    async def has_image(self, image: str) -> bool:
         try:
-            await self._http.call("GET", f"{_API}/images/{_quoted(image)}/exists")
+            await self.http.call("GET", f"{self.api}/images/{_quoted(image)}/exists")
         except engine_http.EngineError as error:
             if error.status == 404:
                 return False
             raise
         return True
 
-    async def create(self, uid: str, plan: runtime.ContainerPlan, *, hostname: str, netns: str) -> str:
-        """Makes the container and returns its id. Raises EngineError."""
-        answer = await self._http.call(
-            "POST", f"{_API}/containers/create", self._spec(uid, plan, hostname=hostname, netns=netns)
+    async def create(self, uid: str, plan: runtime.ContainerPlan, *, hostname: str, network: str) -> str:
+        """Makes the container and returns its id. `network` is a namespace's path; "" is the host's. Raises
+        EngineError."""
+        answer = await self.http.call(
+            "POST", f"{self.api}/containers/create", self._spec(uid, plan, hostname=hostname, netns=network)
         )
         return str(answer["Id"])
 
@@ -106,11 +113,11 @@ class Podman:
             "env": dict(plan.env),
             "labels": {LABEL: uid, CONTAINER_LABEL: plan.name},
             "netns": {"nsmode": "path", "value": netns} if netns else {"nsmode": "host"},
-            "log_configuration": {"driver": "k8s-file", "path": plan.log, "size": self._options.log_limit_bytes},
+            "log_configuration": {"driver": "k8s-file", "path": plan.log, "size": self.options.log_limit_bytes},
             "mounts": [_mount(entry) for entry in plan.mounts],
             "r_limits": [
                 {"type": name.upper(), "soft": soft, "hard": hard}
-                for name, (soft, hard) in {**self._options.rlimits, **plan.rlimits}.items()
+                for name, (soft, hard) in {**self.options.rlimits, **plan.rlimits}.items()
             ],
             "no_new_privileges": plan.no_new_privs,
             "read_only_filesystem": plan.read_only_root,
@@ -139,21 +146,21 @@ class Podman:
 
     async def start(self, container: str) -> Object:
         """Starts it and returns what `inspect` says. Raises EngineError."""
-        await self._http.call("POST", f"{_API}/containers/{container}/start")
+        await self.http.call("POST", f"{self.api}/containers/{container}/start")
         return await self.inspect(container)
 
     async def inspect(self, container: str) -> Object:
-        found: Object = await self._http.call("GET", f"{_API}/containers/{container}/json")
+        found: Object = await self.http.call("GET", f"{self.api}/containers/{container}/json")
         return found
 
     async def wait(self, container: str) -> None:
         """Returns when it has ended, however long that takes."""
         query = {"condition": "exited", "interval": "50ms"}
-        await self._http.call("POST", f"{_API}/containers/{container}/wait", query=query, timeout_seconds=None)
+        await self.http.call("POST", f"{self.api}/containers/{container}/wait", query=query, timeout_seconds=None)
 
     async def kill(self, container: str, number: int) -> None:
         try:
-            await self._http.call("POST", f"{_API}/containers/{container}/kill", query={"signal": str(number)})
+            await self.http.call("POST", f"{self.api}/containers/{container}/kill", query={"signal": str(number)})
         except engine_http.EngineError as error:
             if error.status not in (404, 409):
                 raise
@@ -161,16 +168,16 @@ class Podman:
     async def remove(self, container: str) -> None:
         try:
             query = {"force": "true", "v": "true", "timeout": "0"}
-            await self._http.call("DELETE", f"{_API}/containers/{container}", query=query)
+            await self.http.call("DELETE", f"{self.api}/containers/{container}", query=query)
         except engine_http.EngineError as error:
             if error.status != 404:
                 raise
 
-    async def of_pod(self, uid: str) -> list[Object]:
-        """What `list` says of the pod's containers, ended ones included."""
+    async def of_pod(self, uid: str, *, holder: bool = False) -> list[Object]:
+        """What `list` says of the pod's containers (or of what holds its network), ended ones included."""
         filters = f'{{"label":["{LABEL}={uid}"]}}'
-        found = await self._http.call("GET", f"{_API}/containers/json", query={"all": "true", "filters": filters})
-        return list(found or [])
+        found = await self.http.call("GET", f"{self.api}/containers/json", query={"all": "true", "filters": filters})
+        return [one for one in found or [] if (CONTAINER_LABEL not in (one.get("Labels") or {})) == holder]
 
     async def exec(
         self, container: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, timeout_seconds: float
@@ -183,10 +190,10 @@ class Podman:
             "AttachStderr": True,
             **({"WorkingDir": cwd} if cwd else {}),
         }
-        made = await self._http.call("POST", f"{_API}/containers/{container}/exec", body)
+        made = await self.http.call("POST", f"{self.api}/containers/{container}/exec", body)
         output: dict[int, list[bytes]] = {1: [], 2: []}
         timed_out = False
-        reader, writer = await self._http.upgrade(f"{_API}/exec/{made['Id']}/start", {"Detach": False, "Tty": False})
+        reader, writer = await self.http.upgrade(f"{self.api}/exec/{made['Id']}/start", {"Detach": False, "Tty": False})
         try:
             async with asyncio.timeout(timeout_seconds or None):
                 await _demultiplex(reader, output)
@@ -194,7 +201,7 @@ class Podman:
             timed_out = True
         finally:
             writer.close()
-        state = await self._http.call("GET", f"{_API}/exec/{made['Id']}/json")
+        state = await self.http.call("GET", f"{self.api}/exec/{made['Id']}/json")
         if timed_out and state.get("Running"):
             await self._end_exec(state)
         await asyncio.to_thread(_end_monitors, str(made["Id"]))
@@ -214,17 +221,17 @@ class Podman:
             "Tty": tty,
             **({"WorkingDir": cwd} if cwd else {}),
         }
-        made = await self._http.call("POST", f"{_API}/containers/{container}/exec", body)
-        path = f"{_API}/exec/{made['Id']}"
-        reader, writer = await self._http.upgrade(f"{path}/start", {"Detach": False, "Tty": tty})
+        made = await self.http.call("POST", f"{self.api}/containers/{container}/exec", body)
+        path = f"{self.api}/exec/{made['Id']}"
+        reader, writer = await self.http.upgrade(f"{path}/start", {"Detach": False, "Tty": tty})
 
         async def code() -> int:
-            state = await self._http.call("GET", f"{path}/json")
+            state = await self.http.call("GET", f"{path}/json")
             await asyncio.to_thread(_end_monitors, str(made["Id"]))
             return int(state.get("ExitCode") or 0)
 
         async def end() -> None:
-            state = await self._http.call("GET", f"{path}/json")
+            state = await self.http.call("GET", f"{path}/json")
             if state.get("Running"):
                 await self._end_exec(state)
             await asyncio.to_thread(_end_monitors, str(made["Id"]))
@@ -235,9 +242,9 @@ class Podman:
         """The container's own streams, from now on. Raises EngineError."""
         found = await self.inspect(container)
         tty = bool((found.get("Config") or {}).get("Tty"))
-        path = f"{_API}/containers/{container}"
+        path = f"{self.api}/containers/{container}"
         query = {"stream": "true", "stdin": "true", "stdout": "true", "stderr": "true", "logs": "false"}
-        reader, writer = await self._http.upgrade(f"{path}/attach", None, query=query)
+        reader, writer = await self.http.upgrade(f"{path}/attach", None, query=query)
 
         async def code() -> int:
             return int((await self.inspect(container))["State"].get("ExitCode") or 0)
@@ -250,7 +257,7 @@ class Podman:
     def _resizer(self, path: str) -> engine_session.Resize:
         async def resize(width: int, height: int) -> None:
             with contextlib.suppress(engine_http.EngineError, OSError, TimeoutError):
-                await self._http.call("POST", f"{path}/resize", query={"w": str(width), "h": str(height)})
+                await self.http.call("POST", f"{path}/resize", query={"w": str(width), "h": str(height)})
 
         return resize
 

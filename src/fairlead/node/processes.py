@@ -10,7 +10,6 @@ import asyncio
 import base64
 import contextlib
 import os
-import shutil
 import signal as signals
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import Any, Literal
 import msgspec
 
 from fairlead.base import log
-from fairlead.node import children, runtime, shim, status, streams
+from fairlead.node import children, folders, runtime, shim, status, streams
 
 _log = log.get(__name__)
 
@@ -77,6 +76,7 @@ class ProcessRuntime:
                     "namespaces": list(namespaces),
                     "hide": list(self._settings.hide),
                     "loopback_up": spec.own_network,
+                    "sysctls": dict(spec.sysctls),
                 }
             )
         )
@@ -113,7 +113,7 @@ class ProcessRuntime:
             with contextlib.suppress(shim.ShimGone, shim.ShimRefused):
                 await connection.request("stop")
             await connection.close()
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(folders.remove, folder)
 
     async def close(self) -> None:
         for child in self._children:
@@ -134,6 +134,7 @@ class ProcessSandbox:
         adopted: bool,
     ) -> None:
         self._settings = settings
+        self._can_mount = "mnt" in settings.namespaces
         self._folder = folder
         self._connection = connection
         self._listener = listener
@@ -209,6 +210,8 @@ class ProcessSandbox:
             fields["capabilities"] = list(plan.capabilities)
         if plan.stdin or plan.tty:
             fields |= {"stdin": plan.stdin, "stdin_once": plan.stdin_once, "tty": plan.tty}
+        if plan.read_only_root and self._can_mount:
+            fields["read_only_root"] = True
         if plan.mounts:
             fields["mounts"] = [_mount(entry) for entry in plan.mounts]
         return fields
@@ -277,15 +280,20 @@ class ProcessSandbox:
         with contextlib.suppress(shim.ShimRefused, shim.ShimGone):
             await self._connection.request("stop")
         await self._connection.close()
-        self._kill_shim()
+        await self._shim_ended()
         if not keep_files:
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            await asyncio.to_thread(folders.remove, self._folder)
 
-    def _kill_shim(self) -> None:
-        """A shim that was told to stop and is still there (it did not answer) is ended."""
+    async def _shim_ended(self) -> None:
+        """Returns when the shim is gone; one that was told to stop and is still there is killed."""
         with contextlib.suppress(OSError):
-            if str(self._folder).encode() in Path(f"/proc/{self.shim_pid}/cmdline").read_bytes():
-                os.kill(self.shim_pid, signals.SIGKILL)
+            descriptor = os.pidfd_open(self.shim_pid)
+            try:
+                if _is_shim(self.shim_pid, self._folder):
+                    signals.pidfd_send_signal(descriptor, signals.SIGKILL)
+                    await _readable(descriptor, self._settings.start_seconds)
+            finally:
+                os.close(descriptor)
 
     async def release(self) -> None:
         await self._connection.close()
@@ -307,6 +315,23 @@ class ProcessSandbox:
         on_result = self._probes.get(str(message.get("id")))
         if on_result is not None and message["type"] in ("probe", "error"):
             on_result(bool(message.get("ok")), message.get("message", ""))
+
+
+def _is_shim(pid: int, folder: Path) -> bool:
+    return str(folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+async def _readable(descriptor: int, seconds: float) -> None:
+    """Returns when a process that a pidfd names has ended, at the latest after so long."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await ended.wait()
+    except TimeoutError:
+        _log.warning("a shim does not end", pidfd=descriptor)
+    finally:
+        loop.remove_reader(descriptor)
 
 
 def _stale_files(folder: Path) -> list[Path]:

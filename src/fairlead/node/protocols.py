@@ -98,6 +98,27 @@ class NetworkUnavailable(Exception):
     """This network mode cannot work here; the message says what is missing."""
 
 
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A port of the host that leads to a pod. `address` is "0.0.0.0" unless the manifest names one."""
+
+    protocol: Literal["tcp", "udp"]
+    address: str
+    port: int
+    to_address: str
+    to_port: int
+
+
+class HostPorts(Protocol):
+    """Opens ports of the host for pods (`hostPort`)."""
+
+    async def open(self, uid: str, pod: str, ports: Sequence[HostPort]) -> str:
+        """Opens all of them for that pod (`pod` is namespace/name). Returns why not, naming who has the port, or ""."""
+
+    async def close(self, uid: str) -> None:
+        """Closes what that pod has; a pod without ports is ignored."""
+
+
 class ServiceSource(Protocol):
     """The Services whose variables a new container gets."""
 

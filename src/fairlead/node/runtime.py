@@ -142,6 +142,7 @@ class SandboxSpec:
     hostname: str
     own_network: bool
     share_processes: bool = True
+    sysctls: Mapping[str, str] = field(default_factory=dict)
 
 
 class Listener(Protocol):

@@ -1,5 +1,5 @@
 """Which runtime a pod gets: the one it had, the one its annotation names, a container engine for images that no
-command is known for, else processes."""
+command is known for (with `--runtime podman` or `docker`: that `fairlead.yaml` does not map), else processes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def choose(pod: Object, doors: settings.Doors, before: str) -> runtime.Runtime:
     unknown = [
         container
         for container in lifecycle.all_containers(pod)
-        if not container.get("command") and doors.images.find(container.get("image") or "") is None
+        if (doors.prefer_containers or not container.get("command"))
+        and doors.images.find(container.get("image") or "") is None
     ]
     return doors.containers if unknown else doors.processes

@@ -46,3 +46,5 @@ class Doors:
     containers: runtime.Runtime | None = None
     services: protocols.ServiceSource | None = None
     cgroups: cgroups.Cgroups | None = None
+    host_ports: protocols.HostPorts | None = None
+    prefer_containers: bool = False  # images run in the engine even where a container names its command

@@ -7,6 +7,7 @@ fails when the container starts instead.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 Object = dict[str, Any]
@@ -15,7 +16,7 @@ _POD_FIELDS = (
     "dnsConfig", "hostPID", "hostIPC", "hostUsers", "runtimeClassName", "shareProcessNamespace", "overhead",
     "setHostnameAsFQDN", "resources", "resourceClaims", "ephemeralContainers",
 )  # fmt: skip
-_POD_CONTEXT = ("seLinuxOptions", "seccompProfile", "appArmorProfile", "sysctls", "windowsOptions")
+_POD_CONTEXT = ("seLinuxOptions", "seccompProfile", "appArmorProfile", "windowsOptions")
 _CONTAINER_FIELDS = ("volumeDevices", "resizePolicy", "restartPolicyRules")
 _CONTAINER_CONTEXT = (
     "privileged", "readOnlyRootFilesystem", "seLinuxOptions", "seccompProfile", "appArmorProfile", "procMount",
@@ -23,34 +24,47 @@ _CONTAINER_CONTEXT = (
 _HARMLESS = {"seccompProfile": "RuntimeDefault", "procMount": "Default"}
 
 
-def fields(pod: Object, *, own_network: bool, has_images: bool) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What a pod can have here: a network of its own, images, mounts, file systems in memory, ports of the host."""
+
+    own_network: bool = True
+    images: bool = False
+    mounts: bool = True
+    memory: bool = True
+    host_ports: bool = True
+
+
+def fields(pod: Object, offers: Offers) -> list[str]:
     """The paths of the fields that are not honoured."""
-    found = list(_find(pod["spec"], own_network))
-    return [path for path in found if not (has_images and path.endswith(".readOnlyRootFilesystem"))]
+    return list(_find(pod["spec"], offers))
 
 
-def _find(spec: Object, own_network: bool) -> Iterator[str]:
+def _find(spec: Object, offers: Offers) -> Iterator[str]:
     yield from (f"spec.{name}" for name in _POD_FIELDS if spec.get(name))
     yield from _context(spec.get("securityContext") or {}, _POD_CONTEXT, "spec.securityContext")
     if spec.get("dnsPolicy", "ClusterFirst") not in ("ClusterFirst", "Default", "ClusterFirstWithHostNet"):
         yield "spec.dnsPolicy"
-    if spec.get("hostAliases") and not own_network:
+    if (spec.get("securityContext") or {}).get("sysctls") and not offers.own_network:
+        yield "spec.securityContext.sysctls"
+    if spec.get("hostAliases") and not offers.mounts:
         yield "spec.hostAliases"
+    if spec.get("serviceAccountName", "default") != "default" and not offers.mounts:
+        yield "spec.serviceAccountName (nothing can be mounted here, so its token is not)"
     for word in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(word) or []):
-            yield from _container(container, f"spec.{word}[{index}]")
+            yield from _container(container, f"spec.{word}[{index}]", offers)
     for index, volume in enumerate(spec.get("volumes") or []):
-        if (volume.get("emptyDir") or {}).get("medium") == "Memory":
+        if (volume.get("emptyDir") or {}).get("medium") == "Memory" and not offers.memory:
             yield f"spec.volumes[{index}].emptyDir.medium"
-        if (volume.get("emptyDir") or {}).get("sizeLimit"):
-            yield f"spec.volumes[{index}].emptyDir.sizeLimit"
 
 
-def _container(container: Object, path: str) -> Iterator[str]:
+def _container(container: Object, path: str, offers: Offers) -> Iterator[str]:
     yield from (f"{path}.{name}" for name in _CONTAINER_FIELDS if container.get(name))
-    yield from _context(container.get("securityContext") or {}, _CONTAINER_CONTEXT, f"{path}.securityContext")
+    names = tuple(name for name in _CONTAINER_CONTEXT if name != "readOnlyRootFilesystem" or not offers.mounts)
+    yield from _context(container.get("securityContext") or {}, names, f"{path}.securityContext")
     for index, port in enumerate(container.get("ports") or []):
-        if port.get("hostPort"):
+        if port.get("hostPort") and not offers.host_ports:
             yield f"{path}.ports[{index}].hostPort"
     for index, mount in enumerate(container.get("volumeMounts") or []):
         if mount.get("mountPropagation") not in (None, "None"):
@@ -67,9 +81,9 @@ def _context(context: Object, names: tuple[str, ...], path: str) -> Iterator[str
             yield f"{path}.{name}"
 
 
-def message(pod: Object, *, own_network: bool, has_images: bool) -> str:
+def message(pod: Object, offers: Offers) -> str:
     """The Event's sentence, "" when everything is honoured."""
-    found = fields(pod, own_network=own_network, has_images=has_images)
+    found = fields(pod, offers)
     if not found:
         return ""
     return f"not honoured here: {', '.join(found)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fairlead.node import atomic_files, env
+from fairlead.node import atomic_files, env, tokens
 
 Object = dict[str, Any]
 Files = dict[str, atomic_files.FileContent]
@@ -21,13 +21,15 @@ class VolumeProblem(Exception):
 
 
 def references(volume: Object) -> set[env.Key]:
-    """The ConfigMaps and Secrets that this volume shows."""
+    """The ConfigMaps, Secrets and tokens that this volume shows."""
     found: set[env.Key] = set()
     for source in [volume, *((volume.get("projected") or {}).get("sources") or [])]:
         if source.get("configMap"):
             found.add(("ConfigMap", source["configMap"].get("name", "")))
         if source.get("secret"):
             found.add(("Secret", source["secret"].get("secretName") or source["secret"].get("name", "")))
+        if source.get("serviceAccountToken"):
+            found.add(tokens.reference(source["serviceAccountToken"]))
     return found
 
 
@@ -56,6 +58,9 @@ def _source(source: Object, container: Object, facts: env.Facts, mode: int) -> F
         return _object_files("Secret", source["secret"], name, facts, mode)
     if source.get("downwardAPI") is not None:
         return _downward_files(source["downwardAPI"], container, facts, mode)
+    if source.get("serviceAccountToken") is not None:
+        token = (facts.objects.get(tokens.reference(source["serviceAccountToken"])) or {}).get("token", "")
+        return {source["serviceAccountToken"]["path"]: atomic_files.FileContent(token.encode(), mode)}
     raise VolumeProblem(f"a projected source {sorted(source)} is not offered here")
 
 

@@ -1,8 +1,10 @@
 """The volumes of one pod on disk, and the mounts that containers get of them.
 
 `emptyDir` and the generated ones live in STATE/pods/UID/volumes and go with the pod; generated ones are looked at again
-every ten seconds, so that updates reach the pod. `hostPath` is the host's own. Everything else
-(PersistentVolumeClaim, CSI, …) is refused by VolumeProblem.
+every ten seconds (those that hold nothing but a token and the CA every minute), so that updates reach the pod.
+`hostPath` and what a PersistentVolumeClaim is bound to are the host's own folders. An emptyDir in memory is a file
+system of its own with `sizeLimit` as its size; on the disk `over_limit` tells which one has outgrown its limit.
+Everything else (CSI, NFS, …) is refused by VolumeProblem.
 """
 
 from __future__ import annotations
@@ -14,13 +16,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fairlead.api import quantity
 from fairlead.base import log
-from fairlead.node import atomic_files, env, expand, runtime, volume_content
+from fairlead.node import atomic_files, claims, env, expand, folders, runtime, volume_content
 
 _log = log.get(__name__)
 Object = dict[str, Any]
-REFRESH_SECONDS = 10.0
-_KNOWN = ("emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected")
+REFRESH_SECONDS, SLOW_REFRESH_SECONDS = 10.0, 60.0
+ACCOUNT_PREFIX = "kube-api-access-"
+_KNOWN = (
+    "emptyDir",
+    "hostPath",
+    "configMap",
+    "secret",
+    "downwardAPI",
+    "projected",
+    "persistentVolumeClaim",
+    "ephemeral",
+)
 
 
 class PodVolumes:
@@ -30,6 +43,7 @@ class PodVolumes:
         self._folder = folder
         self._owner: tuple[int, int] | None = None
         self._prepared: set[str] = set()
+        self._claimed: dict[str, Object] = {}  # volume -> what its claim is bound to
 
     async def prepare(self, pod: Object, container: Object, facts: env.Facts, *, who: runtime.Credentials) -> None:
         """Makes what the container mounts; the first to mount a volume, or the pod's fsGroup, owns it. Raises
@@ -60,9 +74,11 @@ class PodVolumes:
             if volume_content.is_generated(volume):
                 atomic_files.write(path, volume_content.files(volume, container, facts), owner=self._owner)
             elif volume.get("emptyDir") is not None:
-                self._empty_dir(path)
+                self._empty_dir(path, volume["emptyDir"])
             elif volume.get("hostPath") is not None:
                 self._host_path(volume["hostPath"])
+            elif claims.name_of(facts.pod, volume):
+                self._claim(volume, claims.name_of(facts.pod, volume), facts)
             else:
                 kind = next((word for word in volume if word != "name"), "nothing")
                 raise volume_content.VolumeProblem(f"{kind} volumes are not offered; known are {', '.join(_KNOWN)}")
@@ -72,13 +88,43 @@ class PodVolumes:
     def _path(self, name: str) -> Path:
         return self._folder / "volumes" / name
 
-    def _empty_dir(self, path: Path) -> None:
+    def _empty_dir(self, path: Path, source: Object) -> None:
         if path.exists():
             return
+        medium = source.get("medium") or ""
+        if medium not in ("", "Memory"):
+            raise volume_content.VolumeProblem(f"emptyDir.medium {medium!r} is not offered; known is Memory")
         path.mkdir(parents=True)
+        if medium == "Memory" and folders.can_mount():
+            folders.mount_memory(path, size_bytes=size_limit(source))
+        self._hand_over(path)
+
+    def _claim(self, volume: Object, name: str, facts: env.Facts) -> None:
+        bound = facts.objects.get((claims.KIND, name))
+        if bound is None:
+            raise volume_content.VolumeProblem(f'persistentvolumeclaim "{name}" not found')
+        path = Path(bound["path"])
+        if not path.exists() and bound["create"]:
+            path.mkdir(parents=True)
+            self._hand_over(path)
+        if not path.is_dir():
+            raise volume_content.VolumeProblem(f"{path}, the folder of claim {name}, does not exist")
+        self._claimed[volume["name"]] = bound
+
+    def _hand_over(self, path: Path) -> None:
         path.chmod(0o777)
         if self._owner is not None:
             os.chown(path, *self._owner)
+
+    def over_limit(self, pod: Object) -> str:
+        """The kubelet's sentence about an emptyDir on the disk that has outgrown its `sizeLimit`, or "". Blocking."""
+        for volume in pod["spec"].get("volumes") or []:
+            if volume["name"] in self._prepared and _limited(volume):
+                limit = size_limit(volume["emptyDir"])
+                if folders.used_bytes(self._path(volume["name"])) > limit:
+                    shown = volume["emptyDir"]["sizeLimit"]
+                    return f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{shown}".'
+        return ""
 
     def _host_path(self, source: Object) -> None:
         path, kind = Path(source.get("path", "")), source.get("type") or ""
@@ -101,11 +147,24 @@ class PodVolumes:
                     f"volumeMounts names {mount['name']!r}, which is no volume of the pod"
                 )
             source = self._source(volume, mount, values)
-            found.append(runtime.Mount(mount["mountPath"], str(source), read_only=bool(mount.get("readOnly"))))
+            read_only = bool(mount.get("readOnly")) or self._read_only(volume)
+            found.append(runtime.Mount(mount["mountPath"], str(source), read_only=read_only))
         return tuple(sorted(found, key=lambda entry: entry.target))
 
+    def _read_only(self, volume: Object) -> bool:
+        claim = volume.get("persistentVolumeClaim") or {}
+        return bool(claim.get("readOnly") or self._claimed.get(volume["name"], {}).get("readOnly"))
+
+    def folder_of(self, volume: Object) -> Path:
+        """Where that volume is on the host, once it is prepared."""
+        if volume.get("hostPath") is not None:
+            return Path(volume["hostPath"]["path"])
+        if volume["name"] in self._claimed:
+            return Path(self._claimed[volume["name"]]["path"])
+        return self._path(volume["name"])
+
     def _source(self, volume: Object, mount: Object, values: Mapping[str, str]) -> Path:
-        root = Path(volume["hostPath"]["path"]) if volume.get("hostPath") is not None else self._path(volume["name"])
+        root = self.folder_of(volume)
         below = mount.get("subPath") or expand.expand(mount.get("subPathExpr") or "", values)
         if not below:
             return root
@@ -123,14 +182,44 @@ class PodVolumes:
         return source.resolve()
 
 
-def references(pod: Object, container: Object | None) -> set[env.Key]:
-    """The ConfigMaps and Secrets behind the container's mounts (behind all volumes without a container)."""
-    wanted = {mount["name"] for mount in (container or {}).get("volumeMounts") or []}
+def references(pod: Object, container: Object) -> set[env.Key]:
+    """The ConfigMaps, Secrets, tokens and claims behind the container's mounts."""
+    wanted = {mount["name"] for mount in container.get("volumeMounts") or []}
     found: set[env.Key] = set()
     for volume in pod["spec"].get("volumes") or []:
-        if container is None or volume["name"] in wanted:
+        if volume["name"] in wanted:
             found |= volume_content.references(volume)
+            if claim := claims.name_of(pod, volume):
+                found.add((claims.KIND, claim))
     return found
+
+
+def changing(pod: Object) -> set[env.Key]:
+    """What the generated volumes are made of: looked at again while the pod runs."""
+    generated = [one for one in pod["spec"].get("volumes") or [] if volume_content.is_generated(one)]
+    return {key for volume in generated for key in volume_content.references(volume)}
+
+
+def refresh_seconds(pod: Object) -> float:
+    """How often the volumes are looked at again; 0 when nothing in them can change."""
+    found = pod["spec"].get("volumes") or []
+    if any(_limited(one) for one in found):
+        return REFRESH_SECONDS
+    generated = [one for one in found if volume_content.is_generated(one)]
+    if not generated:
+        return 0.0
+    own = all(str(one["name"]).startswith(ACCOUNT_PREFIX) for one in generated)
+    return SLOW_REFRESH_SECONDS if own else REFRESH_SECONDS
+
+
+def size_limit(source: Object) -> int:
+    """An emptyDir's `sizeLimit` in bytes; 0 without one."""
+    return int(quantity.parse(str(source["sizeLimit"]))) if source.get("sizeLimit") else 0
+
+
+def _limited(volume: Object) -> bool:
+    source = volume.get("emptyDir") or {}
+    return bool(source.get("sizeLimit")) and not (source.get("medium") == "Memory" and folders.can_mount())
 
 
 _HOST_PATH_CHECKS = {

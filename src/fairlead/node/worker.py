@@ -18,6 +18,7 @@ from fairlead.node import (
     containers_of,
     ending,
     env,
+    folders,
     lifecycle,
     network_ports,
     plans,
@@ -150,9 +151,14 @@ class PodWorker:
         return decision.wake_at
 
     def _tell_unsupported(self) -> None:
-        found = unsupported.message(
-            self.pod, own_network=self.doors.network.mode != "loopback", has_images=self.runtime.name == "container"
+        offers = unsupported.Offers(
+            own_network=self.doors.network.mode != "loopback",
+            images=self.runtime.name == "container",
+            mounts=self.runtime.can_mount,
+            memory=folders.can_mount(),
+            host_ports=self.doors.host_ports is not None,
         )
+        found = unsupported.message(self.pod, offers)
         if found:
             self.tell("FieldNotHonoured", found, warning=True)
         limits = any(cgroups.has_limits(entry) for entry in lifecycle.all_containers(self.pod))
@@ -180,6 +186,7 @@ class PodWorker:
                 self.pod["metadata"]["name"],
                 plans.hostname(self.pod),
                 own_network,
+                sysctls=_sysctls(self.pod) if own_network else {},
             )
             sandbox = await self.runtime.open(spec, self.containers)
             self.sandbox = sandbox
@@ -188,27 +195,47 @@ class PodWorker:
         except (runtime.StartFailed, runtime.SandboxLost, protocols.NetworkUnavailable, OSError) as error:
             await self._not_opened(str(error))
             return False
-        self._sandbox_failures = 0
         self.record.runtime = self.runtime.name
         self.place = self._place(ip, own_network, self.runtime)
         changed = self.record.ip != ip
         self.record.ip, self.record.network_ready = ip, True
         if changed or not self.record.ports:
             self.record.ports = network_ports.choose(self.pod, ip, own_network=own_network or host_network)
+        if refused := await self._open_host_ports():
+            await self._not_opened(refused)
+            return False
+        self._sandbox_failures = 0
         await self.containers.adopt(sandbox)
         self.save()
-        if not self._refreshing and volumes.references(self.pod, None):
+        period = volumes.refresh_seconds(self.pod)
+        if not self._refreshing and period:
             self._refreshing = True
-            self.beside(self._refresh_volumes(), name="volumes")
+            self.beside(self._look_after_volumes(period), name="volumes")
         return True
 
-    async def _refresh_volumes(self) -> None:
+    async def _look_after_volumes(self, period_seconds: float) -> None:
         while True:
-            await self.doors.clock.sleep(volumes.REFRESH_SECONDS)
+            await self.doors.clock.sleep(period_seconds * self.doors.rng.uniform(0.9, 1.0))
             if self.place is not None and self.sandbox is not None:
-                with contextlib.suppress(env.EnvProblem):
-                    facts = await self.planner.facts(self.pod, self.place, volumes.references(self.pod, None))
-                    await self.place.volumes.refresh(self.pod, facts)
+                await self.refresh_volumes(self.place)
+
+    async def refresh_volumes(self, place: plans.Place) -> None:
+        """Brings generated volumes up to date; a pod whose emptyDir has outgrown its limit is evicted."""
+        with contextlib.suppress(env.EnvProblem):
+            facts = await self.planner.facts(self.pod, place, volumes.changing(self.pod))
+            await place.volumes.refresh(self.pod, facts)
+        why = await asyncio.to_thread(place.volumes.over_limit, self.pod)
+        if why and not self.record.failure_reason:
+            self.record.failure_reason, self.record.failure_message = "Evicted", why
+            self.tell("Evicted", why, warning=True)
+            self.wake()
+
+    async def _open_host_ports(self) -> str:
+        wanted = network_ports.of_the_host(self.pod, self.record.ip, self.record.ports)
+        if not wanted or self.doors.host_ports is None:
+            return ""
+        name = f"{self.record.namespace}/{self.record.name}"
+        return await self.doors.host_ports.open(self.uid, name, wanted)
 
     def _address(self, host_network: bool) -> tuple[bool, str]:
         if host_network:
@@ -252,6 +279,8 @@ class PodWorker:
 
     async def _end_sandbox_keeping_logs(self, sandbox: runtime.Sandbox) -> None:
         await sandbox.stop(keep_files=True)
+        if self.doors.host_ports is not None:
+            await self.doors.host_ports.close(self.uid)
         await self.doors.network.detach(self.uid)
         self.doors.gate.release(self.record.ip)
 
@@ -267,3 +296,8 @@ class PodWorker:
         if self.sandbox is not None:
             records.save(self.folder, self.record)
             await self.sandbox.release()
+
+
+def _sysctls(pod: Object) -> dict[str, str]:
+    listed = (pod["spec"].get("securityContext") or {}).get("sysctls") or []
+    return {str(entry["name"]): str(entry["value"]) for entry in listed}

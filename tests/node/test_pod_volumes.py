@@ -1,0 +1,136 @@
+"""Volumes that are more than files: claims, ServiceAccount tokens, memory, limits, a read-only root, sysctls."""
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+
+import house as houses
+import pytest
+import pytest_asyncio
+from house import container, ready, state
+from test_pod_contents import make, run_to_end
+
+from fairlead.api import kinds
+from fairlead.node.network import kernel
+
+pytestmark = [
+    pytest.mark.usefixtures("own_network"),
+    pytest.mark.system,
+    pytest.mark.skipif(len(houses.engine()) > 1, reason="needs the engine's shim: set FAIRLEAD_ENGINE"),
+]
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+@pytest_asyncio.fixture
+async def node(own_network):
+    network = kernel.KernelNetwork("tests")
+    await network.start()
+    folder = Path(tempfile.mkdtemp(prefix="fl-node-"))
+    made = houses.House(folder, network=network, namespaces=("mnt", "uts", "ipc", "pid"))
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+        assert not any(str(folder) in line for line in Path("/proc/self/mountinfo").read_text().splitlines())
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def bound(node, name, folder, **spec):
+    """A claim that is bound to a folder, as the binder leaves it."""
+    volume = {"hostPath": {"path": str(folder), "type": "DirectoryOrCreate"}, "accessModes": ["ReadWriteOnce"], **spec}
+    await node.client.create(kinds.PERSISTENT_VOLUME, {"metadata": {"name": f"pv-{name}"}, "spec": volume})
+    await make(node, kinds.PERSISTENT_VOLUME_CLAIM, name, spec={"volumeName": f"pv-{name}"})
+    status = {"status": {"phase": "Bound"}}
+    await node.client.patch(kinds.PERSISTENT_VOLUME_CLAIM, name, status, namespace="default", subresource="status")
+
+
+async def test_a_claims_folder_outlives_the_pods_that_write_to_it(node):
+    await bound(node, "data", node.folder / "volumes" / "one")
+    pod = {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}
+    mounts = [{"name": "v", "mountPath": "/data"}]
+    await run_to_end(node, "first", "echo kept > /data/x", pod=pod, volumeMounts=mounts)
+    await node.client.delete(kinds.POD, "first", namespace="default")
+    await node.gone("first")
+    assert await run_to_end(node, "second", "cat /data/x", pod=pod, volumeMounts=mounts) == "kept\n"
+
+
+async def test_a_claim_that_is_read_only_is_mounted_so(node):
+    await bound(node, "data", node.folder / "volumes" / "one", accessModes=["ReadOnlyMany"])
+    pod = {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}
+    line = "echo x > /data/x || echo refused"
+    assert "refused" in await run_to_end(node, "web", line, pod=pod, volumeMounts=[{"name": "v", "mountPath": "/data"}])
+
+
+async def test_an_unbound_claim_is_waited_for(node):
+    await make(node, kinds.PERSISTENT_VOLUME_CLAIM, "data", spec={})
+    pod = {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}
+    await node.create("web", {"containers": [container(volumeMounts=[{"name": "v", "mountPath": "/data"}])], **pod})
+    seen = await node.until("web", lambda pod: state(pod).get("state", {}).get("waiting", {}).get("message"))
+    assert "unbound immediate PersistentVolumeClaims" in state(seen)["state"]["waiting"]["message"]
+
+
+async def test_a_token_volume_holds_token_ca_and_namespace(node):
+    await make(node, kinds.SERVICE_ACCOUNT, "robot")
+    await make(node, kinds.CONFIG_MAP, "kube-root-ca.crt", data={"ca.crt": "CA"})
+    namespace = {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}
+    sources = [
+        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [namespace]}},
+    ]
+    pod = {"serviceAccountName": "robot", "volumes": [{"name": "kube-api-access-x", "projected": {"sources": sources}}]}
+    mounts = [{"name": "kube-api-access-x", "mountPath": ACCOUNT, "readOnly": True}]
+    line = f"cd {ACCOUNT}; cat token; echo; cat ca.crt; echo; cat namespace; stat -Lc %a token"
+    out = await run_to_end(node, "web", line, pod=pod, volumeMounts=mounts)
+    token, ca, *rest = out.splitlines()
+    assert token.startswith("default/robot kubernetes ")
+    assert (ca, rest) == ("CA", ["default644"])
+
+
+async def test_memory_is_a_file_system_of_the_size_asked_for_and_is_shared(node):
+    pod = {"volumes": [{"name": "m", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]}
+    line = "stat -fc %T /m; cat /m/first; head -c 2000000 /dev/zero > /m/big || echo full"
+    first = [container("one", sh="echo hello > /m/first", volumeMounts=[{"name": "m", "mountPath": "/m"}])]
+    out = await run_to_end(
+        node, "web", line, pod={**pod, "initContainers": first}, volumeMounts=[{"name": "m", "mountPath": "/m"}]
+    )
+    assert out.splitlines()[:2] == ["tmpfs", "hello"] and "full" in out
+
+
+async def test_a_pod_whose_empty_dir_outgrows_its_limit_is_evicted(node):
+    pod = {"volumes": [{"name": "d", "emptyDir": {"sizeLimit": "1Mi"}}], "terminationGracePeriodSeconds": 1}
+    line = "head -c 3000000 /dev/zero > /d/big; touch /d/done; sleep 60"
+    mounts = [{"name": "d", "mountPath": "/d"}]
+    probe = {"exec": {"command": ["test", "-e", "/d/done"]}, "periodSeconds": 1}
+    await node.create("web", {"containers": [container(sh=line, volumeMounts=mounts, readinessProbe=probe)], **pod})
+    await node.until("web", ready)
+    owner = node.agent._find("default", "web")
+    await owner.refresh_volumes(owner.place)
+    seen = await node.until("web", lambda pod: pod["status"]["phase"] == "Failed")
+    assert seen["status"]["reason"] == "Evicted"
+    assert 'Usage of EmptyDir volume "d" exceeds the limit "1Mi"' in seen["status"]["message"]
+
+
+async def test_a_read_only_root_is_read_only_and_volumes_are_not(node):
+    pod = {"volumes": [{"name": "d", "emptyDir": {}}]}
+    line = "(echo x > /root/x) 2>/dev/null || echo refused; echo y > /d/y && cat /d/y"
+    out = await run_to_end(
+        node, "web", line, pod=pod, volumeMounts=[{"name": "d", "mountPath": "/d"}],
+        securityContext={"readOnlyRootFilesystem": True},
+    )  # fmt: skip
+    assert out.split() == ["refused", "y"]
+    assert "FieldNotHonoured" not in dict(await node.events("web"))
+
+
+async def test_sysctls_of_the_pods_own_network_are_set_and_others_keep_it_from_starting(node):
+    pod = {"securityContext": {"sysctls": [{"name": "net.ipv4.ip_local_port_range", "value": "30000 30100"}]}}
+    out = await run_to_end(node, "web", "cat /proc/sys/net/ipv4/ip_local_port_range", pod=pod)
+    assert out.split() == ["30000", "30100"]
+    bad = {"securityContext": {"sysctls": [{"name": "vm.swappiness", "value": "1"}]}}
+    await node.create("bad", {"containers": [container()], **bad})
+    async with asyncio.timeout(10):
+        while "FailedCreatePodSandBox" not in (told := dict(await node.events("bad"))):
+            await asyncio.sleep(0.02)
+    assert "vm.swappiness" in told["FailedCreatePodSandBox"]
