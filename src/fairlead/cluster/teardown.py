@@ -1,7 +1,7 @@
 """Removes what a cluster left running when nobody is left to do it: after `kill -9`, and as the last look of `down`.
 
-Everything is found from the state folder: the engine by its socket or its log, shims by theirs; links, routes
-and rules by the cluster's name. Processes are ended by a pidfd after their command line was checked, so never somebody else's.
+Everything is found from the state folder: the engine by its socket or its log, shims by theirs; links, routes and rules
+by the cluster's name. Processes are ended by a pidfd after their command line was checked, so never somebody else's.
 """
 
 from __future__ import annotations
