@@ -278,6 +278,16 @@ async def test_what_is_not_offered_says_so(run: kubectl.Kubectl) -> None:
     assert "not enforced" in (await run("apply", "-f", "-", stdin=policy)).err
 
 
+async def test_fields_that_are_not_acted_upon_are_named_in_a_warning(run: kubectl.Kubectl, manifest: Path) -> None:
+    manifest.write_text(MANIFEST.replace("spec: {containers", "spec: {runtimeClassName: gvisor, containers"))
+    warned = await run("apply", "-f", str(manifest))
+    text = "Warning: spec.template.spec.runtimeClassName: is kept but not acted upon by fairlead"
+    assert text in warned.err
+    assert text not in (await run("scale", "deploy/web", "--replicas=1")).err
+    assert "v1 Endpoints is deprecated" in (await run("create", "-f", "-", stdin=json.dumps(ENDPOINTS))).err
+
+
+ENDPOINTS = {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "e"}}
 REFUSED = {
     "ValidatingWebhookConfiguration": ("admissionregistration.k8s.io/v1", "admission webhooks are not offered"),
     "MutatingWebhookConfiguration": ("admissionregistration.k8s.io/v1", "admission webhooks are not offered"),

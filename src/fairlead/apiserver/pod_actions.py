@@ -56,7 +56,7 @@ async def evict(
     _, pod = writer.current(info, resource)
     info.body = codec.encode(body.get("deleteOptions") or {})
     info.headers = {**info.headers, "content-type": "application/json"}
-    if not _ended(pod) and (pod["spec"].get("nodeName")):
+    if not _ended(pod) and (pod.get("status") or {}).get("phase") != "Pending":
         await _spend_budget(store, pod, around)
     await delete.delete(store, info, resource, around, writer)
     answer = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
@@ -89,6 +89,8 @@ async def _spend_budget(store: protocol.Store, pod: Object, around: Around) -> N
         )
     entry, budget = found[0]
     state = budget.setdefault("status", {})
+    if not _ready(pod) and budget["spec"].get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
+        return
     if not _ready(pod) and state.get("currentHealthy", 0) >= state.get("desiredHealthy", 1) > 0:
         return
     if state.get("observedGeneration", 0) < budget["metadata"].get("generation", 0):

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fairlead.api import field_errors
+from fairlead.api import field_errors, unenforced
 from fairlead.apiserver import applying, codec, metadata, patching, requests, resources, status
 from fairlead.apiserver.around import Around
 from fairlead.store import protocol
@@ -53,6 +53,7 @@ class Writer:
         if problems:
             behaviour.deleted(obj, around)
             raise status.invalid(resource.kind, name, problems)
+        _warn(obj, resource, around)
         if around.dry_run:
             behaviour.deleted(obj, around)
             return _answer(obj, resource, 0)
@@ -117,6 +118,8 @@ class Writer:
         if obj == old:
             return _value(entry, obj, resource)
         metadata.touch(obj, old, resource)
+        if not info.subresource:
+            _warn(obj, resource, around)
         if around.dry_run:
             return _answer(obj, resource, entry.revision)
         if "deletionTimestamp" in obj["metadata"] and not held(obj):
@@ -148,6 +151,11 @@ class Writer:
         return _value(
             await _durable(self._store.write(entry.key, encoder(obj), expected=entry.revision)), obj, resource
         )
+
+
+def _warn(obj: Object, resource: resources.Resource, around: Around) -> None:
+    for text in unenforced.warnings(resource.stored, obj):
+        around.warn(text)
 
 
 def held(obj: Object) -> bool:

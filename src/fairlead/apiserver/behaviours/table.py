@@ -46,7 +46,10 @@ def behaviours() -> dict[str, base.Behaviour]:
             validate_update=config.validate_secret_update,
             field_labels=("type",),
         ),
-        kinds.ENDPOINTS: Simple(default=network.endpoints),
+        kinds.ENDPOINTS: Simple(
+            default=network.endpoints,
+            warning="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+        ),
         kinds.ENDPOINT_SLICE: Simple(
             default=network.endpoint_slice,
             validate=network_rules.validate_endpoint_slice,
