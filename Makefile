@@ -40,6 +40,7 @@ up: build
 test: $(VENV)/.dev build
 	@scripts/system-packages test
 	@scripts/kubectl $(CURDIR)/$(BIN)
+	@scripts/helm $(CURDIR)/$(BIN)
 	@cargo test --manifest-path engine/Cargo.toml --locked
 	@FAIRLEAD_ENGINE=$(CURDIR)/$(ENGINE) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m pytest -q
 
