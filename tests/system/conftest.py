@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.cluster import rootless
 from tests.system import local
 
-MODES = ("loopback", "kernel") if os.geteuid() == 0 else ("loopback",)
+ROOTLESS = () if rootless.reason_against() else ("rootless",)
+MODES = ("loopback", "kernel", *ROOTLESS) if os.geteuid() == 0 else ("loopback", *ROOTLESS)
 
 
 @pytest.fixture(scope="module", params=MODES)

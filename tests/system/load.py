@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+
+from fairlead.node.network import netlink
 
 
 @dataclass
@@ -30,14 +33,16 @@ class Outcome:
 class Connection:
     """One HTTP/1.1 connection; `get` raises OSError or EOFError when the answer does not come whole."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
+    def __init__(self, host: str, port: int, *, network: str = "") -> None:
+        self._host, self._port, self._network = host, port, network
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def get(self, path: str, *, host: str = "", method: str = "GET") -> tuple[int, str]:
         """Sends one request on this connection (opened when needed). Returns status and body."""
         if self._streams is None:
-            self._streams = await asyncio.open_connection(self._host, self._port)
+            made = socket_in(self._network)
+            await asyncio.get_running_loop().sock_connect(made, (self._host, self._port))
+            self._streams = await asyncio.open_connection(sock=made)
         reader, writer = self._streams
         try:
             writer.write(f"{method} {path} HTTP/1.1\r\nHost: {host or self._host}\r\n\r\n".encode())
@@ -63,6 +68,17 @@ async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     return int(first.split(" ")[1]), headers
 
 
+def socket_in(network: str) -> socket.socket:
+    """A TCP socket in that network namespace (a path), or in ours."""
+    if not network:
+        made = socket.socket()
+    else:
+        with netlink.visiting(network):
+            made = socket.socket()
+    made.setblocking(False)
+    return made
+
+
 class Load:
     """`async with Load(...) as load:` sends `rate` requests a second until the block ends.
 
@@ -70,8 +86,17 @@ class Load:
     """
 
     def __init__(
-        self, host: str, port: int, *, rate: int, path: str = "/", header: str = "", fresh_share: float = 0.5
+        self,
+        host: str,
+        port: int,
+        *,
+        rate: int,
+        path: str = "/",
+        header: str = "",
+        fresh_share: float = 0.5,
+        network: str = "",
     ) -> None:
+        self._network = network
         self._host, self._port, self._rate, self._path, self._header = host, port, rate, path, header
         self._fresh_every = round(1 / fresh_share) if fresh_share else 0
         self._idle: list[Connection] = []
@@ -113,7 +138,9 @@ class Load:
 
     async def _one(self, number: int) -> None:
         fresh = bool(self._fresh_every) and number % self._fresh_every == 0
-        connection = Connection(self._host, self._port) if fresh or not self._idle else self._idle.pop()
+        connection = (
+            Connection(self._host, self._port, network=self._network) if fresh or not self._idle else self._idle.pop()
+        )
         begun = time.monotonic()
         try:
             status, body = await asyncio.wait_for(connection.get(self._path, host=self._header), 30)

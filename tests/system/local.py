@@ -16,7 +16,7 @@ from typing import Any
 
 from fairlead.api.kinds import Kind
 from fairlead.client import https, kubeconfig, protocol
-from fairlead.cluster import state
+from fairlead.cluster import rootless, state
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "my-app"
@@ -71,6 +71,13 @@ class Local:
                 f"fairlead {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}\n{tail}"
             )
         return done
+
+    @property
+    def within(self) -> str:
+        """The network namespace where the cluster's own addresses are; "" for the machine's own."""
+        if self.network != "rootless":
+            return ""
+        return f"/proc/{rootless.holders(self.state.path)[0]}/ns/net"
 
     def up(self, *paths: str | Path, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         return self.fairlead("up", "-d", *self.arguments(), *map(str, paths), check=check, stdin=stdin)

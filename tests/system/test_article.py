@@ -24,7 +24,7 @@ async def test_the_articles_manifests_are_balanced_round_robin(empty: local.Loca
     port = addresses.carried_port(empty.state.read(), 80)
     seen: Counter[str] = Counter()
     for _ in range(30):
-        connection = load.Connection(service["spec"]["clusterIP"], port)
+        connection = load.Connection(service["spec"]["clusterIP"], port, network=empty.within)
         status, body = await connection.get("/")
         connection.close()
         assert status == 200

@@ -20,6 +20,7 @@ from tests.system import conftest, local
 pytestmark = pytest.mark.system
 APPS = Path(__file__).parent / "apps"
 CALLS = 3000
+DIRECT = [mode for mode in conftest.MODES if mode != "rootless"]  # there the address is not of the machine's network
 
 
 def manifests() -> tuple[str, str]:
@@ -51,7 +52,7 @@ def manifests() -> tuple[str, str]:
     return yaml.safe_dump_all([deployment, service]), yaml.safe_dump(images)
 
 
-@pytest.fixture(scope="module", params=conftest.MODES)
+@pytest.fixture(scope="module", params=DIRECT)
 def cluster(request: pytest.FixtureRequest) -> Iterator[local.Local]:
     made = local.make(Path(tempfile.mkdtemp(prefix="fl-state-")), request.param)
     folder = Path(tempfile.mkdtemp(prefix="fl-grpc-"))

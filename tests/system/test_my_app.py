@@ -51,11 +51,11 @@ async def client(my_app: local.Local):  # type: ignore[no-untyped-def]
         yield found
 
 
-async def answers(host: str, port: int, count: int, header: str) -> Counter[str]:
+async def answers(host: str, port: int, count: int, header: str, network: str = "") -> Counter[str]:
     """The bodies of so many requests, one after another, each over its own connection."""
     seen: Counter[str] = Counter()
     for _ in range(count):
-        connection = load.Connection(host, port)
+        connection = load.Connection(host, port, network=network)
         status, body = await connection.get("/", host=header)
         connection.close()
         assert status == 200, body
@@ -76,7 +76,7 @@ async def test_requests_that_follow_one_another_go_round_robin_through_the_servi
 ) -> None:
     pods = await steady(client, 3)
     host, port = await service_place(my_app, client)
-    seen = await answers(host, port, 300, "my-app-service")
+    seen = await answers(host, port, 300, "my-app-service", my_app.within)
     assert seen == Counter(dict.fromkeys(pods, 100))
 
 
@@ -116,7 +116,9 @@ async def test_a_killed_pod_fails_only_what_was_in_flight_on_it_through_the_serv
     await steady(client, 3)
     host, port = await service_place(my_app, client)
     victim = (await client.list(kinds.POD, namespace="default", label_selector=LABELS)).items[0]
-    async with load.Load(host, port, rate=200, header="my-app-service", fresh_share=1.0) as running:
+    async with load.Load(
+        host, port, rate=200, header="my-app-service", fresh_share=1.0, network=my_app.within
+    ) as running:
         await running.reaches(100)
         os.kill(await pid_of(my_app, victim), signal.SIGKILL)
         await asyncio.wait_for(restarted(client, victim), 60)
@@ -168,7 +170,7 @@ async def test_an_unready_pod_leaves_within_two_probe_periods_and_comes_back(
     assert rest == Counter({pod: 30 for pod in pods if pod != victim})
     found = await client.get(kinds.POD, victim, namespace="default")
     assert victim not in local.ready([found])
-    connection = load.Connection(found["status"]["podIP"], await pod_port(client, victim))
+    connection = load.Connection(found["status"]["podIP"], await pod_port(client, victim), network=my_app.within)
     await connection.get("/ready")
     connection.close()
     assert await steady(client, 3) == pods

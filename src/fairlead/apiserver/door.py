@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ HEADERS = 100
 PIECE_BYTES = 256 << 10
 KEEPALIVE_SECONDS = 90.0
 
+Opener = Callable[[str], socket.socket]
 Upgrade = Callable[[exchange.Request, web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -37,11 +39,13 @@ class Door:
         *,
         hosts: frozenset[str],
         upgrade: Upgrade | None = None,
+        opener: Opener | None = None,
     ) -> None:
         self._answer = answer
         self._authenticator = authenticator
         self._hosts = hosts
         self._upgrade = upgrade
+        self._opener = opener
         self._server = web.Server(
             self._serve,
             access_log=None,
@@ -55,7 +59,11 @@ class Door:
     async def listen(self, address: str, port: int, context: ssl.SSLContext) -> int:
         """Opens a socket; returns its port."""
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(self._server, address, port, ssl=context, backlog=512)
+        if self._opener is None:
+            listener = await loop.create_server(self._server, address, port, ssl=context, backlog=512)
+        else:
+            opened = self._opener(f"tcp:[{address}]:{port}" if ":" in address else f"tcp:{address}:{port}")
+            listener = await loop.create_server(self._server, sock=opened, ssl=context, backlog=512)
         self._listeners.append(listener)
         found: int = listener.sockets[0].getsockname()[1]
         return found

@@ -61,6 +61,7 @@ class ApiServerConfig:
     hosts: tuple[str, ...] = ()
     service_cidr: str = "10.96.0.0/16"
     controller_rules: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    opener: door.Opener | None = None  # opens `tcp:ADDR:PORT` where this process may not
 
 
 class ApiServer:
@@ -141,6 +142,7 @@ class ApiServer:
             self.chain.authenticator,
             hosts=frozenset(name.lower() for name in names),
             upgrade=upgrade.Upgrades(self.chain).serve,
+            opener=config.opener,
         )
         tls = door.context(config.state_folder / "pki")
         everywhere = "0.0.0.0" in config.addresses  # noqa: S104 -- asked for

@@ -57,7 +57,8 @@ def service_urls(services: list[Object], record: state.Record) -> list[tuple[str
             scheme = "udp" if port.get("protocol") == "UDP" else "http" if port["port"] in (80, 8080) else "tcp"
             host = f"[{address}]" if ":" in address else address
             tail = "" if scheme == "http" and at == 80 else f":{at}"
-            found.append((f"{scheme}://{host}{tail}/", f"{metadata['namespace']}/{metadata['name']}"))
+            within = " (in the cluster; from here: fairlead curl)" if record.network == "rootless" else ""
+            found.append((f"{scheme}://{host}{tail}/", f"{metadata['namespace']}/{metadata['name']}{within}"))
     return found
 
 

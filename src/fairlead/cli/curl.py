@@ -17,6 +17,7 @@ import click
 import dns.rdatatype
 
 from fairlead.cli import addresses, failure, options, remote, resolve
+from fairlead.cluster import state
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -30,19 +31,20 @@ def command(name: str, namespace: str, arguments: tuple[str, ...]) -> None:
     program = shutil.which("curl")
     if program is None:
         raise failure.Failure("curl is not installed; `fairlead resolve NAME` tells the address")
-    words = asyncio.run(connections(name, namespace, arguments))
+    record = remote.inside(name)
+    words = asyncio.run(connections(record, namespace, arguments))
     os.execv(program, [program, *words, *arguments])  # noqa: S606  curl itself, and no shell
 
 
-async def connections(cluster: str, namespace: str, arguments: tuple[str, ...]) -> list[str]:
+async def connections(record: state.Record, namespace: str, arguments: tuple[str, ...]) -> list[str]:
     """curl's `--connect-to` for each URL among the arguments whose host the cluster knows. Raises Failure."""
-    record, server, words = remote.running(cluster).read(), resolve.door(cluster), []
+    words = []
     for text in arguments:
         url = urllib.parse.urlsplit(text)
         if url.scheme not in _PORTS or not url.hostname:
             continue
         own = [one for one in resolve.candidates(url.hostname, namespace) if one.rstrip(".").endswith(resolve.DOMAIN)]
-        answers = await resolve.first_answer(server, own, ("A", "AAAA"))
+        answers = await resolve.first_answer(resolve.door(record), own, ("A", "AAAA"))
         found = [str(one) for rrset in answers for one in rrset if rrset.rdtype != dns.rdatatype.CNAME]
         if found:
             port = url.port or _PORTS[url.scheme]

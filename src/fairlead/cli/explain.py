@@ -92,7 +92,7 @@ async def _known(client: protocol.Client, folder: state.StateFolder) -> tuple[tr
     found = [page.items for page in await asyncio.gather(*(client.list(kind) for kind in wanted))]
     where = settings.Settings(
         node=socket.gethostname().lower(),
-        network="kernel" if record.network == "kernel" else "loopback",
+        network="loopback" if record.network == "loopback" else "kernel",
         lowest_port=record.lowest_port,
         edge_http=tuple(f"tcp:{place}" for place in record.edge_http),
         edge_https=tuple(f"tcp:{place}" for place in record.edge_https),

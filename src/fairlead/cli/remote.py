@@ -19,6 +19,21 @@ def running(name: str) -> state.StateFolder:
     return folder
 
 
+def inside(name: str) -> state.Record:
+    """Takes this process to where the cluster's own addresses are, which in rootless mode is not the machine's network.
+    Call it before there are threads. Raises Failure."""
+    folder = running(name)
+    record = folder.read()
+    if record.network == "rootless":
+        from fairlead.cluster import rootless
+
+        try:
+            rootless.visit(folder)
+        except rootless.CannotEnter as error:
+            raise failure.Failure(f"cluster {name!r}: {error}") from None
+    return record
+
+
 @contextlib.asynccontextmanager
 async def connect(name: str) -> AsyncIterator[tuple[protocol.Client, https.HttpsExchange]]:
     """A Client of the cluster of that name, and the Exchange under it. Refusals become Failures."""

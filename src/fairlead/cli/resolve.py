@@ -23,6 +23,7 @@ import dns.rdatatype
 import dns.rrset
 
 from fairlead.cli import failure, options, remote
+from fairlead.cluster import state
 
 DOMAIN = "cluster.local"
 LIMIT_SECONDS = 5.0
@@ -36,7 +37,7 @@ _ENOUGH_DOTS = 5  # `ndots` of a pod
 @click.argument("what", metavar="NAME")
 def command(name: str, namespace: str, types: tuple[str, ...], what: str) -> None:
     """What the cluster's DNS answers for a name."""
-    server = door(name)
+    server = door(remote.inside(name))
     tried = list(candidates(what, namespace))
     answers = asyncio.run(first_answer(server, tried, types))
     if not answers:
@@ -46,12 +47,11 @@ def command(name: str, namespace: str, types: tuple[str, ...], what: str) -> Non
             click.echo(f"{rrset.name} {rrset.ttl} {dns.rdatatype.to_text(rrset.rdtype)} {record}")
 
 
-def door(cluster: str) -> str:
+def door(record: state.Record) -> str:
     """ADDR:PORT of a running cluster's DNS. Raises Failure."""
-    found = remote.running(cluster).read().dns
-    if not found:
-        raise failure.Failure(f"cluster {cluster!r} was started by an older fairlead; `fairlead down`, then `up -d`")
-    return found
+    if not record.dns:
+        raise failure.Failure("this cluster was started by an older fairlead; `fairlead down`, then `fairlead up -d`")
+    return record.dns
 
 
 def candidates(what: str, namespace: str) -> Iterator[str]:

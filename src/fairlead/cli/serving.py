@@ -10,8 +10,8 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fairlead.base import garbage
-from fairlead.cluster import config, state, wiring
+from fairlead.base import garbage, privilege
+from fairlead.cluster import config, doorkeeper, errors, rootless, state, wiring
 
 Work = Callable[[wiring.Cluster, asyncio.Event], Awaitable[None]]
 
@@ -36,15 +36,42 @@ def configured(
 
 
 def run(folder: state.StateFolder, wanted: config.ClusterConfig, work: Work) -> None:
-    """Starts the cluster, does `work` (which returns when the event is set), closes the cluster."""
+    """Starts the cluster, does `work` (which returns when the event is set), closes the cluster. Raises CannotStart."""
+    outside = _namespaces(folder, wanted)  # before there is a thread
     import uvloop
 
     garbage.calm()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(folder, wanted, work))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(folder, wanted, work, outside))
+    finally:
+        if outside is not None:
+            outside.close()
 
 
-async def _run(folder: state.StateFolder, wanted: config.ClusterConfig, work: Work) -> None:
+def _namespaces(folder: state.StateFolder, wanted: config.ClusterConfig) -> rootless.Outside | None:
+    """Goes into namespaces of our own where rootless mode is asked for, or is the best that works."""
+    if wanted.network not in ("auto", "rootless"):
+        return None
+    why = "asked for with --network"
+    if wanted.network == "auto":
+        if privilege.is_root() or folder.read().network == "loopback" or not doorkeeper.connector():
+            return None
+        why = "the best mode that works here; kernel: needs root"
+    refused = rootless.reason_against()
+    try:
+        if not refused:
+            return rootless.enter(folder, why)
+    except rootless.CannotEnter as error:
+        refused = str(error)
+    if wanted.network == "auto":
+        return None
+    raise errors.CannotStart(f"rootless: {refused}; choose --network loopback")
+
+
+async def _run(
+    folder: state.StateFolder, wanted: config.ClusterConfig, work: Work, outside: rootless.Outside | None
+) -> None:
     loop = asyncio.get_running_loop()
     stop, hurry = asyncio.Event(), asyncio.Event()
 
@@ -53,7 +80,7 @@ async def _run(folder: state.StateFolder, wanted: config.ClusterConfig, work: Wo
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, asked)
-    cluster = wiring.Cluster(folder, wanted)
+    cluster = wiring.Cluster(folder, wanted, outside=outside)
     try:
         starting = asyncio.ensure_future(cluster.start())
         stopping = asyncio.ensure_future(stop.wait())

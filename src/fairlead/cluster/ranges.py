@@ -6,6 +6,7 @@ import ipaddress
 import os
 from pathlib import Path
 
+from fairlead.base import privilege
 from fairlead.routing import settings
 
 DNS_PORT = 53
@@ -31,7 +32,7 @@ def dns_door(gateway: str, pod_cidr: str) -> str:
 
 def lowest_port() -> int:
     """The first port that may be bound here."""
-    if os.geteuid() == 0:
+    if privilege.is_root():
         return 1
     try:
         return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fairlead.base import log
-from fairlead.cluster import state
+from fairlead.cluster import doorkeeper, rootless, state
 from fairlead.dataplane import nftables
 from fairlead.node import cgroups, engines, folders
 from fairlead.node.network import kernel
@@ -21,7 +21,16 @@ from fairlead.node.network import kernel
 _log = log.get(__name__)
 GENTLE_SECONDS = 2.0
 _LOOKS = 5
-_NAMES = ("fairlead-engine", "fairlead-master", "fairlead-worker", "fairlead-shim", "fairlead-init")
+_NAMES = (
+    "fairlead-engine",
+    "fairlead-master",
+    "fairlead-worker",
+    "fairlead-shim",
+    "fairlead-init",
+    rootless.HOLDER,
+    *doorkeeper.CONNECTORS,
+    "pasta.avx2",
+)
 
 
 def sweep(folder: state.StateFolder) -> list[str]:

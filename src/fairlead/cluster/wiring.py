@@ -32,12 +32,13 @@ from fairlead.cluster import (
     local_volumes,
     poddoor,
     ranges,
+    rootless,
     state,
     traffic_stats,
 )
 from fairlead.controllers import permissions, suite, traffic
 from fairlead.controllers.autoscaling import traffic_metrics
-from fairlead.dataplane import coordinator, engine, health_ports, nftables, plane, spawn, wire
+from fairlead.dataplane import coordinator, engine, health_ports, nftables, plane, sockets, spawn, wire
 from fairlead.node import agent, cgroups, engines, folders, identity, processes, protocols
 from fairlead.node import settings as node_settings
 from fairlead.node.network import choose
@@ -63,8 +64,12 @@ Closer = Callable[[], Awaitable[object]]
 class Cluster:
     """One local cluster in this process. `start`, then `client`; `close` ends all that runs."""
 
-    def __init__(self, folder: state.StateFolder, wanted: config.ClusterConfig) -> None:
+    def __init__(
+        self, folder: state.StateFolder, wanted: config.ClusterConfig, *, outside: rootless.Outside | None = None
+    ) -> None:
         self.folder, self.wanted = folder, wanted
+        self._outside = outside
+        self._open_socket = outside.open if outside else sockets.open_socket
         self.clock = clocks.SystemClock()
         self._rng = random.Random()  # noqa: S311  jitter, names
         self._metrics = doors.PodMetrics()
@@ -90,7 +95,7 @@ class Cluster:
         network = await self._network(record)
         record.service_cidr = ranges.services_beside(network.cidr)
         await network.lead(record.service_cidr)
-        record.dns = ranges.dns_door(network.gateway if network.mode == "kernel" else "", network.cidr)
+        record.dns = ranges.dns_door(network.gateway if network.mode != "loopback" else "", network.cidr)
         api = await self._api(record, network)
         planes = await self._planes(network, record)
         self.controllers = suite.ControllerSuite(
@@ -142,9 +147,12 @@ class Cluster:
         self._closing("lock", release)
 
     async def _network(self, record: state.Record) -> protocols.Network:
-        forced = "" if self.wanted.network == "auto" else self.wanted.network
+        forced = "rootless" if self._outside else "" if self.wanted.network == "auto" else self.wanted.network
         choice = await choose.choose(self.wanted.name, forced=forced, wanted_cidr=record.pod_cidr)
         record.network, record.network_reason = choice.network.mode, choice.reason
+        if self._outside is not None:
+            record.network_reason = self._outside.why
+            self._outside.inside.add(choice.network.gateway)
         record.pod_cidr = choice.network.cidr
         record.edge_http, record.edge_https = list(self.wanted.http), list(self.wanted.https)
         record.lowest_port, record.ingress_nginx = ranges.lowest_port(), self.wanted.ingress_nginx
@@ -169,7 +177,7 @@ class Cluster:
         self, store: sqlite.SqliteStore, record: state.Record, network: protocols.Network
     ) -> server.ApiServer:
         """The API server at the port asked for, else at the one it had, else at 6443, else at any."""
-        gateway = {network.gateway} if network.mode == "kernel" else set()
+        gateway = {network.gateway} if network.mode != "loopback" else set()
         addresses = ({self.wanted.api_address} | gateway) - {"127.0.0.1", "::1"}
         ports = [self.wanted.api_port] if self.wanted.api_port else [record.api_port or API_PORT, API_PORT, 0]
         for port in ports:
@@ -181,6 +189,7 @@ class Cluster:
                 addresses=tuple(sorted(addresses)),
                 service_cidr=record.service_cidr,
                 controller_rules=permissions.RULES,
+                opener=self._open_socket,
             )
             api = server.ApiServer(store, wanted, clock=self.clock)
             try:
@@ -196,6 +205,7 @@ class Cluster:
         self.engine = engine.EnginePlane(
             str(self.folder.run / "engine.sock"),
             clock=self.clock,
+            opener=self._open_socket,
             on_failure=self._failed,
             binary=spawn.find_binary(),
             log_path=str(self.folder.log / "engine.log"),
@@ -204,8 +214,8 @@ class Cluster:
         )
         await self.engine.start()
         self._closing("engine", self._stop_engine)
-        planes: list[plane.Plane] = [self.engine, health_ports.HealthPorts()]
-        if network.mode == "kernel":
+        planes: list[plane.Plane] = [self.engine, health_ports.HealthPorts(self._open_socket)]
+        if network.mode != "loopback":
             kernel = nftables.NftablesPlane(
                 f"fairlead-{self.wanted.name}",
                 clock=self.clock,
@@ -230,7 +240,7 @@ class Cluster:
             node=NODE_NAME,
             network=network.mode,
             lowest_port=ranges.lowest_port(),
-            gateway=network.gateway if network.mode == "kernel" else "",
+            gateway=network.gateway if network.mode != "loopback" else "",
             dns=tuple(f"{kind}:{self.folder.read().dns}" for kind in ("udp", "tcp")),
             edge_http=tuple(f"tcp:{place}" for place in self.wanted.http),
             edge_https=tuple(f"tcp:{place}" for place in self.wanted.https),
@@ -266,7 +276,7 @@ class Cluster:
             folder=self.folder.pods,
             asked=asked,
             environ=ranges.pod_environment(),
-            dns=network.gateway if network.mode == "kernel" else "",
+            dns=network.gateway if network.mode != "loopback" else "",
             usage_period_seconds=self.wanted.hpa_every_seconds,
         )
         client = inprocess.client(
@@ -282,9 +292,7 @@ class Cluster:
         runs = processes.ProcessRuntime(shims)
         limits = await asyncio.to_thread(cgroups.Cgroups, self.folder.name)
         self._closing("cgroups", lambda: asyncio.to_thread(limits.close))
-        images = await engines.find(
-            os.environ, runs, timer=self.clock, folder=self.folder.pods, forced=self.wanted.runtime
-        )
+        images = await self._images(runs)
         self._require_runtime(images)
         log.info("images", runtime=images.reason)
         shared = informers.Informers(client, clock=self.clock, rng=self._rng, on_failure=self._failed)
@@ -318,6 +326,13 @@ class Cluster:
         """An engine that was asked for and is not here ends the start."""
         if images.runtime is None and self.wanted.runtime not in ("auto", "process", "none"):
             raise errors.CannotStart(f"--runtime {self.wanted.runtime}: {images.reason}")
+
+    async def _images(self, runs: processes.ProcessRuntime) -> engines.Found:
+        if self._outside is not None:
+            return engines.Found(None, "containers are not offered in rootless mode: an engine's are outside of it")
+        return await engines.find(
+            os.environ, runs, timer=self.clock, folder=self.folder.pods, forced=self.wanted.runtime
+        )
 
     async def _close_doors(self, planes: coordinator.Coordinator) -> None:
         """No plane takes a new request or connection; what is in flight goes on and keeps its pod."""

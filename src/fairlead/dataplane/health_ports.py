@@ -11,7 +11,7 @@ import contextlib
 import json
 from collections.abc import Sequence
 
-from fairlead.dataplane import sockets
+from fairlead.dataplane import doors, sockets
 from fairlead.dataplane.plane import Ack, Nack
 from fairlead.routing import table
 
@@ -24,7 +24,8 @@ class HealthPorts:
 
     name = "health"
 
-    def __init__(self) -> None:
+    def __init__(self, opener: doors.Opener = sockets.open_socket) -> None:
+        self._opener = opener
         self._sequence = 0
         self._listeners: dict[str, table.Listener] = {}
         self._servers: dict[str, asyncio.Server] = {}
@@ -63,7 +64,7 @@ class HealthPorts:
     async def _open(self, name: str, listener: table.Listener) -> None:
         self._nacks.pop(name, None)
         try:
-            opened = sockets.open_socket(listener.sockets[0])
+            opened = self._opener(listener.sockets[0])
         except sockets.SocketRefused as error:
             self._nacks[name] = Nack(f"listener/{name}", "sockets[0]", str(error))
             return

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 BACKLOG = 4096
 
 
-class SocketRefused(Exception):
+class SocketRefused(OSError):
     """The socket cannot be opened; the message says why and, for a taken port, who holds it."""
 
 

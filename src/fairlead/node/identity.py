@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fairlead.base import privilege
 from fairlead.node import runtime
 
 Object = dict[str, Any]
@@ -24,7 +25,7 @@ class IdentityProblem(Exception):
 
 def asked_by(environ: Mapping[str, str], folder: Path | None) -> runtime.Credentials:
     """The default user of a cluster's pods: who used sudo, else the owner of the manifests' folder."""
-    if os.geteuid() != 0:
+    if not privilege.is_root():
         return runtime.Credentials()
     if environ.get("SUDO_UID", "").isdigit() and environ["SUDO_UID"] != "0":
         return of_user(int(environ["SUDO_UID"]), int(environ.get("SUDO_GID") or environ["SUDO_UID"]))
@@ -45,7 +46,7 @@ def of_user(uid: int, gid: int) -> runtime.Credentials:
 
 def home(credentials: runtime.Credentials) -> tuple[str, str]:
     """That user's home folder and name."""
-    uid = os.geteuid() if credentials.uid is None else credentials.uid
+    uid = privilege.real_uid() if credentials.uid is None else credentials.uid
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
@@ -68,10 +69,10 @@ def resolve(
     if asked.uid in (None, 0) and owner is not None and asked.uid is not None:
         base = of_user(*owner)
     uid, gid = context.get("runAsUser", base.uid), context.get("runAsGroup")
-    may_switch = has_images or os.geteuid() == 0
-    if not may_switch and uid not in (None, os.geteuid()):
+    may_switch = has_images or privilege.is_root()
+    if not may_switch and uid not in (None, privilege.real_uid()):
         raise IdentityProblem(f"runAsUser {uid} needs privilege that fairlead does not have here; run it as root")
-    if context.get("runAsNonRoot") and (uid == 0 or (uid is None and os.geteuid() == 0 and not has_images)):
+    if context.get("runAsNonRoot") and (uid == 0 or (uid is None and privilege.real_uid() == 0 and not has_images)):
         raise IdentityProblem(
             "container has runAsNonRoot and would run as root; set runAsUser or start fairlead as a user"
         )

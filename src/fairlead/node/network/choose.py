@@ -17,11 +17,22 @@ class Choice:
     reason: str
 
 
-async def choose(cluster: str, *, forced: str = "", wanted_cidr: str = "", avoid: tuple[str, ...] = ()) -> Choice:
-    """Starts the best mode that works, or the forced one. Raises NetworkUnavailable with every reason."""
+async def choose(
+    cluster: str,
+    *,
+    forced: str = "",
+    wanted_cidr: str = "",
+    avoid: tuple[str, ...] = (),
+    modes: tuple[str, ...] = ("kernel", "loopback"),
+) -> Choice:
+    """Starts the best mode that works, or the forced one. Raises NetworkUnavailable with every reason. `rootless` works
+    only in a process that has gone into its namespaces, so it is never tried unless it is named."""
     makers: dict[str, Callable[[], protocols.Network]] = {
         "kernel": lambda: kernel.KernelNetwork(
             cluster, wanted="" if wanted_cidr.startswith("127.") else wanted_cidr, avoid=avoid
+        ),
+        "rootless": lambda: kernel.KernelNetwork(
+            cluster, wanted="" if wanted_cidr.startswith("127.") else wanted_cidr, mode="rootless"
         ),
         "loopback": lambda: loopback.LoopbackNetwork(
             cluster, wanted=wanted_cidr if wanted_cidr.startswith("127.") else ""
@@ -30,7 +41,7 @@ async def choose(cluster: str, *, forced: str = "", wanted_cidr: str = "", avoid
     if forced and forced not in makers:
         raise protocols.NetworkUnavailable(f"network mode {forced!r} is not here: choose {' or '.join(makers)}")
     refused: list[str] = []
-    for mode in [forced] if forced else list(makers):
+    for mode in [forced] if forced else modes:
         network = makers[mode]()
         try:
             await network.start()

@@ -17,12 +17,13 @@ import ipaddress
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-from fairlead.base import log
+from fairlead.base import log, privilege
 from fairlead.node import protocols
 from fairlead.node.network import netlink
 
@@ -38,9 +39,17 @@ _GONE = (errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL)
 class KernelNetwork:
     """The pod network of one cluster. `cidr` and `gateway` are known after `start`."""
 
-    mode: Literal["kernel", "rootless", "loopback"] = "kernel"
+    mode: Literal["kernel", "rootless", "loopback"]
 
-    def __init__(self, cluster: str, *, wanted: str = "", avoid: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        *,
+        wanted: str = "",
+        avoid: tuple[str, ...] = (),
+        mode: Literal["kernel", "rootless"] = "kernel",
+    ) -> None:
+        self.mode = mode
         self._cluster = cluster
         self._wanted = wanted
         self._avoid = avoid
@@ -244,7 +253,9 @@ def _is_marker(entry: netlink.Route, network: ipaddress.IPv4Network | ipaddress.
 
 
 def _namespace_folder() -> Path:
-    return Path("/run/fairlead") / f"net-{Path('/proc/thread-self/ns/net').stat().st_ino}"
+    run = Path("/run") if privilege.is_root() else Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    folder = "fairlead" if privilege.is_root() else f"fairlead-{privilege.real_uid()}"
+    return run / folder / f"net-{Path('/proc/thread-self/ns/net').stat().st_ino}"
 
 
 @contextlib.contextmanager
@@ -277,7 +288,9 @@ def _forward(*, on: bool) -> None:
     note = _namespace_folder() / "before.json"
     if on:
         before = _FORWARD.read_text().strip()
-        if before == "0":
+        if before == "0" and not privilege.is_root():
+            _FORWARD.write_text("1")  # of a namespace of our own, with which it ends
+        elif before == "0":
             note.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             note.write_text(json.dumps({"ip_forward": before}))
             _FORWARD.write_text("1")

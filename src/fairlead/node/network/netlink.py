@@ -7,6 +7,7 @@ the kernel's errno.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -297,16 +298,19 @@ def _enter(descriptor: int) -> None:
 
 def inside(pid: int) -> Netlink:
     """A netlink socket in the network namespace of that process. Only the calling thread visits it, and comes back."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    with visiting(f"/proc/{pid}/ns/net"):
+        return Netlink.here()
+
+
+@contextlib.contextmanager
+def visiting(namespace: str) -> Iterator[None]:
+    """The calling thread is in that network namespace (a path) for a moment. Raises OSError."""
+    with contextlib.ExitStack() as closing:
+        home, there = (os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in ("/proc/thread-self/ns/net", namespace))
+        closing.callback(os.close, home)
+        closing.callback(os.close, there)
+        _enter(there)
         try:
-            _enter(there)
-            try:
-                return Netlink.here()
-            finally:
-                _enter(home)
+            yield
         finally:
-            os.close(there)
-    finally:
-        os.close(home)
+            _enter(home)
