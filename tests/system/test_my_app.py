@@ -116,9 +116,8 @@ async def test_a_killed_pod_fails_only_what_was_in_flight_on_it_through_the_serv
     await steady(client, 3)
     host, port = await service_place(my_app, client)
     victim = (await client.list(kinds.POD, namespace="default", label_selector=LABELS)).items[0]
-    async with load.Load(
-        host, port, rate=200, header="my-app-service", fresh_share=1.0, network=my_app.within
-    ) as running:
+    how = {"header": "my-app-service", "fresh_share": 1.0, "network": my_app.within}
+    async with load.Load(host, port, rate=200, **how) as running:
         await running.reaches(100)
         os.kill(await pid_of(my_app, victim), signal.SIGKILL)
         await asyncio.wait_for(restarted(client, victim), 60)

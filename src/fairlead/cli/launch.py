@@ -6,6 +6,7 @@ What `up` and `run` share: the plan (objects, image entries, as whose they run),
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -43,20 +44,25 @@ class Plan:
         """Applies, shows progress, prints the addresses. False when something is not ready in time."""
         await apply.apply(client, self.planned)
         if self.planned:
-            click.echo("applied   " + "  ".join(one.item.title for one in self.planned))
+            _say("applied   " + "  ".join(one.item.title for one in self.planned))
         late = await progress.follow(
             client,
             self.planned,
             clock=clocks.SystemClock(),
             started=self.started,
             timeout_seconds=self.timeout_seconds,
-            say=click.echo,
+            say=_say,
         )
         for row in late:
-            click.echo(f"{click.style('not ready', fg='red')} {row.title}: {row.detail or row.state}")
+            _say(f"{click.style('not ready', fg='red')} {row.title}: {row.detail or row.state}")
         for text in await addresses.lines(client, self.folder.read(), self.folder):
-            click.echo(text)
+            _say(text)
         return not late
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # whoever read it has gone (`up | head`); the cluster has not
+        click.echo(text)
 
 
 def launch(plan: Plan, *, detach: bool, keep: bool, **how: Any) -> None:
@@ -75,7 +81,7 @@ def _foreground(plan: Plan, wanted: config.ClusterConfig) -> None:
 
     async def work(cluster: wiring.Cluster, stop: asyncio.Event) -> None:
         record = plan.folder.read()
-        click.echo(
+        _say(
             f"fairlead {fairlead.__version__}, cluster {wanted.name}, "
             f"network {record.network} ({record.network_reason})"
         )
@@ -85,13 +91,13 @@ def _foreground(plan: Plan, wanted: config.ClusterConfig) -> None:
         if coming.done():
             coming.result()
             seconds = time.monotonic() - plan.started
-            click.echo(f"up in {seconds:.2f} s; Ctrl-C takes everything down")
+            _say(f"up in {seconds:.2f} s; Ctrl-C takes everything down")
         coming.cancel()
         following = asyncio.ensure_future(plan.follow(cluster.client)) if plan.follow and not stop.is_set() else None
         await stopping
         if following is not None:
             following.cancel()
-        click.echo("going down: no request is cut")
+        _say("going down: no request is cut")
 
     plan.folder.create()
     imagefile.add(plan.folder.images, plan.entries, folder=plan.owner)
@@ -119,7 +125,7 @@ async def _apply_to_running(plan: Plan) -> None:
     async with remote.connect(plan.folder.name) as (client, _):
         if not await plan.bring_up(client):
             raise SystemExit(1)
-    click.echo(f"up in {time.monotonic() - plan.started:.2f} s; `fairlead down` takes everything down")
+    _say(f"up in {time.monotonic() - plan.started:.2f} s; `fairlead down` takes everything down")
 
 
 def _spawn(folder: state.StateFolder, how: dict[str, Any]) -> None:
