@@ -1,4 +1,4 @@
-"""Network mode `rootless`: all that root would do on the machine, done in a user and a network namespace of our own.
+"""Network mode `rootless`: what root would do on the machine, done in user, network and mount namespaces of our own.
 
 This process goes into them before anything else runs; engine, shims and pods are born there. The doors stay outside: a
 small process that was forked before opens their sockets on the machine's side (`doorkeeper`). A second one, the holder,
@@ -24,7 +24,7 @@ from fairlead.dataplane import nftables, sockets
 from fairlead.node.network import netlink
 
 HOLDER = "fairlead-holder"
-_NEW_USER, _NEW_NET = 0x10000000, 0x40000000
+_NEW_USER, _NEW_NET, _NEW_MOUNTS = 0x10000000, 0x40000000, 0x20000
 _LOOPBACK = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -87,7 +87,7 @@ def enter(folder: state.StateFolder, why: str) -> Outside:
     keeper = doorkeeper.Doorkeeper.start()
     holder = holders(folder.path)
     if holder:
-        _join(holder[0])
+        _join(holder[0], ("user", "mnt", "net"))
         return Outside(keeper, holder[0], why)
     _unshare()
     pid = _hold(folder.run)
@@ -101,12 +101,12 @@ def visit(folder: state.StateFolder) -> None:
     holder = holders(folder.path)
     if not holder:
         raise CannotEnter("its namespaces are gone")
-    _join(holder[0])
+    _join(holder[0], ("user", "net"))
 
 
 def _unshare() -> None:
     uid, gid = os.geteuid(), os.getegid()
-    if _libc.unshare(_NEW_USER | _NEW_NET) != 0:
+    if _libc.unshare(_NEW_USER | _NEW_NET | _NEW_MOUNTS) != 0:
         raise CannotEnter(f"user namespaces: {os.strerror(ctypes.get_errno())} (see user.max_user_namespaces)")
     try:
         Path("/proc/self/setgroups").write_text("deny")
@@ -144,11 +144,13 @@ def _processes() -> Iterable[Path]:
     return (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
-def _join(pid: int) -> None:
-    for name in ("user", "net"):
+def _join(pid: int, kinds: Iterable[str]) -> None:
+    here = Path.cwd()
+    for name in kinds:
         descriptor = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
         try:
             if _libc.setns(descriptor, 0) != 0:
                 raise CannotEnter(f"the namespaces of the earlier life: {os.strerror(ctypes.get_errno())}")
         finally:
             os.close(descriptor)
+    os.chdir(here)  # another mount namespace begins at /

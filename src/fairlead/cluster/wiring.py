@@ -282,7 +282,7 @@ class Cluster:
         client = inprocess.client(
             api.exchange, exchange.Identity(f"system:node:{NODE_NAME}", ("system:nodes", "system:authenticated"))
         )
-        namespaces = ("mnt", "uts", "ipc", "pid") if network.mode == "kernel" else ("mnt",)
+        namespaces = ("mnt", "uts", "ipc", "pid") if network.mode != "loopback" else ("mnt",)
         shims = processes.ProcessSettings(
             folder=self.folder.pods,
             engine=(spawn.find_binary(),),

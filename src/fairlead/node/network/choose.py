@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fairlead.base import privilege
 from fairlead.node import protocols
 from fairlead.node.network import kernel, loopback
 
@@ -40,6 +41,8 @@ async def choose(
     }
     if forced and forced not in makers:
         raise protocols.NetworkUnavailable(f"network mode {forced!r} is not here: choose {' or '.join(makers)}")
+    if forced == "rootless" and not privilege.in_own_namespace():
+        raise protocols.NetworkUnavailable("rootless: this process has not gone into namespaces of its own")
     refused: list[str] = []
     for mode in [forced] if forced else modes:
         network = makers[mode]()
