@@ -143,3 +143,22 @@ async def test_proxy(client: rest.RestClient, run: kubectl.Kubectl, door: pod_do
     out = (await run("get", "--raw", "/api/v1/namespaces/default/pods/p:8080/proxy/some/path?x=1")).out
     assert out == "GET /some/path?x=1 HTTP/1.0"
     listener.close()
+
+
+async def test_a_refused_service_takes_nothing_and_frees_nothing(client: rest.RestClient) -> None:
+    kept = await client.create(
+        kinds.SERVICE, {"metadata": {"name": "kept"}, "spec": {"ports": [{"port": 80}]}}, namespace="default"
+    )
+    address = kept["spec"]["clusterIP"]
+    for body in (
+        {},
+        {"metadata": {"name": "kept", "labels": {"not a label": ""}}, "spec": {"ports": [{"port": 80}]}},
+        {"metadata": {"name": "kept"}, "spec": {"ports": [{"port": 80}]}},
+        {"metadata": {"name": "bad"}, "spec": {"ports": [{"port": 0}]}},
+    ):
+        with pytest.raises(errors.ApiError) as caught:
+            await client.create(kinds.SERVICE, body, namespace="default")
+        assert 400 <= caught.value.code < 500
+    with pytest.raises(errors.ApiError, match="already allocated"):
+        spec = {"clusterIP": address, "ports": [{"port": 80}]}
+        await client.create(kinds.SERVICE, {"metadata": {"name": "thief"}, "spec": spec}, namespace="default")

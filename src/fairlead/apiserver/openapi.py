@@ -207,7 +207,7 @@ def _operation(
         "tags": [f"{kind.group.partition('.')[0] or 'core'}_{kind.version}"],
         "operationId": f"{action}{kind.group.title().replace('.', '') or 'Core'}{kind.version.title()}{kind.kind}",
         "parameters": parameters,
-        "responses": {"200": {"description": "OK", "content": content}, "401": {"description": "Unauthorized"}},
+        "responses": _responses(action, content),
         "x-kubernetes-action": action,
         "x-kubernetes-group-version-kind": _gvk(kind),
     }
@@ -215,6 +215,18 @@ def _operation(
         shapes = {one: {"schema": {"$ref": _REF + body}} for one in types or ("application/json", "application/yaml")}
         found["requestBody"] = {"content": shapes, "required": body != _OPTIONS}
     return found
+
+
+def _responses(action: str, content: Object) -> Object:
+    """Every answer an operation may give; what is refused is a Status whatever the code."""
+    refused = {"application/json": {"schema": {"$ref": _REF + _STATUS}}}
+    found: Object = {"200": {"description": "OK", "content": content}}
+    if action in ("post", "put", "patch"):
+        found["201"] = {"description": "Created", "content": content}
+    if action in ("post", "delete"):
+        found["202"] = {"description": "Accepted", "content": content}
+    found["401"] = {"description": "Unauthorized", "content": refused}
+    return found | {"default": {"description": "Refused, and why", "content": refused}}
 
 
 def _paths(resource: resources.Resource, definition: str) -> Object:

@@ -46,20 +46,31 @@ class Writer:
             obj["metadata"]["managedFields"] = managers
         behaviour.default(obj)
         problems = metadata.validate(obj, resource)
-        if not problems:
-            self._check_free(resource, namespace, name, around)
-            behaviour.admit_create(obj, around)
-        problems += behaviour.validate(obj)
         if problems:
+            raise status.invalid(resource.kind, name, problems + behaviour.validate(obj))
+        self._check_free(resource, namespace, name, around)
+        try:
+            entry = await self._admitted(obj, resource, around)
+        except Exception:  # a cancelled caller's write may still become durable
+            behaviour.deleted(obj, around)  # gives back what admission took; the name was free
+            raise
+        if entry is None:
             behaviour.deleted(obj, around)
+            return _answer(obj, resource, 0)
+        behaviour.created(obj, around)
+        return _value(entry, obj, resource)
+
+    async def _admitted(self, obj: Object, resource: resources.Resource, around: Around) -> protocol.Entry | None:
+        """The durable entry of a new object whose name is free; None for a dry run. Raises ApiError."""
+        behaviour = resource.behaviour
+        name, namespace = obj["metadata"]["name"], obj["metadata"].get("namespace", "")
+        behaviour.admit_create(obj, around)
+        if problems := behaviour.validate(obj):
             raise status.invalid(resource.kind, name, problems)
         _warn(obj, resource, around)
         if around.dry_run:
-            behaviour.deleted(obj, around)
-            return _answer(obj, resource, 0)
-        entry = await _durable(self._store.write(resource.key(namespace, name), encoder(obj), expected=0))
-        behaviour.created(obj, around)
-        return _value(entry, obj, resource)
+            return None
+        return await _durable(self._store.write(resource.key(namespace, name), encoder(obj), expected=0))
 
     def _check_free(self, resource: resources.Resource, namespace: str, name: str, around: Around) -> None:
         if resource.kind.namespaced:
