@@ -31,6 +31,8 @@ pub struct Chooser {
     nearness: Nearness,
     /// The turns among those of one place; a cursor that served several would favour the first of each.
     places: Vec<(Among, Cursor)>,
+    /// A key has this many endpoints, one of which is drawn; 0: one.
+    pub subset: usize,
     cursor: Cursor,
     sampler: Sampler,
     maglev: Maglev,
@@ -46,6 +48,7 @@ impl Chooser {
             tuning: Tuning::default(),
             nearness: Nearness::default(),
             places: Vec::new(),
+            subset: 0,
             cursor: Cursor::default(),
             sampler: Sampler::default(),
             maglev: Maglev::default(),
@@ -155,6 +158,9 @@ impl Chooser {
         let len = set.len();
         let weight = |i: usize| u64::from(set[i].weight().max(1));
         let busy = |i: usize| u64::from(set[i].in_flight());
+        if self.subset > 0 && self.algorithm.hashes() {
+            return hashing::subset(set, ask, self.subset, usable);
+        }
         match self.algorithm {
             Algorithm::RoundRobin => self.cursor.next(len, usable),
             Algorithm::WeightedRoundRobin => self.cursor.weighted(set, usable),

@@ -5,21 +5,36 @@
 //! Maglev: Eisenbud et al., NSDI 2016, table of 65537 (65521 endpoints at most use it well). Ring: 160 points per unit
 //! of weight, scaled down when there would be too many.
 
-use super::Candidate;
 use super::random::mix;
+use super::{Ask, Candidate};
 
 const MAGLEV_SIZE: usize = 65537;
 const POINTS: usize = 160;
 const MAX_POINTS: usize = 1 << 17;
 
+fn score<C: Candidate>(candidate: &C, hash: u64) -> f64 {
+    let drawn = mix(hash ^ candidate.identity()) >> 11;
+    let uniform = (drawn as f64 + 0.5) / (1u64 << 53) as f64;
+    -f64::from(candidate.weight().max(1)) / uniform.ln()
+}
+
 /// Highest random weight: the endpoint with the largest -weight / ln(hash).
 pub fn rendezvous<C: Candidate>(set: &[C], hash: u64, usable: impl Fn(usize) -> bool) -> Option<usize> {
-    let score = |candidate: &C| {
-        let drawn = mix(hash ^ candidate.identity()) >> 11;
-        let uniform = (drawn as f64 + 0.5) / (1u64 << 53) as f64;
-        -f64::from(candidate.weight().max(1)) / uniform.ln()
-    };
-    (0..set.len()).filter(|&i| usable(i)).map(|i| (i, score(&set[i]))).max_by(|a, b| a.1.total_cmp(&b.1)).map(|b| b.0)
+    (0..set.len())
+        .filter(|&i| usable(i))
+        .map(|i| (i, score(&set[i], hash)))
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .map(|b| b.0)
+}
+
+/// One of the `size` endpoints with the highest random weights, drawn. When an endpoint goes, only the keys that had it
+/// among theirs get another in its place.
+pub fn subset<C: Candidate>(set: &[C], ask: &Ask<'_>, size: usize, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    let mut ranked: Vec<_> = (0..set.len()).filter(|&i| usable(i)).map(|i| (i, score(&set[i], ask.hash))).collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    ranked.truncate(size);
+    let place = (u128::from(mix(ask.random)) * ranked.len() as u128) >> 64;
+    ranked.get(place as usize).map(|(i, _)| *i)
 }
 
 /// Slot to index.

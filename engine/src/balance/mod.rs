@@ -12,7 +12,7 @@ pub mod chooser;
 mod cursor;
 #[cfg(test)]
 mod fake;
-mod hashing;
+pub mod hashing;
 mod interleaved;
 pub mod latency;
 mod local;

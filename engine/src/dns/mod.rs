@@ -12,6 +12,7 @@ pub mod zone;
 
 use std::cell::RefCell;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,6 +146,58 @@ impl Server {
             }
         }
         reply::write(query, Code::NoError, &Parts { answers: &all, authoritative: true, ..Parts::default() }, most)
+    }
+}
+
+/// What a name's records say. `ours`: the table's own Names say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    pub list: Vec<IpAddr>,
+    pub ttl_seconds: u32,
+    pub ours: bool,
+}
+
+impl Server {
+    /// All addresses of a name, in order. `None`: nobody answered.
+    pub async fn addresses(&self, name: &str) -> Option<Addresses> {
+        let (four, six) = (self.records(name, packet::A).await, self.records(name, packet::AAAA).await);
+        if four.is_none() && six.is_none() {
+            return None;
+        }
+        let ours = [&four, &six].iter().all(|found| found.as_ref().is_none_or(|(_, ours)| *ours));
+        let found: Vec<_> = [four, six].into_iter().flatten().flat_map(|(found, _)| found).collect();
+        let ttl_seconds = found.iter().map(|one| one.ttl).min().unwrap_or(0);
+        let address = |one: &Found| match one.value {
+            Value::Address(address) => Some(address),
+            _ => None,
+        };
+        let mut list: Vec<_> = found.iter().filter_map(address).collect();
+        list.sort_unstable();
+        list.dedup();
+        Some(Addresses { list, ttl_seconds, ours })
+    }
+
+    async fn records(&self, name: &str, kind: u16) -> Option<(Vec<Found>, bool)> {
+        let zone = (self.zone)();
+        let elsewhere = match zone.lookup(name, kind) {
+            Lookup::Found { answers, .. } => return Some((answers, true)),
+            Lookup::NoData | Lookup::NoSuchName => return Some((Vec::new(), true)),
+            Lookup::Elsewhere { target, .. } => target,
+            Lookup::NotOurs => name.to_owned(),
+        };
+        let question = packet::question_of(&elsewhere, kind)?;
+        let query = Query {
+            id: 0,
+            recursion_desired: true,
+            checking_disabled: false,
+            name: elsewhere,
+            kind,
+            class: packet::IN,
+            question,
+            edns: None,
+        };
+        let message = self.forwarder.ask(&query, true).await?;
+        Some((records_of(&message), false))
     }
 }
 

@@ -255,3 +255,17 @@ fn assert_whole(answer: &[u8]) {
     }
     assert_eq!(place, answer.len());
 }
+
+#[test]
+fn a_names_addresses_are_ours_or_somebody_elses() {
+    locally(async {
+        let (resolver, _) = resolver().await;
+        let server = server(vec![resolver]);
+        let found = |list: &str, ours| Some((vec![list.parse::<std::net::IpAddr>().unwrap()], ours));
+        let ask = async |name: &str| server.addresses(name).await.map(|a| (a.list, a.ours));
+        assert_eq!(ask("web.cluster.local").await, found("10.0.0.1", true));
+        assert_eq!(ask("example.org").await, found("9.9.9.9", false));
+        assert_eq!(ask("out.cluster.local").await, found("9.9.9.9", false), "an alias of ours to somebody else's name");
+        assert_eq!(ask("none.cluster.local").await, Some((Vec::new(), true)));
+    });
+}

@@ -77,7 +77,8 @@ fn https_takes_any_certificate() {
             key_pem: made.signing_key.serialize_pem(),
         };
         let identity = std::sync::Arc::new(crate::tls::Identity::parse(&spec).unwrap());
-        let acceptor = tokio_rustls::TlsAcceptor::from(crate::tls::server(&[identity], "", true).unwrap());
+        let acceptor =
+            tokio_rustls::TlsAcceptor::from(crate::tls::server(&[identity], crate::tls::Asks::Nobody, true).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::task::spawn_local(async move {

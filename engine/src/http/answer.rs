@@ -33,7 +33,7 @@ pub fn reason(status: u16) -> &'static str {
 /// One whole response. `head_method`: the body is left out, its length is not.
 pub struct Answer<'a> {
     pub status: u16,
-    pub body: &'a str,
+    pub body: &'a [u8],
     pub content_type: &'a str,
     pub close: bool,
     pub head_method: bool,
@@ -48,7 +48,7 @@ impl Answer<'_> {
         let _ = write!(output, "HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         if self.status != 204 {
             let _ = write!(output, "Content-Length: {}\r\n", self.body.len());
-            if !self.body.is_empty() {
+            if !self.body.is_empty() && !self.content_type.is_empty() {
                 let _ = write!(output, "Content-Type: {}\r\n", self.content_type);
             }
         }
@@ -60,7 +60,7 @@ impl Answer<'_> {
         }
         output.extend_from_slice(b"\r\n");
         if !self.head_method && self.status != 204 {
-            output.extend_from_slice(self.body.as_bytes());
+            output.extend_from_slice(self.body);
         }
     }
 }

@@ -23,6 +23,7 @@ use super::buffer::Buffer;
 use super::chunked::Chunked;
 use super::link::{Connection, Link};
 use super::mirror;
+use super::pages;
 use super::relay;
 use super::request::{self, Framing, Refused};
 use super::response::{self, Edits};
@@ -65,6 +66,8 @@ enum Failure {
     },
     /// The backend's own answer says that another may do better.
     Unwanted(u16),
+    /// The Route has a page for it.
+    Replaced(u16),
     BadResponse,
     Timeout,
     NoEndpoint,
@@ -211,6 +214,9 @@ impl<C: Client> Exchange<'_, C> {
                 if self.unwanted(head.status) {
                     return Err(Failure::Unwanted(head.status));
                 }
+                if self.plan.page.is_some() && pages::replaces(&self.plan.entry, head.status) {
+                    return Err(Failure::Replaced(head.status));
+                }
                 return self.pass_on(head, output).await;
             }
             if self.answer.filled().len() >= MAX_RESPONSE_HEAD_BYTES {
@@ -231,7 +237,8 @@ impl<C: Client> Exchange<'_, C> {
         let mut storage = request::storage();
         let mut lines = self.plan.lines.clone();
         self.write_cookie(&mut lines);
-        let edits = Edits { changes: self.plan.entry.route.spec.response_headers.as_ref(), lines: &lines };
+        let changes = self.plan.entry.route.spec.response_headers.as_ref();
+        let edits = Edits { changes, lines: &lines, cookies: &self.plan.cookies };
         let head = response::translate(self.answer.filled(), &mut storage, asked, edits, output)
             .map_err(|_| Failure::BadResponse)?;
         if head.is_none() {
@@ -243,13 +250,26 @@ impl<C: Client> Exchange<'_, C> {
     /// The affinity's cookie, when it does not name this endpoint yet.
     fn write_cookie(&self, line: &mut Vec<u8>) {
         let (Some(name), Some(endpoint)) = (self.plan.backend.cookie(), &self.endpoint) else { return };
-        if self.plan.identity == Some(endpoint.identity()) {
-            return;
+        let Some(affinity) = &self.plan.backend.spec.affinity else { return };
+        if let Some(session) = self.new_session(affinity.change_on_failure, endpoint) {
+            sticky::write(affinity, name, &session.value(), self.plan.secure, line);
         }
-        if let Some(affinity) = &self.plan.backend.spec.affinity {
-            let value = format!("{:016x}", endpoint.identity());
-            sticky::write(affinity, name, &value, self.plan.secure, line);
+    }
+
+    /// What the client is told to come back with; `None`: what it has.
+    fn new_session(&self, change_on_failure: bool, endpoint: &Arc<Endpoint>) -> Option<sticky::Session> {
+        use sticky::Session;
+        let backend = &self.plan.backend;
+        if !backend.balanced() {
+            let own = Session::Endpoint(endpoint.identity());
+            let kept = self.plan.session.is_some_and(|s| s == own || (!change_on_failure && backend.has(s)));
+            return Some(own).filter(|_| !kept);
         }
+        let of_key = |key| Session::Key { key, backend: sticky::backend_hash(&backend.spec.id) };
+        if change_on_failure && !self.avoid.is_empty() {
+            return self.session.context.key_of(endpoint.id, &backend.shared).map(of_key);
+        }
+        Some(of_key(self.plan.hash)).filter(|own| self.plan.session != Some(*own))
     }
 }
 

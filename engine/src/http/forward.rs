@@ -31,6 +31,7 @@ pub struct Origin<'a> {
 /// What the Route changes of a request.
 #[derive(Clone, Copy, Default)]
 pub struct Edits<'a> {
+    pub method: Option<&'a str>,
     pub target: Option<&'a [u8]>,
     pub host: Option<&'a str>,
     pub changes: Option<&'a objects::HeaderChanges>,
@@ -38,10 +39,12 @@ pub struct Edits<'a> {
     pub drop: &'a [String],
     /// Whole lines that are added.
     pub lines: &'a [u8],
+    /// Without its body, and no upgrade.
+    pub bare: bool,
 }
 
 pub fn write_head(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edits<'_>, output: &mut Vec<u8>) {
-    output.extend_from_slice(head.method.as_bytes());
+    output.extend_from_slice(edits.method.unwrap_or(head.method).as_bytes());
     output.push(b' ');
     output.extend_from_slice(edits.target.unwrap_or(head.target));
     output.extend_from_slice(b" HTTP/1.1\r\n");
@@ -51,7 +54,7 @@ pub fn write_head(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edi
     } else if head.authority.is_empty() && head.http10 {
         output.extend_from_slice(b"Host: \r\n");
     }
-    if head.upgrade {
+    if head.upgrade && !edits.bare {
         output.extend_from_slice(b"Connection: upgrade\r\n");
     }
     write_forwarded(head, origin, output);
@@ -60,10 +63,15 @@ pub fn write_head(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edi
     output.extend_from_slice(b"\r\n");
 }
 
+fn of_body(kind: Kind) -> bool {
+    matches!(kind, Kind::ContentLength | Kind::TransferEncoding | Kind::Expect | Kind::Upgrade)
+}
+
 fn write_fields(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edits<'_>, output: &mut Vec<u8>) {
     let drops = |i: usize| {
         let kind = head.kinds[i];
         head.drops(i)
+            || (edits.bare && of_body(kind))
             || (kind == Kind::Claim && (!origin.believed || told(origin.tell, head.headers[i].name)))
             || edits.drop.iter().any(|name| name.eq_ignore_ascii_case(head.headers[i].name))
             || (edits.host.is_some() && kind == Kind::Host)

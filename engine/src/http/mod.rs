@@ -4,6 +4,7 @@
 //! backend, `upload` the request's body on its way, the rest are their tools.
 
 pub mod answer;
+pub mod ask;
 pub mod buffer;
 pub mod chunked;
 pub mod claim;
@@ -13,7 +14,9 @@ pub mod field;
 pub mod forward;
 pub mod link;
 pub mod mirror;
+pub mod pages;
 pub mod path;
+pub mod permission;
 pub mod pool;
 pub mod relay;
 pub mod request;

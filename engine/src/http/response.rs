@@ -29,6 +29,8 @@ pub struct Edits<'a> {
     pub changes: Option<&'a objects::HeaderChanges>,
     /// Whole lines, with their ends, that are added.
     pub lines: &'a [u8],
+    /// The same, where the response is no error.
+    pub cookies: &'a [u8],
 }
 
 #[derive(Debug)]
@@ -103,6 +105,9 @@ pub fn translate<'b>(
     if status >= 200 {
         edits.changes.iter().for_each(|c| field::write_changes(c, output));
         output.extend_from_slice(edits.lines);
+        if status < 400 {
+            output.extend_from_slice(edits.cookies);
+        }
     }
     let framing = match (chunked, length) {
         _ if switching => Framing::UntilClose,

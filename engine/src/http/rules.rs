@@ -4,7 +4,9 @@ use super::{cors, rewrite};
 use crate::balance::random;
 use crate::table::limiter::Taken;
 use crate::table::route::Route;
+use crate::table::rules::Credentials;
 use crate::table::template::Subject;
+use crate::tls::peer;
 use crate::worker::clock;
 
 pub enum Verdict {
@@ -17,8 +19,16 @@ pub enum Verdict {
     },
 }
 
-/// Networks first, then limits, preflights and redirects, then passwords, then what the Route says itself. `lines` are fields for the response, whoever gives it.
-pub fn apply(route: &Route, subject: &Subject<'_>, lines: &mut Vec<u8>, taken: &mut Vec<Taken>) -> Verdict {
+/// Networks first, then limits, the client's certificate, preflights and redirects, then credentials, then what the Route says itself. `lines` are
+/// fields for the response, whoever gives it. `ask`: another service must still be asked.
+pub fn apply(
+    route: &Route,
+    subject: &Subject<'_>,
+    certificate: Option<&peer::Verdict>,
+    lines: &mut Vec<u8>,
+    taken: &mut Vec<Taken>,
+    ask: &mut bool,
+) -> Verdict {
     let answer = |status, body: &str| Verdict::Answer { status, body: body.to_owned(), content_type: None };
     if !route.rules.admits(subject.client) {
         return answer(403, "this client may not come in");
@@ -31,6 +41,14 @@ pub fn apply(route: &Route, subject: &Subject<'_>, lines: &mut Vec<u8>, taken: &
             Some(one) => taken.push(one),
             None => return answer(limit.status, "too many requests"),
         }
+    }
+    if let Some((status, reason)) = certificate.and_then(|verdict| verdict.denied) {
+        let page = route.rules.certificate.as_ref().map(|rule| rule.error_page.render(subject)).unwrap_or_default();
+        if status == 400 && !page.is_empty() {
+            lines.extend_from_slice(&[b"Location: ", &page[..], b"\r\n"].concat());
+            return answer(302, "");
+        }
+        return answer(status, reason);
     }
     if let Some(policy) = &route.spec.cors {
         let preflight = cors::is_preflight(subject.request);
@@ -47,11 +65,13 @@ pub fn apply(route: &Route, subject: &Subject<'_>, lines: &mut Vec<u8>, taken: &
         lines.extend_from_slice(b"\r\n");
         return Verdict::Answer { status: redirect.status, body: String::new(), content_type: Some(String::new()) };
     }
-    if let Some(basic) = route.rules.asks(subject.client)
-        && !basic.admits(subject.request.header("authorization"))
-    {
-        lines.extend_from_slice(format!("WWW-Authenticate: Basic realm=\"{}\"\r\n", basic.realm).as_bytes());
-        return answer(401, "a name and a password are needed");
+    match route.rules.credentials(subject.client, subject.request.header("authorization")) {
+        Credentials::Enough => {}
+        Credentials::Ask => *ask = true,
+        Credentials::Lacking(basic) => {
+            lines.extend_from_slice(format!("WWW-Authenticate: Basic realm=\"{}\"\r\n", basic.realm).as_bytes());
+            return answer(401, "a name and a password are needed");
+        }
     }
     if let Some(respond) = &route.spec.respond {
         let content_type = Some(respond.content_type.clone());

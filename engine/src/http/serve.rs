@@ -19,9 +19,11 @@ use super::buffer::Buffer;
 use super::exchange::{self, Outcome};
 use super::request::{Framing, Refused};
 use super::response::Asked;
-use super::understand::{self, Own, Step, Surroundings};
+use super::understand::{self, Own, Plan, Step, Surroundings};
+use super::{pages, permission};
 use crate::table::Listener;
 use crate::table::router::Entry;
+use crate::tls::peer::Peer;
 use crate::worker::context::{self, Closing, Context};
 use crate::worker::deadline::Deadline;
 
@@ -45,6 +47,7 @@ pub struct Session<C> {
     pub scheme: &'static str,
     port: u16,
     seed: u64,
+    identity: Peer,
     _counted: context::Client,
 }
 
@@ -57,11 +60,13 @@ pub struct Whence {
     pub local: Option<SocketAddr>,
     /// On a transparent Listener: the address that the client connected to.
     pub destination: Option<SocketAddr>,
+    /// What its handshake has shown.
+    pub peer_identity: Peer,
 }
 
 /// Serves a connection accepted on `socket` until it ends.
 pub async fn serve<C: Client>(context: Rc<Context>, io: C, whence: Whence, scheme: &'static str) {
-    let Whence { socket, peer, local, destination } = whence;
+    let Whence { socket, peer, local, destination, peer_identity } = whence;
     let Some(listener) = context.listener(&socket) else { return };
     let mut session = Session {
         io,
@@ -77,6 +82,7 @@ pub async fn serve<C: Client>(context: Rc<Context>, io: C, whence: Whence, schem
         scheme,
         port: local.map_or(0, |l| l.port()),
         seed: context.draw(),
+        identity: peer_identity,
         _counted: context::Client::new(&context),
         context,
     };
@@ -92,11 +98,11 @@ impl<C: Client> Session<C> {
             let go_on = match self.next(&mut output).await {
                 Ok(Step::Forward(bytes, plan)) => {
                     self.input.consume(bytes);
-                    exchange::run(self, plan, output).await
+                    self.forward(plan, output).await
                 }
                 Ok(Step::Answer(bytes, own)) => {
                     self.input.consume(bytes);
-                    self.answer(own, output).await
+                    self.answer_asking(own, output).await
                 }
                 Ok(Step::Refuse(refused)) => self.refuse(refused, output).await,
                 Ok(Step::More) | Err(_) => Outcome::Close,
@@ -129,6 +135,7 @@ impl<C: Client> Session<C> {
                     scheme: self.scheme,
                     port: self.port,
                     seed: self.seed,
+                    peer: &self.identity,
                 };
                 match understand::understand(self.input.filled(), &around, output) {
                     Step::More => output.clear(),
@@ -194,18 +201,64 @@ impl<C: Client> Session<C> {
         .await
     }
 
+    /// Forwards the request, once whoever must be asked lets it in.
+    async fn forward(&mut self, mut plan: Plan, mut output: Vec<u8>) -> Outcome {
+        if let Some(question) = plan.question.take() {
+            match permission::ask(&self.context, &question).await {
+                permission::Answer::Granted { request, cookies } => {
+                    let end = output.len() - 2;
+                    output.splice(end..end, request);
+                    plan.admit(cookies);
+                }
+                permission::Answer::Denied { status, reason, lines } => {
+                    let page = plan.page.take();
+                    let lines = [std::mem::take(&mut plan.lines), lines].concat();
+                    let (asked, framing, entry) = (plan.asked, plan.framing, Some(plan.entry.clone()));
+                    let (reason, content_type) = (reason.to_owned(), None);
+                    let own = Own { status, reason, content_type, asked, framing, entry, lines, question: None, page };
+                    return self.answer(own, output).await;
+                }
+            }
+        }
+        exchange::run(self, plan, output).await
+    }
+
+    async fn answer_asking(&mut self, mut own: Own, output: Vec<u8>) -> Outcome {
+        if let Some(question) = own.question.take()
+            && let permission::Answer::Denied { status, reason, lines } =
+                permission::ask(&self.context, &question).await
+        {
+            own.lines.extend_from_slice(&lines);
+            (own.status, own.reason, own.content_type) = (status, reason.to_owned(), None);
+        }
+        self.answer(own, output).await
+    }
+
     /// Gives our own answer; the connection lives on when the request's body is here already.
-    pub async fn answer(&mut self, own: Own, mut output: Vec<u8>) -> Outcome {
+    pub async fn answer(&mut self, mut own: Own, mut output: Vec<u8>) -> Outcome {
         output.clear();
+        let page = match &own.page {
+            Some(page) if own.entry.as_ref().is_some_and(|e| pages::replaces(e, own.status)) => {
+                pages::fetch(&self.context, page, own.status).await
+            }
+            _ => None,
+        };
         let skip = match own.framing {
             Framing::Empty => Some(0),
             Framing::Length(n) => usize::try_from(n).ok().filter(|n| *n <= self.input.filled().len()),
             Framing::Chunked | Framing::UntilClose => None,
         };
         let close = own.asked.close || skip.is_none() || self.context.closing.get() != Closing::No;
-        let mut body = own.reason;
-        if own.content_type.is_none() {
-            body.push('\n');
+        let mut body = own.reason.into_bytes();
+        if let Some(page) = page {
+            own.status = page.status;
+            own.content_type = Some(String::new());
+            for (name, value) in &page.fields {
+                [name.as_bytes(), b": ", value, b"\r\n"].iter().for_each(|part| own.lines.extend_from_slice(part));
+            }
+            body = page.body;
+        } else if own.content_type.is_none() {
+            body.push(b'\n');
         }
         Answer {
             status: own.status,
@@ -246,6 +299,8 @@ impl<C: Client> Session<C> {
             framing: Framing::Chunked, // whatever follows is not read as a request
             entry: None,
             lines: Vec::new(),
+            question: None,
+            page: None,
         };
         self.answer(own, output).await
     }

@@ -4,10 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::forward::{self, Edits, Origin};
+use super::pages::{self, Page};
+use super::permission::{self, Question};
 use super::request::{self, Framing, Refused};
 use super::response::Asked;
 use super::rewrite;
 use super::rules::{self, Verdict};
+use super::sticky::Session;
 use crate::balance::{Algorithm, Ask, random};
 use crate::control::objects;
 use crate::table::Listener;
@@ -15,6 +18,7 @@ use crate::table::backend::Backend;
 use crate::table::limiter::Taken;
 use crate::table::router::{Entry, Request};
 use crate::table::template::{self, Subject};
+use crate::tls::peer::Peer;
 use crate::worker::clock;
 use crate::worker::context::Context;
 
@@ -28,13 +32,17 @@ pub struct Plan {
     pub backend: Arc<Backend>,
     /// What the hashing algorithms hash.
     pub hash: u64,
-    /// The endpoint that the affinity's cookie names.
-    pub identity: Option<u64>,
+    /// What the affinity's cookie says.
+    pub session: Option<Session>,
     pub client: IpAddr,
     /// The client came over TLS, as far as we know.
     pub secure: bool,
     /// Lines that the response gets.
     pub lines: Vec<u8>,
+    /// Lines that it gets where it is no error; always with `always`.
+    pub cookies: Vec<u8>,
+    pub question: Option<Box<Question>>,
+    pub page: Option<Box<Page>>,
     /// Which mirrors get a copy, and under which target.
     pub mirrors: Vec<(usize, Vec<u8>)>,
     /// The limits that count this request while it is in flight.
@@ -49,10 +57,19 @@ impl Plan {
             avoid,
             hash: self.hash,
             random: context.draw(),
-            identity: self.identity,
+            identity: match self.session {
+                Some(Session::Endpoint(identity)) => Some(identity),
+                _ => None,
+            },
             client: self.backend.client_timeout_nanos().map(|timeout| (self.client, timeout)),
             panic_threshold: self.backend.spec.panic_threshold,
         }
+    }
+
+    /// The service that was asked lets it in, and sets these cookies.
+    pub fn admit(&mut self, cookies: Vec<u8>) {
+        let always = self.entry.route.rules.external.as_ref().is_some_and(|e| e.spec.always_set_cookie);
+        if always { self.lines.extend_from_slice(&cookies) } else { self.cookies = cookies }
     }
 
     pub fn retry(&self) -> Option<&objects::Retry> {
@@ -74,6 +91,8 @@ pub struct Own {
     pub entry: Option<Arc<Entry>>,
     /// More fields, as whole lines.
     pub lines: Vec<u8>,
+    pub question: Option<Box<Question>>,
+    pub page: Option<Box<Page>>,
 }
 
 pub enum Step {
@@ -96,6 +115,7 @@ pub struct Surroundings<'a> {
     pub port: u16,
     /// Differs from connection to connection.
     pub seed: u64,
+    pub peer: &'a Peer,
 }
 
 pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>) -> Step {
@@ -112,7 +132,17 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
         let reason = reason.to_owned();
         Step::Answer(
             head.bytes,
-            Own { status, reason, content_type: None, asked, framing: head.framing, entry, lines: Vec::new() },
+            Own {
+                status,
+                reason,
+                content_type: None,
+                asked,
+                framing: head.framing,
+                entry,
+                lines: Vec::new(),
+                question: None,
+                page: None,
+            },
         )
     };
     if head.method == "CONNECT" {
@@ -133,23 +163,6 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
     let client = if believed { around.listener.trust.client(&head, around.client) } else { around.client };
     let scheme = if believed { claimed_scheme(&head).unwrap_or(around.scheme) } else { around.scheme };
     let subject = Subject { request: &head, scheme, client };
-    let mut lines = Vec::new();
-    let mut taken = Vec::new();
-    let mut target = None;
-    if !entry.route.rules.plain {
-        match rules::apply(&entry.route, &subject, &mut lines, &mut taken) {
-            Verdict::Pass => target = rewrite::target(&entry.route, &head),
-            Verdict::Answer { status, body, content_type } => {
-                let entry = Some(entry.clone());
-                let own = Own { status, reason: body, content_type, asked, framing: head.framing, entry, lines };
-                return Step::Answer(head.bytes, own);
-            }
-        }
-    }
-    let kept = if entry.backends.len() > 1 { keeping(entry, &head) } else { None };
-    let Some(backend) = kept.or_else(|| pick_backend(entry)) else {
-        return own(503, "the Route has no Backend that may be used", Some(entry.clone()));
-    };
     let origin = Origin {
         address: around.address,
         client,
@@ -159,15 +172,48 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
         tell: &settings.tell,
         draw: if settings.tell.is_empty() { 0 } else { random::mix(clock::now_nanos() ^ around.seed) },
     };
+    let mut lines = Vec::new();
+    let mut taken = Vec::new();
+    let mut target = None;
+    let mut question = None;
+    let mut certificate = None;
+    if !entry.route.rules.plain {
+        let mut ask = false;
+        certificate = entry.route.rules.certificate.as_ref().map(|rule| rule.judge(around.peer));
+        let verdict = rules::apply(&entry.route, &subject, certificate.as_deref(), &mut lines, &mut taken, &mut ask);
+        if ask {
+            let router = &around.listener.router;
+            question = Some(Box::new(permission::question(input, &head, &subject, &origin, entry, router)));
+        }
+        match verdict {
+            Verdict::Pass => target = rewrite::target(&entry.route, &head),
+            Verdict::Answer { status, body, content_type } => {
+                let page = pages::prepare(&head, &origin, entry).filter(|_| pages::replaces(entry, status));
+                let (reason, entry, framing) = (body, Some(entry.clone()), head.framing);
+                let own = Own { status, reason, content_type, asked, framing, entry, lines, question, page };
+                return Step::Answer(head.bytes, own);
+            }
+        }
+    }
+    let page = pages::prepare(&head, &origin, entry);
+    let kept = if entry.backends.len() > 1 { keeping(entry, &head) } else { None };
+    let Some(backend) = kept.or_else(|| pick_backend(entry)) else {
+        let (reason, framing) = ("the Route has no Backend that may be used".to_owned(), head.framing);
+        let (entry, content_type) = (Some(entry.clone()), None);
+        let own = Own { status: 503, reason, content_type, asked, framing, entry, lines, question, page };
+        return Step::Answer(head.bytes, own);
+    };
     let rewrite = entry.route.spec.rewrite.as_ref();
     let edits = Edits {
         target: target.as_deref(),
         host: rewrite.map(|r| r.host.as_str()).filter(|h| !h.is_empty()),
         changes: entry.route.spec.request_headers.as_ref(),
-        drop: &[],
-        lines: b"",
+        drop: &entry.route.rules.not_forwarded,
+        lines: certificate.as_ref().map_or(b"", |v| &v.lines),
+        ..Edits::default()
     };
     forward::write_head(input, &head, &origin, edits, output);
+    let session = session_of(&head, backend);
     let plan = Plan {
         asked,
         framing: head.framing,
@@ -176,14 +222,21 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
         entry: entry.clone(),
         backend: backend.clone(),
         hash: match backend.algorithm {
+            _ if backend.balanced() => match session {
+                Some(Session::Key { key, .. }) => key,
+                _ => random::mix(clock::now_nanos() ^ around.seed),
+            },
             Algorithm::IpHash => template::hash_client(client),
             algorithm if algorithm.hashes() => backend.hash_on.hash(&subject),
             _ => 0,
         },
-        identity: backend.cookie().and_then(|name| named_endpoint(&head, name)),
+        session,
         client,
         secure: scheme == "https",
         lines,
+        cookies: Vec::new(),
+        question,
+        page,
         mirrors: if entry.mirrors.is_empty() { Vec::new() } else { rules::mirrors(&entry.route, &subject) },
         _taken: taken,
     };
@@ -199,17 +252,17 @@ fn claimed_scheme(head: &request::Head<'_>) -> Option<&'static str> {
     }
 }
 
-fn named_endpoint(head: &request::Head<'_>, cookie: &str) -> Option<u64> {
-    u64::from_str_radix(std::str::from_utf8(head.cookie(cookie)?).ok()?, 16).ok()
+/// What the client's cookie says, in the form that the Backend has.
+fn session_of(head: &request::Head<'_>, backend: &Backend) -> Option<Session> {
+    let session = Session::parse(head.cookie(backend.cookie()?)?)?;
+    Some(session).filter(|s| matches!(s, Session::Key { .. }) == backend.balanced())
 }
 
 /// The Backend of a split that the client's cookie already names an endpoint of.
 fn keeping<'a>(entry: &'a Entry, head: &request::Head<'_>) -> Option<&'a Arc<Backend>> {
     let usable = entry.backends.iter().filter_map(|(backend, weight)| backend.as_ref().filter(|_| *weight > 0));
-    usable.filter(|b| b.spec.affinity.as_ref().is_some_and(|a| a.sticky_split)).find(|backend| {
-        let named = backend.cookie().and_then(|name| named_endpoint(head, name));
-        named.is_some_and(|identity| backend.shared.knows(identity))
-    })
+    let mut sticky = usable.filter(|b| b.spec.affinity.as_ref().is_some_and(|a| a.sticky_split));
+    sticky.find(|backend| session_of(head, backend).is_some_and(|session| backend.has(session)))
 }
 
 /// The weighted Backends in turn: exact shares over `total_weight` requests, well spread within them.

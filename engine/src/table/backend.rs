@@ -19,6 +19,7 @@ use crate::balance::{Algorithm, Ask, Candidate, Chooser, Tuning, flags};
 use crate::control::objects::{self, Refusal};
 use crate::control::wire::Event;
 use crate::health::Report;
+use crate::http::sticky::{self, Session};
 use crate::stats::counters::Counter;
 use crate::tls::upstream::Upstream;
 
@@ -41,6 +42,19 @@ impl Backend {
     pub fn cookie(&self) -> Option<&str> {
         let affinity = self.spec.affinity.as_ref().filter(|a| a.kind == objects::AffinityKind::Cookie)?;
         Some(if affinity.cookie.is_empty() { "fairlead" } else { &affinity.cookie })
+    }
+
+    /// Is a session's endpoint found by its key?
+    pub fn balanced(&self) -> bool {
+        self.cookie().is_some() && self.spec.affinity.as_ref().is_some_and(|a| a.balanced)
+    }
+
+    /// Is the session one of this Backend's endpoints, or keys?
+    pub fn has(&self, session: Session) -> bool {
+        match session {
+            Session::Endpoint(identity) => !self.balanced() && self.shared.knows(identity),
+            Session::Key { backend, .. } => self.balanced() && backend == sticky::backend_hash(&self.spec.id),
+        }
     }
 
     /// The timeout of the client's address affinity.
@@ -124,6 +138,7 @@ impl Shared {
             spill_factor: (!inner.here.is_anywhere()).then_some(spec.spill_factor),
         });
         inner.set.iter().for_each(|e| e.set_here(&inner.here));
+        inner.chooser.subset = spec.subset as usize;
         inner.slow_start_seconds = spec.slow_start_seconds;
         inner.limits = spec.limits.clone();
         inner.outlier = spec.outlier.clone();

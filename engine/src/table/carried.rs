@@ -5,6 +5,7 @@ use crate::control::objects::{self, CheckKind, ListenerProtocol, Refusal};
 use crate::http::field;
 use crate::table::backend;
 use crate::table::template::HashOn;
+use crate::worker::resolver;
 
 type Outcome = Result<(), Refusal>;
 
@@ -18,20 +19,13 @@ pub fn listener(spec: &objects::Listener) -> Outcome {
     refuse_if(spec.proxy_protocol_in && matches!(spec.protocol, Udp | Dns), "proxy_protocol_in")
 }
 
-pub fn route(spec: &objects::Route) -> Outcome {
-    if let Some(access) = &spec.access {
-        refuse_if(access.request.is_some(), "access.request")?;
-        refuse_if(access.certificate.is_some(), "access.certificate")?;
-    }
-    refuse_if(spec.errors.is_some(), "errors")
-}
-
 pub fn backend(spec: &objects::Backend) -> Result<(Algorithm, HashOn), Refusal> {
     let layer7 = backend::layer7(spec.protocol);
     refuse_if(spec.health.as_ref().is_some_and(|h| h.kind == CheckKind::Grpc), "health.kind")?;
     refuse_if(spec.hold && !layer7, "hold")?;
-    refuse_if(spec.subset > 0, "subset")?;
-    refuse_if(!spec.resolve.is_empty(), "resolve")?;
+    if !spec.resolve.is_empty() && resolver::parse(&spec.resolve).is_none() {
+        return Err(Refusal::new("resolve", format!("{:?} is not NAME:PORT", spec.resolve)));
+    }
     if let Some(affinity) = &spec.affinity {
         let texts = [&affinity.cookie, &affinity.path, &affinity.domain, &affinity.same_site];
         if texts.iter().any(|text| text.contains(';') || !field::is_value(text)) {
@@ -56,5 +50,10 @@ pub fn backend(spec: &objects::Backend) -> Result<(Algorithm, HashOn), Refusal> 
     let hash_on = HashOn::parse(&spec.hash_on)
         .filter(|h| layer7 || h.of_connections())
         .ok_or_else(|| Refusal::new("hash_on", format!("{:?} cannot be hashed on", spec.hash_on)))?;
-    Ok((algorithm, hash_on))
+    if spec.subset > 0 && !algorithm.hashes() {
+        return Err(Refusal::new("subset", "only an algorithm that hashes chooses a subset"));
+    }
+    // A balanced session's key decides, whatever the algorithm is for others.
+    let balanced = cookie && spec.affinity.as_ref().is_some_and(|a| a.balanced);
+    Ok((if balanced { Algorithm::Hash } else { algorithm }, hash_on))
 }

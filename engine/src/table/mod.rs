@@ -7,6 +7,7 @@ pub mod backend;
 pub mod basic;
 pub mod carried;
 pub mod endpoint;
+pub mod external;
 pub mod limiter;
 pub mod names;
 pub mod network;
@@ -26,6 +27,7 @@ use crate::control::objects;
 use crate::dns::zone::Zone;
 use crate::http::claim::Trust;
 use crate::stats::counters::{Codes, Counter};
+use crate::tls::peer::Names;
 
 pub struct Listener {
     pub spec: objects::Listener,
@@ -36,6 +38,8 @@ pub struct Listener {
     pub backend: Option<Arc<backend::Backend>>,
     /// What an https Listener shows; `None` while it has no certificate.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// And where Routes want client certificates: the names, and what is shown there.
+    pub asking: Option<(Names, Arc<rustls::ServerConfig>)>,
     pub counters: Arc<ListenerCounters>,
 }
 

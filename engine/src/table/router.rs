@@ -28,6 +28,9 @@ pub struct Entry {
     pub fallback: Option<Arc<Backend>>,
     /// In the order of the Route's `mirrors`.
     pub mirrors: Vec<Option<Arc<Backend>>>,
+    /// Of `access.request`, and of `errors`.
+    pub asked: Option<Arc<Backend>>,
+    pub pages: Option<Arc<Backend>>,
 }
 
 pub fn stride(total: u64) -> u64 {

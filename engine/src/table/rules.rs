@@ -7,12 +7,14 @@ use std::sync::Arc;
 use regex::bytes::Regex;
 
 use super::basic::Basic;
+use super::external::External;
 use super::limiter::{Allowed, Limiter};
 use super::network::Network;
 use super::route;
 use super::template::{HashOn, Template};
 use crate::control::objects::{self, Refusal};
-use crate::http::field;
+use crate::http::{field, pages};
+use crate::tls::peer;
 
 #[derive(Default)]
 pub struct Rules {
@@ -22,11 +24,23 @@ pub struct Rules {
     pub allow: Vec<Network>,
     pub deny: Vec<Network>,
     pub basic: Option<Basic>,
-    /// The right network or the right password suffices.
+    /// Another service is asked.
+    pub external: Option<External>,
+    pub certificate: Option<peer::Rule>,
+    /// Fields of the client's that the Backend does not get from it.
+    pub not_forwarded: Vec<String>,
+    /// The right network or one of the credentials suffices.
     pub any: bool,
     pub mirrors: Vec<Mirror>,
     /// None of the above: the hot path looks no further.
     pub plain: bool,
+}
+
+pub enum Credentials<'a> {
+    Enough,
+    /// The service that the Route names decides.
+    Ask,
+    Lacking(&'a Basic),
 }
 
 pub struct Limit {
@@ -57,6 +71,7 @@ impl Rules {
             Some(r) => Template::compile(&r.location, "redirect.location")?,
             None => Template::default(),
         };
+        spec.errors.as_ref().map_or(Ok(()), pages::check)?;
         let access = spec.access.clone().unwrap_or_default();
         let mirror = |(i, m): (usize, &objects::Mirror)| {
             let uri = Template::compile(&m.uri, &format!("mirrors[{i}].uri"))?;
@@ -76,6 +91,9 @@ impl Rules {
             allow: Network::parse_all(&access.allow, "access.allow")?,
             deny: Network::parse_all(&access.deny, "access.deny")?,
             basic: access.basic.as_ref().map(Basic::compile).transpose()?,
+            external: access.request.as_ref().map(External::compile).transpose()?,
+            certificate: access.certificate.as_ref().map(peer::Rule::compile).transpose()?,
+            not_forwarded: not_forwarded(&access),
             any: access.any,
             mirrors: spec.mirrors.iter().enumerate().map(mirror).collect::<Result<_, _>>()?,
             plain,
@@ -83,18 +101,36 @@ impl Rules {
     }
 
     pub fn admits(&self, client: IpAddr) -> bool {
-        let either = self.any && self.basic.is_some();
+        let either = self.any && (self.basic.is_some() || self.external.is_some());
         !self.deny.iter().any(|n| n.contains(client)) && (self.allow.is_empty() || either || self.inside(client))
     }
 
-    /// The password that the client must still show.
-    pub fn asks(&self, client: IpAddr) -> Option<&Basic> {
-        self.basic.as_ref().filter(|_| !(self.any && self.inside(client)))
+    /// What the client must still show, after its network was looked at.
+    pub fn credentials(&self, client: IpAddr, authorization: Option<&[u8]>) -> Credentials<'_> {
+        if self.any && self.inside(client) {
+            return Credentials::Enough;
+        }
+        match (&self.basic, &self.external) {
+            (Some(basic), external) if basic.admits(authorization) => match external {
+                Some(_) if !self.any => Credentials::Ask,
+                _ => Credentials::Enough,
+            },
+            (Some(_), Some(_)) if self.any => Credentials::Ask,
+            (Some(basic), _) => Credentials::Lacking(basic),
+            (None, Some(_)) => Credentials::Ask,
+            (None, None) => Credentials::Enough,
+        }
     }
 
     fn inside(&self, client: IpAddr) -> bool {
         self.allow.iter().any(|n| n.contains(client))
     }
+}
+
+fn not_forwarded(access: &objects::Access) -> Vec<String> {
+    let said = access.request.iter().flat_map(|r| r.response_headers.iter().cloned());
+    let shown = access.certificate.iter().flat_map(|_| peer::FIELDS.map(str::to_owned));
+    said.chain(shown).collect()
 }
 
 fn limit(
@@ -121,7 +157,7 @@ fn limit(
 }
 
 /// Names and values that may stand in a header; nothing else gets near a response or request.
-fn sound(changes: &objects::HeaderChanges, path: &str) -> Result<(), Refusal> {
+pub fn sound(changes: &objects::HeaderChanges, path: &str) -> Result<(), Refusal> {
     for (kind, list) in [("set", &changes.set), ("add", &changes.add)] {
         for (i, (name, value)) in list.iter().enumerate() {
             if !field::is_name(name)

@@ -20,10 +20,11 @@ use super::{Listener, ListenerCounters, Table, carried};
 use crate::balance::flags;
 use crate::control::objects::{self, Refusal};
 use crate::control::wire::{self, Nack};
+use crate::dns::zone::Zone;
 use crate::health::Report;
 use crate::http::claim::Trust;
 use crate::tls::upstream::{self, Upstream};
-use crate::tls::{self, Identity};
+use crate::tls::{self, Asks, Identity, peer};
 
 pub struct Store {
     listeners: BTreeMap<String, (objects::Listener, Arc<ListenerCounters>)>,
@@ -107,10 +108,8 @@ impl Store {
     fn take_route(&mut self, object: &Value) -> Result<(), Refusal> {
         let id = wire::object_id(object).to_owned();
         let counters = self.routes.get(&id).map(|r| r.counters.clone()).unwrap_or_default();
-        let compiled = objects::parse(object).and_then(|spec| {
-            carried::route(&spec)?;
-            Route::compile(spec, counters.clone(), &mut self.limiters)
-        });
+        let compiled =
+            objects::parse(object).and_then(|spec| Route::compile(spec, counters.clone(), &mut self.limiters));
         match compiled {
             Ok(route) => drop(self.routes.insert(id, Arc::new(route))),
             Err(refusal) => {
@@ -159,12 +158,27 @@ impl Store {
     }
 
     /// What an https Listener shows. Certificates that are not there are left out.
-    fn server_tls(&self, spec: &objects::Listener) -> Option<Arc<rustls::ServerConfig>> {
+    fn server_tls(&self, spec: &objects::Listener, asks: Asks<'_>) -> Option<Arc<rustls::ServerConfig>> {
         if spec.protocol != objects::ListenerProtocol::Https {
             return None;
         }
         let identities: Vec<_> = spec.certificates.iter().filter_map(|id| self.certificates.get(id).cloned()).collect();
-        tls::server(&identities, &spec.client_ca, true).ok().filter(|_| !identities.is_empty())
+        tls::server(&identities, asks, true).ok().filter(|_| !identities.is_empty())
+    }
+
+    /// Where its Routes want client certificates, unless everybody must have one.
+    fn asking(
+        &self,
+        spec: &objects::Listener,
+        entries: &[Arc<Entry>],
+    ) -> Option<(peer::Names, Arc<rustls::ServerConfig>)> {
+        let mut names = peer::Names::default();
+        let wanting = entries.iter().filter(|e| e.route.rules.certificate.is_some());
+        wanting.for_each(|e| names.add(&e.route.spec.hosts));
+        if names.is_empty() || !spec.client_ca.is_empty() {
+            return None;
+        }
+        Some((names, self.server_tls(spec, Asks::Anybody)?))
     }
 
     /// A Listener lives without a certificate that is not there; it is said.
@@ -208,12 +222,29 @@ impl Store {
                 path: r.path,
                 message: r.message,
             }));
+            // A name's addresses are ours to find.
+            if self.backends.get(&set.backend).is_some_and(|b| !b.spec.resolve.is_empty()) {
+                continue;
+            }
             let shared = self.shared_of(&set.backend);
             let gone = shared.replace(&good, held(&self.drains), &self.idle);
             self.gone.extend(gone.iter().map(Arc::downgrade));
         }
         self.gone.retain(|weak| weak.strong_count() > 0);
         nacks
+    }
+
+    /// What a Backend's name leads to.
+    pub fn set_resolved(&mut self, backend: &str, endpoints: &[objects::Endpoint]) {
+        if let Some(found) = self.backends.get(backend) {
+            let gone = found.shared.replace(endpoints, held(&self.drains), &self.idle);
+            self.gone.extend(gone.iter().map(Arc::downgrade));
+            self.gone.retain(|weak| weak.strong_count() > 0);
+        }
+    }
+
+    pub fn zone(&self) -> Arc<Zone> {
+        self.names.zone(&self.shared)
     }
 
     /// Holds an address out, or lets it back in.
@@ -260,13 +291,16 @@ impl Store {
                 let listeners = &e.route.spec.listeners;
                 listeners.is_empty() || listeners.contains(&spec.id)
             };
+            let mine: Vec<_> = entries.iter().filter(mine).cloned().collect();
+            let asks = if spec.client_ca.is_empty() { Asks::Nobody } else { Asks::Signed(&spec.client_ca) };
             let listener = Arc::new(Listener {
                 spec: spec.clone(),
                 http: spec.http.clone().unwrap_or_default(),
                 trust: spec.http.as_ref().and_then(|http| Trust::compile(http).ok()).unwrap_or_default(),
-                router: Router::build(entries.iter().filter(mine).cloned()),
+                asking: self.asking(spec, &mine),
+                router: Router::build(mine),
                 backend: self.backends.get(&spec.backend).cloned(),
-                tls: self.server_tls(spec),
+                tls: self.server_tls(spec, asks),
                 counters: counters.clone(),
             });
             for socket in &spec.sockets {
@@ -299,6 +333,8 @@ impl Store {
             turn: 0.into(),
             fallback: None,
             mirrors: Vec::new(),
+            asked: None,
+            pages: None,
         })
     }
 
@@ -309,7 +345,11 @@ impl Store {
         let stride = router::stride(total_weight);
         let fallback = self.backends.get(&route.spec.fallback).cloned();
         let mirrors = route.spec.mirrors.iter().map(|m| self.backends.get(&m.backend).cloned()).collect();
-        Arc::new(Entry { route: route.clone(), backends, total_weight, stride, turn: 0.into(), fallback, mirrors })
+        let named = |id: Option<&String>| id.and_then(|id| self.backends.get(id)).cloned();
+        let asked = named(route.rules.external.as_ref().map(|e| &e.spec.backend));
+        let pages = named(route.spec.errors.as_ref().map(|e| &e.backend));
+        let (route, turn) = (route.clone(), 0.into());
+        Arc::new(Entry { route, backends, total_weight, stride, turn, fallback, mirrors, asked, pages })
     }
 }
 

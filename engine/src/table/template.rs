@@ -123,6 +123,18 @@ impl Template {
         self.0.is_empty()
     }
 
+    /// The text as a key: its parts stay apart. `None`: the request has none of its variables.
+    pub fn key(&self, subject: &Subject<'_>) -> Option<Vec<u8>> {
+        let (mut output, mut any) = (Vec::new(), false);
+        for part in &self.0 {
+            if let Part::Variable(variable) = part {
+                any |= variable.write(subject, &mut output);
+                output.push(0);
+            }
+        }
+        any.then_some(output)
+    }
+
     /// The text for a request; bytes that could end a line or a target are left out.
     pub fn render(&self, subject: &Subject<'_>) -> Vec<u8> {
         let mut output = Vec::new();

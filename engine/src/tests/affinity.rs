@@ -131,3 +131,92 @@ fn every_algorithm_carries_requests() {
     let nacks = engine.change(json!({"type": "structure", "backends": [{"id": "b", "algorithm": "magic"}]}));
     assert_eq!(nacks[0]["path"], json!("algorithm"));
 }
+
+/// A client with the cookie that the first answer set.
+fn settle(client: &mut Client) -> (String, String) {
+    let first = client.get("/");
+    let cookie = first.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    (first.text(), format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n"))
+}
+
+#[test]
+fn balanced_sessions_give_a_new_endpoint_its_share_and_move_nowhere_else() {
+    let mut engine = Engine::start(1);
+    let names = [Backend::named("one"), Backend::named("two"), Backend::named("three")];
+    let ports = names.each_ref().map(|b| b.port);
+    let port = engine.simple(&ports[..2], json!({"affinity": {"kind": "cookie", "cookie": "s", "balanced": true}}));
+    let mut client = Client::connect(port);
+    let sessions: Vec<_> = (0..90).map(|_| settle(&mut client)).collect();
+    assert!(tally(sessions.iter().map(|(text, _)| text.clone())).values().all(|n| *n > 25));
+    let mut again = |moved: &mut usize| {
+        for (text, request) in &sessions {
+            let response = client.ask(request);
+            assert_eq!(response.header("set-cookie"), None);
+            if response.text() != *text {
+                assert_eq!(response.text(), "three");
+                *moved += 1;
+            }
+        }
+    };
+    let mut moved = 0;
+    again(&mut moved);
+    assert_eq!(moved, 0);
+    engine.endpoints("b", &ports);
+    again(&mut moved);
+    assert!((10..55).contains(&moved), "{moved} of 90");
+}
+
+#[test]
+fn a_session_returns_after_a_failure_unless_it_shall_change() {
+    let mut engine = Engine::start(1);
+    for balanced in [false, true] {
+        for change in [false, true] {
+            let flaky = Backend::start(|seen, stream| {
+                let dead = seen.header("x-dead").is_some();
+                !dead && std::io::Write::write_all(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nflaky").is_ok()
+            });
+            let affinity = json!({"kind": "cookie", "cookie": "s", "balanced": balanced, "change_on_failure": change});
+            let port = engine.simple(&[flaky.port], json!({"affinity": affinity}));
+            let mut client = Client::connect(port);
+            let (_, request) = settle(&mut client);
+            let other = Backend::named("other");
+            engine.endpoints("b", &[flaky.port, other.port]);
+            if client.ask(&request).text() == "other" {
+                continue; // a balanced session that the new endpoint got
+            }
+            let failing = request.replace("Host: a", "Host: a\r\nX-Dead: 1");
+            let response = client.ask(&failing);
+            assert_eq!(
+                (response.text(), response.header("set-cookie").is_some()),
+                ("other".into(), change),
+                "{balanced}"
+            );
+            let next = match response.header("set-cookie") {
+                Some(set) => format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {}\r\n\r\n", set.split(';').next().unwrap()),
+                None => request,
+            };
+            assert_eq!(client.ask(next).text(), if change { "other" } else { "flaky" }, "{balanced}");
+        }
+    }
+}
+
+#[test]
+fn a_key_has_a_subset_of_the_endpoints() {
+    let mut engine = Engine::start(1);
+    let names =
+        [Backend::named("1"), Backend::named("2"), Backend::named("3"), Backend::named("4"), Backend::named("5")];
+    let ports = names.each_ref().map(|b| b.port);
+    let port = engine.simple(&ports, json!({"algorithm": "ring-hash", "hash_on": "header:X-Key", "subset": 2}));
+    let mut client = Client::connect(port);
+    let mut all = std::collections::HashSet::new();
+    for key in 0..20 {
+        let ask = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Key: {key}\r\n\r\n");
+        let counts = tally((0..30).map(|_| client.ask(&ask).text()));
+        assert_eq!(counts.len(), 2, "{counts:?}");
+        all.extend(counts.into_keys());
+    }
+    assert_eq!(all.len(), 5);
+    let nacks =
+        engine.change(json!({"type": "structure", "backends": [{"id": "b", "algorithm": "random", "subset": 2}]}));
+    assert_eq!(nacks[0]["path"], json!("subset"));
+}

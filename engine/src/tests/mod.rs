@@ -4,8 +4,10 @@
 
 mod affinity;
 mod claims;
+mod client_certificates;
 mod dns_names;
 mod doors;
+mod external;
 mod fixtures;
 mod harness;
 mod health;
@@ -14,7 +16,9 @@ mod http_forward;
 mod http_malformed;
 mod http_retry;
 mod order;
+mod pages;
 mod paths;
+mod resolved;
 mod rules;
 mod tcp_forward;
 mod tls;

@@ -43,7 +43,7 @@ pub fn client(trusted: &[&Made], own: Option<&Made>, alpn: &[&[u8]]) -> Arc<Clie
     Arc::new(config)
 }
 
-fn connect(port: u16, name: &str, config: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
+pub fn connect(port: u16, name: &str, config: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let connection = ClientConnection::new(config.clone(), ServerName::try_from(name.to_owned()).unwrap()).unwrap();

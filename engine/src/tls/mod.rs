@@ -3,7 +3,9 @@
 //! Promises: each new connection works by the newest table's certificates, those that are open stay; tickets of one worker
 //! resume under every later table; TLS 1.2 and 1.3 only. Refuses: a certificate whose PEM or key is not sound.
 
+pub mod dn;
 pub mod names;
+pub mod peer;
 pub mod upstream;
 
 use std::sync::{Arc, LazyLock};
@@ -25,10 +27,13 @@ pub fn provider() -> Arc<CryptoProvider> {
     PROVIDER.clone()
 }
 
-/// One ticket key for the process: resumption survives every change of the table.
-fn tickets() -> Option<Arc<dyn ProducesTickets>> {
-    static TICKETS: LazyLock<Option<Arc<dyn ProducesTickets>>> = LazyLock::new(|| ring::Ticketer::new().ok());
-    TICKETS.clone()
+/// Ticket keys of the process: resumption survives every change of the table. Sessions in which no certificate was asked for
+/// are not resumed where one is.
+fn tickets(asking: bool) -> Option<Arc<dyn ProducesTickets>> {
+    type Ticketer = LazyLock<Option<Arc<dyn ProducesTickets>>>;
+    static PLAIN: Ticketer = LazyLock::new(|| ring::Ticketer::new().ok());
+    static ASKING: Ticketer = LazyLock::new(|| ring::Ticketer::new().ok());
+    if asking { ASKING.clone() } else { PLAIN.clone() }
 }
 
 /// A certificate that can be shown, and the names it is for.
@@ -68,22 +73,34 @@ pub fn roots(pem: &str, path: &str) -> Result<RootCertStore, Refusal> {
     Ok(roots)
 }
 
+/// For which client certificates a handshake asks.
+#[derive(Debug, Clone, Copy)]
+pub enum Asks<'a> {
+    Nobody,
+    /// One that is signed by these; without it there is no connection.
+    Signed(&'a str),
+    /// Any, or none: the Routes judge it.
+    Anybody,
+}
+
 /// What an https Listener shows and asks for.
-pub fn server(identities: &[Arc<Identity>], client_ca: &str, http: bool) -> Result<Arc<ServerConfig>, Refusal> {
+pub fn server(identities: &[Arc<Identity>], asks: Asks<'_>, http: bool) -> Result<Arc<ServerConfig>, Refusal> {
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| Refusal::new("", error.to_string()))?;
-    let builder = if client_ca.is_empty() {
-        builder.with_no_client_auth()
-    } else {
-        let roots = Arc::new(roots(client_ca, "client_ca")?);
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
-            .build()
-            .map_err(|error| Refusal::new("client_ca", error.to_string()))?;
-        builder.with_client_cert_verifier(verifier)
+    let builder = match asks {
+        Asks::Nobody => builder.with_no_client_auth(),
+        Asks::Anybody => builder.with_client_cert_verifier(Arc::new(peer::Anybody)),
+        Asks::Signed(client_ca) => {
+            let roots = Arc::new(roots(client_ca, "client_ca")?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
+                .build()
+                .map_err(|error| Refusal::new("client_ca", error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
     };
     let mut config = builder.with_cert_resolver(Arc::new(names::ByName::build(identities)));
-    if let Some(tickets) = tickets() {
+    if let Some(tickets) = tickets(!matches!(asks, Asks::Nobody)) {
         config.ticketer = tickets;
     }
     if http {

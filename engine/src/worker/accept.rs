@@ -1,15 +1,19 @@
 //! What becomes of an accepted connection: TLS where the Listener has it, then HTTP/2, HTTP/1.1 or TCP.
 
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::spawn_local;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use super::context::Context;
 use crate::control::objects::ListenerProtocol;
@@ -18,6 +22,7 @@ use crate::http::serve::{self, Whence};
 use crate::table::Listener;
 use crate::tcp::peek::{self, Seen};
 use crate::tcp::proxy_header;
+use crate::tls::peer::{Peer, Shown};
 use crate::{tcp, tls, udp};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -38,7 +43,7 @@ pub async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>
         let _ = stream.set_nodelay(true);
         let destination = if found.spec.transparent { original_destination(&stream) } else { None };
         let local = destination.or_else(|| stream.local_addr().ok());
-        let whence = Whence { socket: socket.clone(), peer, local, destination };
+        let whence = Whence { socket: socket.clone(), peer, local, destination, peer_identity: Peer::Plain };
         if found.spec.proxy_protocol_in {
             spawn_local(introduced(context.clone(), stream, whence, found));
         } else {
@@ -115,11 +120,11 @@ async fn either(context: Rc<Context>, stream: TcpStream, whence: Whence, listene
     }
 }
 
-async fn secure(context: Rc<Context>, stream: TcpStream, whence: Whence, listener: Arc<Listener>) {
+async fn secure(context: Rc<Context>, stream: TcpStream, mut whence: Whence, listener: Arc<Listener>) {
     let Some(config) = listener.tls.clone() else { return };
     let deadline = context.deadlines.register();
     deadline.set(listener.http.request_header_timeout_seconds);
-    let mut handshake = std::pin::pin!(TlsAcceptor::from(config).accept(stream));
+    let mut handshake = std::pin::pin!(shake(stream, config, &listener));
     let shaken = std::future::poll_fn(|task| match handshake.as_mut().poll(task) {
         Poll::Pending if deadline.passed(task) => Poll::Ready(None),
         polled => polled.map(Result::ok),
@@ -129,9 +134,29 @@ async fn secure(context: Rc<Context>, stream: TcpStream, whence: Whence, listene
         return;
     };
     drop(deadline);
+    let (stream, asked) = stream;
+    whence.peer_identity = match (asked, stream.get_ref().1.peer_certificates()) {
+        (false, _) => Peer::NotAsked,
+        (true, chain) => Peer::Asked(Shown::new(chain.unwrap_or_default())),
+    };
     if stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2) {
         h2::server::serve(context, stream, whence, "https").await;
     } else {
         serve::serve(context, stream, whence, "https").await;
     }
+}
+
+/// The handshake; also whether a client certificate was asked for. Only where some Routes want one is the name read first.
+async fn shake(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    listener: &Listener,
+) -> io::Result<(TlsStream<TcpStream>, bool)> {
+    let Some((names, asking)) = &listener.asking else {
+        let asked = !listener.spec.client_ca.is_empty();
+        return Ok((TlsAcceptor::from(config).accept(stream).await?, asked));
+    };
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let asked = names.cover(hello.client_hello().server_name().unwrap_or(""));
+    Ok((hello.into_stream(if asked { asking.clone() } else { config }).await?, asked))
 }

@@ -7,13 +7,17 @@ use std::sync::Arc;
 
 use super::clock;
 use super::deadline::Deadlines;
+use crate::balance::hashing;
 use crate::balance::random::Random;
 use crate::dns;
 use crate::h2;
 use crate::http::buffer::Buffers;
 use crate::http::pool::Pool;
+use crate::table::backend::Shared;
 use crate::table::router::Entry;
 use crate::table::{Listener, Table};
+
+const MAX_DRAWS: usize = 1024;
 
 /// How far the worker's end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +93,13 @@ impl Context {
     /// What a transparent Listener's connection was meant for.
     pub fn at(&self, destination: SocketAddr) -> Option<Arc<Entry>> {
         self.table.borrow().at(destination).cloned()
+    }
+
+    /// A key whose session is that endpoint's; `None`: none was found in good time.
+    pub fn key_of(&self, endpoint: u64, backend: &Shared) -> Option<u64> {
+        let endpoints = backend.endpoints();
+        let home = |key: u64| hashing::rendezvous(&endpoints, key, |_| true).map(|i| endpoints[i].id);
+        (0..MAX_DRAWS).map(|_| self.draw()).find(|key| home(*key) == Some(endpoint))
     }
 
     pub fn draw(&self) -> u64 {

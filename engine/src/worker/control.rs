@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::checks::Checks;
 use super::estate::{self, Estate};
+use super::resolver::Resolver;
 use super::thread::{Command, Threads};
 use crate::control::channel::Channel;
 use crate::control::objects::ListenerProtocol;
@@ -32,6 +33,7 @@ pub struct Control {
     drains: RefCell<BTreeMap<String, wire::Drain>>,
     prober: RefCell<Prober>,
     checks: Rc<Checks>,
+    resolver: Rc<Resolver>,
     events: RefCell<mpsc::UnboundedReceiver<Event>>,
     idle: Arc<Notify>,
     pub estate: Estate,
@@ -49,13 +51,16 @@ impl Control {
     pub fn new(threads: Threads) -> Rc<Self> {
         let idle = Arc::new(Notify::new());
         let (report, events) = mpsc::unbounded_channel();
+        let store = Rc::new(RefCell::new(Store::new(idle.clone(), report.clone())));
+        let checks = Checks::new(report.clone());
         Rc::new(Self {
             threads,
-            store: Rc::new(RefCell::new(Store::new(idle.clone(), report.clone()))),
+            resolver: Resolver::new(store.clone(), checks.clone(), report.clone()),
+            store,
             sockets: RefCell::default(),
             listening: RefCell::default(),
             drains: RefCell::default(),
-            checks: Checks::new(report.clone()),
+            checks,
             prober: RefCell::new(Prober::new(report)),
             events: RefCell::new(events),
             idle,
@@ -314,6 +319,7 @@ impl Control {
     /// After a change: checks follow it, idle connections to endpoints that are going are closed.
     async fn settle(&self) {
         self.checks.follow(&self.store.borrow());
+        self.resolver.follow();
         self.wait_all(Command::Settle).await;
     }
 

@@ -11,6 +11,7 @@ pub mod context;
 pub mod control;
 pub mod deadline;
 pub mod estate;
+pub mod resolver;
 pub mod thread;
 
 use std::os::fd::AsFd;

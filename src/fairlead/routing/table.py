@@ -153,8 +153,9 @@ class BasicAuth(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class AuthRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A Backend is asked first; "" is this Listener itself, for the request's own host.
 
-    2xx lets the request pass, 401 and 403 are answered, all else is a 500. It gets the request's headers without its
-    body, `X-Original-URL`, `X-Original-Method` and `X-Auth-Request-Redirect` (`redirect`, else the request's uri).
+    2xx lets the request pass, 401 and 403 are answered, all else is a 500, also no answer within 30 s. It gets the
+    request's headers without its body, `X-Original-URL`, `X-Original-Method` and `X-Auth-Request-Redirect` (`redirect`,
+    else the request's uri).
     """
 
     backend: str = ""
@@ -172,7 +173,8 @@ class AuthRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
 
 class ClientCertificate(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What the TLS client must show; else 400. The https Listener asks for one at the names of such Routes' hosts.
+    """What the TLS client must show; else 400, or 421 where the handshake was for another name. The https Listener asks
+    for one at the names of such Routes' hosts.
 
     The Backend gets `ssl-client-verify`, `-subject-dn`, `-issuer-dn` and, with `forward`, `ssl-client-cert` (PEM,
     percent-encoded); what a client sends under these names is removed.
@@ -181,7 +183,7 @@ class ClientCertificate(msgspec.Struct, frozen=True, omit_defaults=True, kw_only
     ca_pem: str
     mode: Literal["required", "optional", "optional-no-ca"] = "required"
     depth: int = 1
-    match_cn: str = ""  # a regular expression
+    match_cn: str = ""  # a regular expression, from the common name's beginning; else 403
     error_page: Template = ()
     forward: bool = False
 
@@ -247,8 +249,8 @@ class Affinity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     secure: Literal["", "always", "never"] = ""  # "": where the request came over TLS
     max_age_seconds: int = 0  # 0: as long as the browser's session
     partitioned: bool = False
-    persistent: bool = False  # keep to the endpoint while it is there, even where a new one is less busy
-    change_on_failure: bool = False
+    balanced: bool = False  # sessions are spread anew when endpoints come: a new one gets its share
+    change_on_failure: bool = True  # else the session returns to its endpoint, once that answers again
     sticky_split: bool = True  # a cookie for one of a Route's Backends decides before their weights
 
 
@@ -324,7 +326,8 @@ class Backend(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     spill_factor: float = 10.0  # near ones may be so many times as busy as the least busy one elsewhere; 0: any times
     load_bound: float = 0.0  # of hashing: no endpoint over so many times its share of what is in flight; 0: no bound
     virtual: tuple[Virtual, ...] = ()
-    resolve: str = ""  # NAME:PORT; the engine resolves the name and uses its addresses (never loopback or link-local)
+    resolve: str = ""  # NAME:PORT; the engine resolves the name and uses its addresses (not those of this machine)
+    resolve_local: bool = False  # those, too: loopback, link-local, metadata services
     hold: bool = False  # hold requests while empty (scale to zero)
     info: Info = Info()
 

@@ -43,6 +43,7 @@ def test_the_annotation_overrides_the_configmap_and_blocks_add_up(world: Any) ->
         {"auth_type": "basic", "auth_secret": "plain"},
         {"auth_url": "file:///etc/passwd"},
         {"auth_url": "http://auth.default.svc.cluster.local/check"},
+        {"auth_url": "http://web.default.svc.cluster.local:99/check"},
         {"auth_url": "http://localhost/check"},
         {"auth_url": "http://169.254.169.254/latest"},
         {"auth_tls_secret": "default/missing"},
@@ -88,34 +89,33 @@ def test_satisfy_any(world: Any) -> None:
     assert world.ask("http://a.example/", client="8.8.8.8").asks == ("basic",)
 
 
-@pytest.mark.parametrize(
-    "annotations",
-    [
-        {"auth_url": "https://$host/oauth2/auth", "auth_signin": "https://$host/oauth2/start"},
-        {"auth_url": "http://web.default.svc.cluster.local/check"},
-        {"auth_tls_secret": "default/ca"},
-    ],
-    ids=lambda found: " ".join(found),
-)
-def test_a_guard_that_the_engine_does_not_carry_closes_its_path(world: Any, annotations: dict[str, str]) -> None:
-    """Were it left to be refused, a less specific path of the host would answer in its place, unguarded."""
+def test_another_service_is_asked_first(world: Any) -> None:
+    guarded(world, auth_url="http://web.default.svc.cluster.local/check", auth_response_headers="X-User")
+    found = world.ask("http://a.example/")
+    assert found.asks == ("request",)
+    request = found.route.access.request
+    assert (request.backend, request.uri, request.response_headers) == (
+        "default/web:p80/http", (("text", "/check"),), ("X-User",)
+    )  # fmt: skip
+
+
+def test_client_certificates_are_asked_for(world: Any) -> None:
     world.secret("ca", ca_crt=CA)
     world.ingress("open", "a.example", ROOT)
-    words = {k.replace("_", "-"): v for k, v in annotations.items()}
-    world.ingress("guarded", "a.example", ("/admin", "Prefix", "web"), annotations=words)
-    assert world.goes("http://a.example/admin") == "503"
-    assert world.goes("http://a.example/") == "web /"
-    assert world.problems() == ["Closed Ingress/default/guarded metadata.annotations"]
+    world.ingress("guarded", "a.example", ("/admin", "Prefix", "web"), annotations={"auth-tls-secret": "default/ca"})
+    assert world.ask("http://a.example/admin").asks == ("certificate",)
+    assert world.ask("http://a.example/").asks == ()
+    assert world.problems() == []
 
 
-def test_a_global_authentication_closes_all_but_what_is_exempt(world: Any) -> None:
+def test_a_global_authentication_guards_all_but_what_is_exempt(world: Any) -> None:
     world.config(global_auth_url="https://login.example.org/check")
     guarded(world)
     world.ingress("b", "b.example", ROOT, annotations={"enable-global-auth": "false"})
     world.ingress("c", "c.example", ("/.well-known/acme-challenge", "Prefix", "web"))
-    assert world.goes("http://a.example/") == "503"
-    assert world.goes("http://b.example/") == "web /"
-    assert world.goes("http://c.example/.well-known/acme-challenge").startswith("web")
+    assert world.ask("http://a.example/").asks == ("request",)
+    assert world.ask("http://b.example/").asks == ()
+    assert world.ask("http://c.example/.well-known/acme-challenge").asks == ()
 
 
 def words_of(annotations: dict[str, str]) -> Any:
@@ -124,7 +124,7 @@ def words_of(annotations: dict[str, str]) -> Any:
     return words.get
 
 
-def test_external_authentication_at_the_same_host_is_ready_for_an_engine() -> None:
+def test_external_authentication_at_the_same_host() -> None:
     get = words_of(
         {
             "auth-url": "https://$host/oauth2/auth", "auth-signin": "https://$host/oauth2/start",
@@ -141,7 +141,7 @@ def test_external_authentication_at_the_same_host_is_ready_for_an_engine() -> No
     )  # fmt: skip
 
 
-def test_client_certificates_are_ready_for_an_engine() -> None:
+def test_what_a_client_certificate_must_be() -> None:
     get = words_of(
         {
             "auth-tls-secret": "default/ca", "auth-tls-verify-client": "optional", "auth-tls-verify-depth": "2",

@@ -69,7 +69,7 @@ def test_cors(world: Any) -> None:
         ({"load_balance": "round_robin"}, {"algorithm": "round-robin"}),
         ({"upstream_hash_by": "$request_uri"}, {"algorithm": "ring-hash", "hash_on": "uri"}),
         ({"upstream_hash_by": "${http_x_user}-v1$host", "load_balance": "ewma"}, {"hash_on": "header:x-user+hostname"}),
-        ({"upstream_hash_by": "$cookie_a", "upstream_hash_by_subset": "true"}, {"hash_on": "cookie:a", "subset": 0}),
+        ({"upstream_hash_by": "$cookie_a", "upstream_hash_by_subset": "true"}, {"hash_on": "cookie:a", "subset": 3}),
         ({"backend_protocol": "GRPC"}, {"protocol": "h2c"}),
         ({"backend_protocol": "HTTPS"}, {"protocol": "https", "tls": table.BackendTls(insecure=True)}),
     ],
@@ -87,8 +87,14 @@ def test_sticky_sessions(world: Any) -> None:
     found = backend(world, affinity="cookie", session_cookie_name="route", session_cookie_max_age="3600",
                     session_cookie_samesite="Lax", affinity_mode="persistent", session_cookie_path="/app")  # fmt: skip
     assert found.affinity == table.Affinity(
-        kind="cookie", cookie="route", max_age_seconds=3600, same_site="Lax", path="/app"
+        kind="cookie", cookie="route", max_age_seconds=3600, same_site="Lax", path="/app", change_on_failure=False
     )
+    world.ingress(
+        "b", "b.example", ROOT, annotations={"affinity": "cookie", "session-cookie-change-on-failure": "true"}
+    )
+    backends = world.translate().structure.backends
+    affinity = backends[world.route("http://b.example/").backends[0].backend].affinity
+    assert (affinity.balanced, affinity.change_on_failure) == (True, True)
 
 
 def test_a_sticky_cookies_path_is_the_locations(world: Any) -> None:
@@ -131,12 +137,25 @@ def test_upstream_host_with_fixed_variables(world: Any) -> None:
     assert found.rewrite == table.Rewrite(host="web.default.svc.cluster.local")
 
 
-def test_the_default_backend_answers_for_an_empty_one_and_error_pages_are_told(world: Any) -> None:
+def test_the_default_backend_answers_for_an_empty_one_and_explains_errors(world: Any) -> None:
     world.service("errors", 8080)
     found = route(world, default_backend="errors", custom_http_errors="404,503")
     assert found.fallback == "default/errors:p8080/http"
-    assert found.errors is None
-    assert world.problems() == ["NotCarried Ingress/default/a metadata.annotations[custom-http-errors]"]
+    assert found.errors == table.ErrorPages(
+        statuses=(404, 503), backend="default/errors:p8080/http",
+        headers=(("X-Namespace", "default"), ("X-Ingress-Name", "a"), ("X-Service-Name", "web"),
+                 ("X-Service-Port", "80")),
+    )  # fmt: skip
+    assert world.problems() == []
+    assert (
+        route(world, default_backend="errors", custom_http_errors="404", disable_proxy_intercept_errors="true").errors
+        is None
+    )
+
+
+def test_errors_that_nobody_explains_are_told(world: Any) -> None:
+    assert route(world, custom_http_errors="404").errors is None
+    assert world.problems() == ["NoDefaultBackend Ingress/default/a metadata.annotations[custom-http-errors]"]
 
 
 def test_mirror(world: Any) -> None:

@@ -91,7 +91,7 @@ pub struct Affinity {
     pub secure: String,
     pub max_age_seconds: u64,
     pub partitioned: bool,
-    pub persistent: bool,
+    pub balanced: bool,
     pub change_on_failure: bool,
     pub sticky_split: bool,
 }
@@ -108,8 +108,8 @@ impl Default for Affinity {
             secure: Default::default(),
             max_age_seconds: 0,
             partitioned: Default::default(),
-            persistent: Default::default(),
-            change_on_failure: Default::default(),
+            balanced: Default::default(),
+            change_on_failure: true,
             sticky_split: true,
         }
     }
@@ -223,6 +223,7 @@ pub struct Backend {
     #[serde(rename = "virtual")]
     pub virtuals: Vec<Virtual>,
     pub resolve: String,
+    pub resolve_local: bool,
     pub hold: bool,
     pub info: Info,
 }
@@ -250,6 +251,7 @@ impl Default for Backend {
             load_bound: 0.0,
             virtuals: Default::default(),
             resolve: Default::default(),
+            resolve_local: Default::default(),
             hold: Default::default(),
             info: Default::default(),
         }

@@ -16,6 +16,7 @@ impl<C: Client> Exchange<'_, C> {
             return false;
         }
         match failure {
+            Failure::Replaced(_) => return false,
             // The endpoint did nothing wrong: it closed an idle connection.
             Failure::NoResponse { stale: true } => return safe,
             // It got nothing, so another try costs nobody anything.
@@ -67,7 +68,7 @@ impl<C: Client> Exchange<'_, C> {
             Failure::Connect => (502, "no endpoint could be connected to"),
             Failure::NoResponse { .. } => (502, "the endpoint closed without a response"),
             Failure::BadResponse => (502, "the endpoint's response is malformed"),
-            Failure::Unwanted(status) => (status, "the endpoint failed"),
+            Failure::Unwanted(status) | Failure::Replaced(status) => (status, "the endpoint failed"),
             Failure::Timeout => (504, "the endpoint took too long"),
             Failure::NoEndpoint => {
                 self.plan.backend.shared.no_endpoint.add(1);
@@ -75,14 +76,23 @@ impl<C: Client> Exchange<'_, C> {
             }
         };
         if let Some(endpoint) = &self.endpoint {
-            endpoint.codes.count(0);
+            endpoint.codes.count(if let Failure::Replaced(status) = failure { status } else { 0 });
         }
         let framing = if self.upload.read_whole() { Framing::Empty } else { Framing::Chunked };
         let mut asked = self.plan.asked;
         asked.close |= matches!(failure, Failure::Refused(_));
         let entry = Some(self.plan.entry.clone());
-        let own =
-            Own { status, reason: reason.to_owned(), content_type: None, asked, framing, entry, lines: Vec::new() };
+        let own = Own {
+            status,
+            reason: reason.to_owned(),
+            content_type: None,
+            asked,
+            framing,
+            entry,
+            lines: std::mem::take(&mut self.plan.lines),
+            question: None,
+            page: self.plan.page.take(),
+        };
         let output = self.session.context.buffers.take_output();
         self.session.answer(own, output).await
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fairlead.routing import carried, draft, references, table
-from fairlead.routing.ingress_nginx import catalogue, objects, sites, url
+from fairlead.routing import draft, references, table
+from fairlead.routing.ingress_nginx import objects, sites, url
 
 Object = dict[str, Any]
 Get = Callable[..., Any]
@@ -46,9 +46,7 @@ class Backends:
         if hash_on := get("upstream-hash-by"):
             fields |= {"algorithm": "ring-hash", "hash_on": hash_on}
             if get("upstream-hash-by-subset"):
-                size = get("upstream-hash-by-subset-size", 3)
-                place = f"metadata.annotations[{catalogue.PREFIX}upstream-hash-by-subset]"
-                self._work.problem(source.object, place, "NotCarried", f"{carried.SUBSET}, not {size}")
+                fields["subset"] = get("upstream-hash-by-subset-size", 3)
         elif algorithm := get("load-balance"):
             fields["algorithm"] = algorithm
         if get("affinity"):
@@ -91,5 +89,7 @@ def affinity(get: Get, *, path: str) -> table.Affinity:
         secure="" if secure is None else "always" if secure else "never",
         max_age_seconds=get("session-cookie-max-age", 0) or get("session-cookie-expires", 0),
         partitioned=get("session-cookie-partitioned", False),
+        balanced=get("affinity-mode", "balanced") == "balanced",
+        change_on_failure=get("session-cookie-change-on-failure", False),
         sticky_split=get("affinity-canary-behavior", "sticky") == "sticky",
     )

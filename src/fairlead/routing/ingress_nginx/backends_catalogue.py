@@ -35,7 +35,11 @@ def next_upstream(value: str) -> tuple[str, ...]:
 BALANCING = (
     honoured("load-balance", load_balance),
     honoured("upstream-hash-by", template.hash_on),
-    honoured("upstream-hash-by-subset", values.flag),
+    honoured(
+        "upstream-hash-by-subset",
+        values.flag,
+        "each key has a subset of its own, so that a lost endpoint moves only its keys; subsets are no fixed groups",
+    ),
     honoured("upstream-hash-by-subset-size", values.integer(1, 1000)),
     idle(
         "service-upstream",
@@ -46,11 +50,7 @@ BALANCING = (
 )
 AFFINITY = (
     honoured("affinity", values.one_of("cookie")),
-    honoured(
-        "affinity-mode",
-        values.one_of("balanced", "persistent"),
-        "a session stays with its endpoint while that is there, as with persistent",
-    ),
+    honoured("affinity-mode", values.one_of("balanced", "persistent")),
     honoured("affinity-canary-behavior", values.one_of("sticky", "legacy")),
     honoured("session-cookie-name", values.token),
     honoured("session-cookie-path", values.absolute_path),
@@ -68,7 +68,7 @@ AFFINITY = (
     honoured(
         "session-cookie-change-on-failure",
         values.flag,
-        "the cookie always follows the endpoint that answered, as with true",
+        "with false a session whose endpoint fails is answered by others meanwhile, and returns to it",
     ),
     honoured("session-cookie-partitioned", values.flag),
 )

@@ -38,6 +38,13 @@ differs (1) and what is refused (2); with `--kubeconfig` it asks a cluster.
 * What decides who may come in and is refused, wrong or not carried **closes its paths** (503) and is told by an Event.
   It is never left open.
 * A Secret of another namespace is never read.
+* Client certificates are judged by each host's own Secret, whatever name the handshake was made for: another host's
+  certificate opens nothing (400), a connection that was not asked for one is sent away (421). Over plain http, and with
+  a certificate that is no version 3, such a path is closed (400).
+* A service that is asked (auth-url) and does not answer within 30 seconds, or says anything but 2xx, 401 or 403, is a
+  500. At `$host` it is found among the host's own paths, without leaving the edge; a path that itself asks is a 500.
+  Its answers are remembered only where it sets no cookie and does not forbid it.
+* `auth-tls-match-cn` is compared with the common name alone, from its beginning; a CN= in another part opens nothing.
 * Dot segments in a path are a 400 in every spelling, instead of being resolved. As in nginx, `/%61dmin` and `//admin`
   meet the rules of `/admin`, and `/a%2Fb` those of `/a/b`.
 * What a client says of itself (X-Forwarded-*, X-Real-IP, Forwarded, X-Scheme, ssl-client-*) is removed unless it comes
@@ -82,14 +89,6 @@ def _tables(entries: Iterable[Entry]) -> list[str]:
 
 def _missing(name: str) -> str:
     """What this version's engine does not carry of it."""
-    if name in ("auth-url", "global-auth-url"):
-        return f"{carried.GUARDS['request']}: its paths are closed"
-    if name == "auth-tls-secret":
-        return f"{carried.GUARDS['certificate']}: its paths are closed"
-    if name == "custom-http-errors":
-        return carried.ERROR_PAGES
-    if name == "upstream-hash-by-subset":
-        return carried.SUBSET
     if name == "auth-secret":
         return (
             f"passwords in the forms {', '.join(f'`{form}`' for form in carried.PASSWORDS)} open; others open nothing"

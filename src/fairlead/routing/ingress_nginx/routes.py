@@ -141,6 +141,7 @@ class _Location:
     def _fields(self) -> dict[str, Any]:
         get, near = self.get, self._surroundings
         self._response_headers = near.response_headers()
+        default_backend = near.default_backend()
         return {
             "rewrite": policies.rewrite(self._location, get, host=near.upstream_host()),
             "timeouts": policies.timeouts(get),
@@ -150,7 +151,8 @@ class _Location:
             "limits": access.limits(get, key=self._source.key),
             "access": near.access(),
             "mirrors": near.mirrors(),
-            "fallback": near.default_backend(),
+            "fallback": default_backend,
+            "errors": near.errors(default_backend),
             "request_headers": near.request_headers(),
         }
 

@@ -84,7 +84,7 @@ HEADERS = (
     honoured("cors-max-age", values.integer(0, 10**9)),
 )
 ANSWERS = (
-    honoured("custom-http-errors", values.listed(values.status)),
+    honoured("custom-http-errors", values.listed(values.status), "only with default-backend; a page has at most 1 MiB"),
     honoured("default-backend", values.object_name),
     honoured("disable-proxy-intercept-errors", values.flag),
     honoured("mirror-target", url.parse),

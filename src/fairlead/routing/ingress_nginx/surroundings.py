@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fairlead.routing import carried, table
+from fairlead.routing import table
 from fairlead.routing.ingress_nginx import access, backends, catalogue, objects, policies, sites, template, url, values
 
 Get = Callable[..., Any]
@@ -43,7 +43,6 @@ class Surroundings:
             certificate=access.certificate(self._get, namespace=namespace, secrets=self._secrets),
             any=self._get("satisfy", "all") == "any",
         )
-        carried.check_guards(one)
         return None if one == table.Access(any=one.any) else one
 
     def _tell_of_users(self, message: str) -> None:
@@ -85,9 +84,6 @@ class Surroundings:
         """The Backend of the annotation default-backend; "" when there is none."""
         name = self._get("default-backend")
         path = f"metadata.annotations[{catalogue.PREFIX}default-backend]"
-        if self._get("custom-http-errors") and not self._get("disable-proxy-intercept-errors", False):
-            place = f"metadata.annotations[{catalogue.PREFIX}custom-http-errors]"
-            self._tell(place, "NotCarried", f"{carried.ERROR_PAGES}; they pass unchanged")
         if not name:
             return ""
         try:
@@ -95,6 +91,25 @@ class Surroundings:
         except backends.NoBackend as error:
             self._tell(path, error.reason, str(error))
             return ""
+
+    def errors(self, default_backend: str) -> table.ErrorPages | None:
+        """custom-http-errors: the default backend explains them."""
+        statuses = tuple(code for code in self._get("custom-http-errors", ()) if code >= 300)
+        if not statuses or self._get("disable-proxy-intercept-errors", False):
+            return None
+        if not default_backend:
+            place = f"metadata.annotations[{catalogue.PREFIX}custom-http-errors]"
+            self._tell(place, "NoDefaultBackend", "nobody explains these errors: name a Service in default-backend")
+            return None
+        service = (self._location.backend or {}).get("service") or {}
+        port = service.get("port") or {}
+        headers = (
+            ("X-Namespace", self._source.namespace),
+            ("X-Ingress-Name", self._source.name),
+            ("X-Service-Name", str(service.get("name") or "")),
+            ("X-Service-Port", str(port.get("name") or port.get("number") or "")),
+        )
+        return table.ErrorPages(statuses=statuses, backend=default_backend, headers=headers)
 
     def upstream_host(self) -> str:
         """upstream-vhost, with what of its variables is fixed."""
