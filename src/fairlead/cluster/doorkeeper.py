@@ -21,7 +21,8 @@ from fairlead.dataplane import sockets
 
 _MOST_BYTES = 4096
 _PATIENCE_SECONDS = 5.0
-CONNECTORS = ("pasta", "slirp4netns")
+CONNECTORS = ("slirp4netns", "pasta")  # pasta of early 2023 loses what is forwarded from pods
+MTU = "1500"  # as the pods have: a larger one on the way in would be lost on the way on
 
 
 class Doorkeeper:
@@ -115,9 +116,9 @@ def _connect(pid: int, folder: Path) -> str:
     if not program:
         return "pods do not reach the outside: neither pasta nor slirp4netns is installed"
     words = {
-        "pasta": ["pasta", "--quiet", "--config-net", "-t", "none", "-u", "none", "-T", "none", "-U", "none",
-                  "--pid", note, str(pid)],
-        "slirp4netns": ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback",
+        "pasta": ["pasta", "--quiet", "--config-net", "--mtu", MTU, "-t", "none", "-u", "none", "-T", "none", "-U", "none",
+                  "--runas", f"{os.geteuid()}:{os.getegid()}", "--pid", note, str(pid)],
+        "slirp4netns": ["slirp4netns", "--configure", f"--mtu={MTU}", "--disable-host-loopback",
                         "--api-socket", note, str(pid), "tap0"],
     }[program]  # fmt: skip
     with (folder / "connector.log").open("ab") as output:
