@@ -22,6 +22,7 @@ from fairlead.dataplane import sockets
 _MOST_BYTES = 4096
 _PATIENCE_SECONDS = 5.0
 CONNECTORS = ("slirp4netns", "pasta")  # pasta of early 2023 loses what is forwarded from pods
+NOTE = "connector"  # the file by which its process is known
 MTU = "1500"  # as the pods have: a larger one on the way in would be lost on the way on
 
 
@@ -112,12 +113,12 @@ def _answer(connection: socket.socket, question: dict[str, object]) -> None:
 
 def _connect(pid: int, folder: Path) -> str:
     """Starts the connector; it goes on without us and ends with the namespace, or with `down`."""
-    program, note = connector(), str(folder / "connector")
+    program, note = connector(), str(folder / NOTE)
     if not program:
         return "pods do not reach the outside: neither pasta nor slirp4netns is installed"
     words = {
-        "pasta": ["pasta", "--quiet", "--config-net", "--mtu", MTU, "-t", "none", "-u", "none", "-T", "none", "-U", "none",
-                  "--runas", f"{os.geteuid()}:{os.getegid()}", "--pid", note, str(pid)],
+        "pasta": ["pasta", "--quiet", "--config-net", "--mtu", MTU, "-t", "none", "-u", "none", "-T", "none",
+                  "-U", "none", "--runas", f"{os.geteuid()}:{os.getegid()}", "--pid", note, str(pid)],
         "slirp4netns": ["slirp4netns", "--configure", f"--mtu={MTU}", "--disable-host-loopback",
                         "--api-socket", note, str(pid), "tap0"],
     }[program]  # fmt: skip

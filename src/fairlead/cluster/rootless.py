@@ -39,6 +39,7 @@ class Outside:
 
     keeper: doorkeeper.Doorkeeper
     holder_pid: int
+    folder: Path
     why: str = ""  # why this mode, and how pods reach the outside
     inside: set[str] = field(default_factory=set)  # addresses that are ours alone: the pods' gateway
 
@@ -51,10 +52,11 @@ class Outside:
     def close(self) -> None:
         """Ends the namespaces (what still runs in them keeps them alive)."""
         self.keeper.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.holder_pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.holder_pid, 0)
+        for pid in (self.holder_pid, *_named(doorkeeper.CONNECTORS, self.folder / "run" / doorkeeper.NOTE)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
 
 def reason_against() -> str:
@@ -88,12 +90,12 @@ def enter(folder: state.StateFolder, why: str) -> Outside:
     holder = holders(folder.path)
     if holder:
         _join(holder[0], ("user", "mnt", "net"))
-        return Outside(keeper, holder[0], why)
+        return Outside(keeper, holder[0], folder.path, why)
     _unshare()
     pid = _hold(folder.run)
     with netlink.Netlink.here() as link:
         link.transact([netlink.set_up(_LOOPBACK)])
-    return Outside(keeper, pid, f"{why}; {keeper.connect(pid, folder.run)}")
+    return Outside(keeper, pid, folder.path, f"{why}; {keeper.connect(pid, folder.run)}")
 
 
 def visit(folder: state.StateFolder) -> None:
@@ -130,12 +132,16 @@ def _hold(run: Path) -> int:
 
 def holders(folder: Path) -> list[int]:
     """The holder of an earlier life of this cluster, if it lives."""
-    fifo = str(folder / "run" / "holder")
+    return _named((HOLDER,), folder / "run" / "holder")
+
+
+def _named(programs: Iterable[str], file: Path) -> list[int]:
+    """The processes of such a name whose command line has that file."""
     found = []
     for entry in _processes():
         with contextlib.suppress(OSError):
             words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            if words[0] == HOLDER and fifo in words:
+            if Path(words[0]).name in programs and str(file) in words:
                 found.append(int(entry.name))
     return found
 
