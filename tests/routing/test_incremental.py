@@ -117,7 +117,7 @@ def snapshot(objects: dict[tuple[str, str], dict[str, Any]]) -> translate.Snapsh
 def said(translation: translate.Translation) -> Any:
     return (
         msgspec.json.encode(translation.structure, order="deterministic"),
-        translation.problems,
+        sorted(translation.problems, key=str),
         translation.statuses,
         {service: set(sources) for service, sources in translation.sources.items()},
     )
@@ -153,3 +153,22 @@ def test_what_does_not_change_is_the_same_object() -> None:
     other = {name for name in before.routes if not name.startswith("Ingress/default/i7/")}
     assert all(operator.is_(before.routes[name], after.routes[name]) for name in other)
     assert before.routes.keys() ^ after.routes.keys() or before.routes != after.routes
+
+
+def test_what_two_ingresses_share_stays_while_one_of_them_does() -> None:
+    def ingress(number: int) -> dict[str, Any]:
+        backend = {"service": {"name": "s0", "port": {"number": 80}}}
+        paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+        spec = {"ingressClassName": "fairlead", "rules": [{"host": f"h{number}.example", "http": {"paths": paths}}]}
+        return named("Ingress", f"i{number}", spec=spec)
+
+    service = named("Service", "s0", spec={"clusterIP": "127.96.0.1", "ports": [{"port": 80}]})
+    those = [ingress(number) for number in range(3)]
+    translator = translate.Translator(WHERE)
+    translator.translate(translate.Snapshot(services=[service], ingresses=those))
+    for left in ([those[1], those[2]], [those[2]]):
+        found = translator.translate(translate.Snapshot(services=[service], ingresses=left))
+        assert "default/s0:80/http" in found.structure.backends
+        assert len(found.sources["default/s0"]) == 2
+    found = translator.translate(translate.Snapshot(services=[service]))
+    assert "default/s0:80/http" not in found.structure.backends

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from fairlead.api import kinds
+from fairlead.api.kinds import Kind
 from fairlead.api.problem import Problem
 from fairlead.base import clock as clocks
 from fairlead.base import log as logs
@@ -26,7 +27,9 @@ WATCHED = (
     kinds.SERVICE, kinds.ENDPOINT_SLICE, kinds.INGRESS, kinds.INGRESS_CLASS, kinds.SECRET, kinds.BACKEND_POLICY,
 )  # fmt: skip
 IN_THE_LOOP = 100  # more Services than this are translated in a thread: a step of the loop stays under 20 ms
+BREATH = 500  # statuses looked at in one step of the loop
 BY_SERVICE = "traffic/service"
+_KINDS = {kind.kind: kind for kind in WATCHED}
 
 
 class Sink(Protocol):
@@ -64,6 +67,7 @@ class Traffic:
         self._sent: Any = None
         self._refused: tuple[str, ...] = ()
         self._reports = traffic_reports.Reports()
+        self._right: dict[tuple[str, str], tuple[translate.Status, dict[str, Any]]] = {}  # looked at, and its status
         self._idle = asyncio.Event()
 
     async def start(self) -> None:
@@ -190,8 +194,7 @@ class Traffic:
             self._note_refused(nacks)
             for problem in self._reports.take(translation, nacks):
                 self._tell(problem)
-            for status in translation.statuses:
-                await self._write_status(status)
+            await self._write_statuses(translation.statuses)
             if not self._structure_changed.is_set() and not self._acks_wanted.is_set():
                 self._idle.set()
 
@@ -219,11 +222,23 @@ class Traffic:
                 return {**obj, "apiVersion": kind.api_version, "kind": kind.kind}
         return None
 
-    async def _write_status(self, wanted: translate.Status) -> None:
-        kind = next(kind for kind in WATCHED if kind.kind == wanted.kind)
-        obj = self._informers[kind].cache.get(f"{wanted.namespace}/{wanted.name}")
-        if obj is None:
-            return
+    async def _write_statuses(self, wanted: Sequence[translate.Status]) -> None:
+        """Those of objects that are other than when they were found right: not thousands for one change."""
+        before, self._right = self._right, {}
+        for number, status in enumerate(wanted, start=1):
+            kind = _KINDS[status.kind]
+            key = f"{status.namespace}/{status.name}"
+            obj = self._informers[kind].cache.get(key)
+            if obj is None:
+                continue
+            known = before.get((status.kind, key))
+            if known is None or known[0] is not status or known[1] is not obj:
+                await self._write_status(kind, status, obj)
+            self._right[status.kind, key] = (status, obj)
+            if number % BREATH == 0:
+                await asyncio.sleep(0)
+
+    async def _write_status(self, kind: Kind, wanted: translate.Status, obj: dict[str, Any]) -> None:
         asked = stamped(wanted.status, obj.get("status") or {}, now=clocks.rfc3339(self._clock.now()))
         if _says(obj.get("status") or {}, asked):
             return

@@ -32,7 +32,8 @@ class Reports:
         """All problems there are now; returns those that are new."""
         refused = [_problem(translation.structure, nack) for nack in nacks]
         now = tuple(dict.fromkeys((*translation.problems, *refused)))
-        fresh = [problem for problem in now if problem not in set(self.problems)]
+        told = set(self.problems)
+        fresh = [problem for problem in now if problem not in told]
         self.problems = now
         return fresh
 

@@ -59,30 +59,45 @@ class Record:
         return self.ingress["metadata"].get("annotations") or {}
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is different from the snapshot before."""
+
+    gone: tuple[Record, ...] = ()
+    come: tuple[Record, ...] = ()
+
+
 @dataclass
 class Records:
     """The records of a snapshot, oldest first; those of the snapshot before are used again."""
 
     where: settings.Settings
+    every: list[Record] = field(default_factory=list)
     _known: dict[str, Record] = field(default_factory=dict)
+    _at: dict[int, Record] = field(default_factory=dict)  # by the identity of the Ingress, which the record keeps
     _classes: tuple[Object, ...] = ()
 
-    def of(self, ingresses: Iterable[Object], classes: Iterable[Object]) -> list[Record]:
-        """One for each Ingress."""
+    def of(self, ingresses: Iterable[Object], classes: Iterable[Object]) -> Change:
+        """Makes `every` that of these objects."""
         given = tuple(classes)
         if len(given) != len(self._classes) or any(a is not b for a, b in zip(given, self._classes, strict=True)):
-            self._known, self._classes = {}, given
+            self._at, self._classes = {}, given
         judge = _Judge(self.where, given)
-        fresh = {}
+        fresh: dict[str, Record] = {}
         for ingress in ingresses:
-            key = draft.key(ingress)
-            known = self._known.get(key)
-            fresh[key] = known if known is not None and known.ingress is ingress else judge.record(key, ingress)
-        self._known = fresh
-        return sorted(fresh.values(), key=_age)
+            record = self._at.get(id(ingress)) or judge.record(draft.key(ingress), ingress)
+            fresh[record.key] = record
+        gone = tuple(one for key, one in self._known.items() if fresh.get(key) is not one)
+        come = tuple(one for key, one in fresh.items() if self._known.get(key) is not one)
+        if gone or come:
+            self._known, self._at = fresh, {id(one.ingress): one for one in fresh.values()}
+            left = {id(one) for one in gone}
+            self.every = sorted([*(one for one in self.every if id(one) not in left), *come], key=age)
+        return Change(gone, come)
 
 
-def _age(record: Record) -> tuple[str, str]:
+def age(record: Record) -> tuple[str, str]:
+    """Sorts records oldest first."""
     return record.age
 
 

@@ -11,6 +11,7 @@ Each host is a part of its own: it is translated again when one of its Ingresses
 
 from __future__ import annotations
 
+import bisect
 import functools
 from dataclasses import dataclass, field
 
@@ -28,55 +29,85 @@ class Edge:
     memory: parts.Memory = field(default_factory=parts.Memory)
     controller: nginx.Controller = field(default_factory=nginx.Controller)
     records: ingress_records.Records = field(init=False)
+    _hosts: dict[parts.Key, list[ingress_records.Record]] = field(default_factory=dict)  # oldest first
+    _tls: list[ingress_records.Record] = field(default_factory=list)
+    _shared: tuple[object, ...] = ()  # what every host depends on
 
     def __post_init__(self) -> None:
         self.records = ingress_records.Records(self.where)
 
     def process(self, work: draft.Draft) -> None:
         """Adds all Ingresses that are ours, their certificates and the edge's doors."""
-        every = self.records.of(work.snapshot.ingresses, work.snapshot.ingress_classes)
-        self.memory.begin(work)
-        for record in every:
-            work.problems.extend(record.problems)
+        change = self.records.of(work.snapshot.ingresses, work.snapshot.ingress_classes)
+        stale = self.memory.begin(work)
+        for record in self.records.every:
+            if record.problems:
+                work.problems.extend(record.problems)
             if record.status is not None:
                 work.statuses.append(record.status)
         http = self.controller.read(work) if self.where.ingress_nginx else table.HttpSettings()
-        _add_doors(
-            work, self._add_certificates(work, [one for one in every if one.whose and one.spec.get("tls")]), http
-        )
-        self._add_hosts(work, [record for record in every if record.whose == "ours"])
-        if self.where.ingress_nginx:
-            self._add_nginx(work, [record for record in every if record.whose == "nginx"])
-        self.memory.end()
+        used = self._certificates(work, change)
+        work.https = bool(used) or work.settings.default_certificate is not None
+        self._translate_hosts(work, [*stale, *self._regroup(change)])
+        self.memory.add_to(work)
+        _add_doors(work, used, http)
 
-    def _add_certificates(self, work: draft.Draft, records: list[ingress_records.Record]) -> tuple[str, ...]:
+    def _certificates(self, work: draft.Draft, change: ingress_records.Change) -> tuple[str, ...]:
+        """The ids of the certificates of all Ingresses, the oldest one's first."""
+        for record in change.gone:
+            self.memory.drop(("tls", record.key))
+        if any(record.spec.get("tls") for record in (*change.gone, *change.come)):
+            self._tls = [one for one in self.records.every if one.whose and one.spec.get("tls")]
         used: dict[str, None] = {}
-        for record in records:
+        for record in self._tls:
             make = functools.partial(certificates.add, ingress=record.ingress)
-            made = self.memory.part(work, ("tls", record.key), (record,), make)
-            made.add_to(work)
-            used.update(dict.fromkeys(made.certificates))
+            used.update(dict.fromkeys(self.memory.part(work, ("tls", record.key), (record,), make).certificates))
         return tuple(used)
 
-    def _add_hosts(self, work: draft.Draft, records: list[ingress_records.Record]) -> None:
-        for host, those in _by_host(records).items():
-            make = functools.partial(ingress_hosts.translate, host=host, records=those)
-            self.memory.part(work, ("host", host), (*those, work.https), make).add_to(work)
+    def _regroup(self, change: ingress_records.Change) -> list[parts.Key]:
+        """Files the records by host; returns the hosts that a change concerns."""
+        touched: dict[parts.Key, None] = {}
+        for record in change.gone:
+            for key in _keys(record):
+                self._hosts[key] = [one for one in self._hosts[key] if one is not record]
+                touched[key] = None
+        for record in change.come:
+            for key in _keys(record):
+                bisect.insort(self._hosts.setdefault(key, []), record, key=ingress_records.age)
+                touched[key] = None
+        return list(touched)
 
-    def _add_nginx(self, work: draft.Draft, records: list[ingress_records.Record]) -> None:
-        self.controller.begin(work, [record.parsed for record in records])
-        for host, those in _by_host(records).items():
+    def _translate_hosts(self, work: draft.Draft, touched: list[parts.Key]) -> None:
+        if self.where.ingress_nginx:
+            every = [one.parsed for one in self.records.every if one.whose == "nginx"]
+            before = self.controller.begin(work, every)
+            touched += [key for key in self._hosts if key[0] == "nginx" and before(key[1])]
+        shared = (work.https, self.controller.config)
+        if any(a is not b for a, b in zip(shared, self._shared, strict=False)) or not self._shared:
+            touched, self._shared = list(self._hosts), shared
+        for key in dict.fromkeys(touched):
+            self._translate(work, key)
+
+    def _translate(self, work: draft.Draft, key: parts.Key) -> None:
+        kind, host = key
+        if kind == "tls":
+            return
+        those = self._hosts.get(key)
+        if not those:
+            self._hosts.pop(key, None)
+            self.memory.drop(key)
+            return
+        if kind == "nginx":
             make = functools.partial(self.controller.translate, host=host, sources=[one.parsed for one in those])
-            inputs = (*those, work.https, self.controller.config, *self.controller.names(host))
-            self.memory.part(work, ("nginx", host), inputs, make).add_to(work)
+            inputs: tuple[object, ...] = (*those, work.https, self.controller.config, *self.controller.names(host))
+        else:
+            make, inputs = functools.partial(ingress_hosts.translate, host=host, records=those), (*those, work.https)
+        self.memory.part(work, key, inputs, make)
 
 
-def _by_host(records: list[ingress_records.Record]) -> dict[str, list[ingress_records.Record]]:
-    by_host: dict[str, list[ingress_records.Record]] = {}
-    for record in records:
-        for host in record.hosts:
-            by_host.setdefault(host, []).append(record)
-    return by_host
+def _keys(record: ingress_records.Record) -> list[parts.Key]:
+    kind = {"ours": "host", "nginx": "nginx"}.get(record.whose, "")
+    return [(kind, host) for host in record.hosts] if kind else []
 
 
 def _add_doors(work: draft.Draft, used: tuple[str, ...], http: table.HttpSettings) -> None:
@@ -87,7 +118,6 @@ def _add_doors(work: draft.Draft, used: tuple[str, ...], http: table.HttpSetting
     if default is not None:
         work.certificates[default.id] = default
         used = (default.id, *used)
-    work.https = bool(used)
     if used:
         work.listeners[EDGE_HTTPS] = table.Listener(
             id=EDGE_HTTPS,

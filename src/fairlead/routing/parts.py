@@ -1,8 +1,10 @@
-"""Parts of a translation that are made again only when something that they read has changed.
+"""Parts of a translation that are made again only when something that they read has changed, and what they add up to.
 
 A part has a key, inputs (compared by identity, words by equality) and what it looked up while it was made: Services,
 Secrets and ConfigMaps by name. While all of these are the same objects, its outcome is the same, and so are the very
-objects of the table, which planes need not compare.
+objects of the table, which planes need not compare. The sum of all parts is kept, too: a translation after one change
+touches the parts that it concerns, however many there are. Parts do not see each other; a Backend that several need is
+each one's own, and the sum has it for as long as one of them does.
 """
 
 from __future__ import annotations
@@ -54,44 +56,104 @@ class Part:
     sources: Mapping[str, endpoints.Source]
     problems: tuple[Problem, ...]
 
-    def add_to(self, work: draft.Draft) -> None:
-        """Adds its outcome."""
-        work.routes.update(self.routes)
-        work.backends.update(self.backends)
-        work.sources.update(self.sources)
-        if self.certificates:
-            work.certificates.update(self.certificates)
-        if self.problems:
-            work.problems.extend(self.problems)
+
+Key = tuple[str, str]
+_SECTIONS = ("routes", "backends", "certificates", "sources")
+
+
+class _Sum:
+    """What all parts have in one section. Of a thing that several have, the first one's counts."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self._all: dict[str, list[Any]] = {}
+
+    def add(self, things: Mapping[str, Any]) -> None:
+        for name, thing in things.items():
+            self._all.setdefault(name, []).append(thing)
+            self.values.setdefault(name, thing)
+
+    def remove(self, things: Mapping[str, Any]) -> None:
+        for name, thing in things.items():
+            left = self._all[name]
+            del left[next(at for at, one in enumerate(left) if one is thing)]
+            if not left:
+                del self._all[name], self.values[name]
+            elif self.values[name] is thing:
+                self.values[name] = left[0]
 
 
 @dataclass
 class Memory:
-    """The parts of the translation before."""
+    """The parts of the translation before, and their sum."""
 
-    _parts: dict[tuple[str, str], Part] = field(default_factory=dict)
-    _fresh: dict[tuple[str, str], Part] = field(default_factory=dict)
+    _parts: dict[Key, Part] = field(default_factory=dict)
+    _sums: dict[str, _Sum] = field(default_factory=lambda: {name: _Sum() for name in _SECTIONS})
+    _telling: dict[Key, None] = field(default_factory=dict)  # parts with problems
+    _readers: dict[tuple[str, str], dict[Key, None]] = field(default_factory=dict)  # who looked that object up
+    _known: dict[str, Mapping[str, Object]] = field(default_factory=dict)
     _attached: attachments.Attached | None = None
 
-    def begin(self, work: draft.Draft) -> None:
-        """A translation begins. Policies reach into many parts: when they change, all parts are made again."""
-        if self._attached is None or self._attached.fields != work.attached.fields:
-            self._parts = {}
-        self._attached, self._fresh = work.attached, {}
+    def begin(self, work: draft.Draft) -> list[Key]:
+        """A translation begins. Returns the parts that looked up something that is no longer the same.
 
-    def end(self) -> None:
-        """Forgets parts that this translation did not ask for."""
-        self._parts = self._fresh
+        Policies reach into many parts: when they change, all parts are to be made again.
+        """
+        stale: dict[Key, None] = {}
+        if self._attached is None or self._attached.fields != work.attached.fields:
+            stale.update(dict.fromkeys(self._parts))
+            for key in stale:
+                self.drop(key)
+        self._attached = work.attached
+        now = {"Service": work.services, "Secret": work.secrets, "ConfigMap": work.config_maps}
+        for kind, objects in now.items():
+            before = self._known.get(kind, {})
+            if objects is before:
+                continue
+            for name in {*objects, *before}:
+                if objects.get(name) is not before.get(name):
+                    stale.update(self._readers.get((kind, name), {}))
+        self._known = now
+        return list(stale)
 
     def part(
-        self, work: draft.Draft, key: tuple[str, str], inputs: tuple[object, ...], make: Callable[[draft.Draft], None]
+        self, work: draft.Draft, key: Key, inputs: tuple[object, ...], make: Callable[[draft.Draft], None]
     ) -> Part:
-        """The part as it was, or made by `make` in a draft of its own."""
+        """The part as it was, or made by `make` in a draft of its own. `work` has only what no part has made."""
         known = self._parts.get(key)
         if known is None or not _same(known.inputs, inputs) or not _current(known.seen, work):
-            known = _made(work, inputs, make)
-        self._fresh[key] = known
+            self.drop(key)
+            known = self._parts[key] = _made(work, inputs, make)
+            for name, one in self._sums.items():
+                one.add(getattr(known, name))
+            if known.problems:
+                self._telling[key] = None
+            for kind, name, _ in known.seen:
+                self._readers.setdefault((kind, name), {})[key] = None
         return known
+
+    def drop(self, key: Key) -> None:
+        """The part is no more."""
+        known = self._parts.pop(key, None)
+        if known is None:
+            return
+        for name, one in self._sums.items():
+            one.remove(getattr(known, name))
+        self._telling.pop(key, None)
+        for kind, name, _ in known.seen:
+            readers = self._readers[kind, name]
+            del readers[key]
+            if not readers:
+                del self._readers[kind, name]
+
+    def add_to(self, work: draft.Draft) -> None:
+        """Adds the sum of all parts to a draft."""
+        work.routes.update(self._sums["routes"].values)
+        work.backends.update(self._sums["backends"].values)
+        work.sources.update(self._sums["sources"].values)
+        work.certificates.update(self._sums["certificates"].values)
+        for key in self._telling:
+            work.problems.extend(self._parts[key].problems)
 
 
 def _same(before: tuple[object, ...], now: tuple[object, ...]) -> bool:

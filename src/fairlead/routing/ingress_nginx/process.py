@@ -5,7 +5,7 @@ Opt-in by `Settings.ingress_nginx`. The controller's ConfigMap gives the default
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fairlead.api.problem import Problem
@@ -43,10 +43,15 @@ class Controller:
         work.problems.extend(self.config.problems)
         return doors.http(self.config)
 
-    def begin(self, work: draft.Draft, sources: Sequence[sites.Source]) -> None:
-        """Learns who has which name; what is wrong with that is told."""
-        self._names = sites.names(sources)
+    def begin(self, work: draft.Draft, sources: Sequence[sites.Source]) -> Callable[[str], bool]:
+        """Learns who has which name; what is wrong with that is told. Returns whether a host is known by others now."""
+        before, self._names = self._names, sites.names(sources)
         work.problems.extend(self._names.problems)
+        now = self._names
+        return lambda host: (
+            before.www.get(host, "") != now.www.get(host, "")
+            or tuple(before.aliases.get(host, ())) != tuple(now.aliases.get(host, ()))
+        )
 
     def names(self, host: str) -> tuple[str, ...]:
         """What else the host is known by: the www host that leads to it, and its aliases."""
