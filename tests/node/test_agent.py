@@ -442,3 +442,16 @@ async def test_a_pods_shim_is_gone_when_its_end_is_told(house):
     shim = house.agent._find("default", "web").sandbox.shim_pid
     await house.agent.close(stop_pods=True)
     assert not houses.alive(shim)
+
+
+async def test_a_pod_that_starts_and_gets_ready_takes_two_status_writes(house):
+    probe = {"httpGet": {"path": "/", "port": 8080}}
+    await house.create("web", {"containers": [container(readinessProbe=probe)]})
+    await house.prober.answer("readiness", ok=True)
+    await house.until("web", ready)
+    owner = house.agent._find("default", "web")
+    for _ in range(5):
+        owner.wake()
+        await owner.publisher.flushed()
+    path = "/api/v1/namespaces/default/pods/web/status"
+    assert 1 <= house.api.requests.count(("PATCH", path)) <= 2

@@ -6,7 +6,6 @@ read-modify-write needs no retry; the commit is awaited last. A write that chang
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -212,7 +211,7 @@ async def _durable(written: Awaitable[protocol.Entry]) -> protocol.Entry:
 def _only_status(obj: Object, old: Object) -> Object:
     """The old object with the new status; of the metadata, status may change nothing but managed fields and
     conditions."""
-    result = copy.deepcopy(old)
+    result = {**old}  # both are this request's own; nothing below changes what they share
     for field in ("labels", "annotations", "finalizers", "ownerReferences"):
         _keep(obj["metadata"], old["metadata"], field)
     result["metadata"] = obj["metadata"]

@@ -192,6 +192,7 @@ class Containers:
             known.last, known.ended = known.ended, None
             known.restarts += 1
             lifecycle.count_backoff(known, self._owner.doors.clock.now())
+            self._owner.save_now()
 
     def _not_started(self, known: records.ContainerRecord, error: runtime.StartFailed) -> None:
         owner, now = self._owner, self._owner.doors.clock.now()

@@ -38,6 +38,7 @@ class ProcessSettings:
     log_limit_bytes: int = 10 * 1024 * 1024
     log_files: int = 5
     start_seconds: float = 10.0
+    starts_at_once: int = 2 * (os.cpu_count() or 1)  # of many pods the first are ready early, not all of them late
     max_output_bytes: int = 1024 * 1024
 
 
@@ -50,6 +51,7 @@ class ProcessRuntime:
         self._settings = settings
         self.can_mount = "mnt" in settings.namespaces
         self._children: list[children.Child] = []
+        self._turns = asyncio.Semaphore(settings.starts_at_once)
 
     async def open(self, spec: runtime.SandboxSpec, listener: runtime.Listener) -> ProcessSandbox:
         folder = self._settings.folder / spec.uid
@@ -59,7 +61,8 @@ class ProcessRuntime:
             connection = await shim.connect(folder)
         except OSError:
             adopted = False
-            connection = await self._spawn(folder, spec)
+            async with self._turns:
+                connection = await self._spawn(folder, spec)
         sandbox = ProcessSandbox(self._settings, folder, connection, listener, adopted=adopted)
         await sandbox.observe()
         return sandbox

@@ -1,7 +1,9 @@
 """Writes a pod's status to the API: only changes, the newest only, never in the pod's way.
 
-The `fairlead.dev/ports` annotation is written before the first address, so that nobody sees an address without its
-ports. A pod that is gone, or another of the same name, is never written to (the patch carries the uid).
+What changes within a tenth of a second is one write, but a pod that becomes ready or not ready is told at once: traffic
+waits for that. Nothing is told before it is in the pod's record on disk, so that our next life knows no less. The
+`fairlead.dev/ports` annotation is written before the first address, so that nobody sees an address without its ports. A
+pod that is gone, or another of the same name, is never written to (the patch carries the uid).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fairlead.api import kinds
 from fairlead.base import log
 from fairlead.client import errors
-from fairlead.node import network_ports, status
+from fairlead.node import network_ports, racing, records, status
 
 if TYPE_CHECKING:
     from fairlead.node import worker
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _log = log.get(__name__)
 Object = dict[str, Any]
 _RETRY_SECONDS = 0.5
+_GATHER_SECONDS = 0.1
 
 
 class Publisher:
@@ -29,6 +32,7 @@ class Publisher:
     def __init__(self, owner: worker.PodWorker) -> None:
         self._owner = owner
         self._dirty = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._written: Object = {}
@@ -43,18 +47,30 @@ class Publisher:
         """The record may say something new."""
         self._quiet.clear()
         self._dirty.set()
+        if status.is_pod_ready(self._owner.pod, self._owner.record) != self._said_ready():
+            self._urgent.set()
+
+    def _said_ready(self) -> bool:
+        conditions = self._written.get("conditions") or []
+        return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
 
     async def flushed(self) -> None:
         """Returns when the newest status is written, or given up because the pod is gone."""
+        self._urgent.set()
         await self._quiet.wait()
 
     async def _run(self) -> None:
+        owner = self._owner
         while True:
             await self._dirty.wait()
+            await racing.first(self._urgent.wait(), owner.doors.clock.sleep(_GATHER_SECONDS))
             self._dirty.clear()
+            self._urgent.clear()
+            if owner.sandbox is not None:
+                records.save(owner.folder, owner.record)
             if not await self._write():
                 self._dirty.set()
-                await self._owner.doors.clock.sleep(_RETRY_SECONDS)
+                await owner.doors.clock.sleep(_RETRY_SECONDS)
             elif not self._dirty.is_set():
                 self._quiet.set()
 

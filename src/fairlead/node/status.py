@@ -1,7 +1,8 @@
 """A pod's `status` in the kubelet's words, rendered from its records: phase, conditions, container statuses.
 
-Pure: the same records give the same status, and times come from the records. Conditions that others wrote (readiness
-gates) are kept. Phase follows the kubelet's getPhase, reasons its status generation.
+Pure: the same records give the same status, and times come from the records; nothing in it is null, so that what the
+API answers is equal to what was written. Conditions that others wrote (readiness gates) are kept. Phase follows the
+kubelet's getPhase, reasons its status generation.
 """
 
 from __future__ import annotations
@@ -136,9 +137,10 @@ def _terminated(ended: records.Ended | None, around: Surroundings) -> Object:
     rendered: Object = {
         "exitCode": ended.exit_code,
         "reason": ended.reason,
-        "startedAt": clock.rfc3339(ended.started_at) if ended.started_at else None,
         "finishedAt": clock.rfc3339(ended.finished_at),
     }
+    if ended.started_at:
+        rendered["startedAt"] = clock.rfc3339(ended.started_at)
     if ended.id:
         rendered["containerID"] = f"{around.runtime}://{ended.id}"
     if ended.message:
@@ -167,7 +169,6 @@ def _condition(present: Object | None, wanted: tuple[str, bool, str, str], now: 
     entry: Object = {
         "type": name,
         "status": word,
-        "lastProbeTime": None,
         "lastTransitionTime": since or clock.rfc3339(now),
     }
     if reason:
@@ -200,6 +201,13 @@ def _containers_ready(pod: Object, record: records.PodRecord, phase: str) -> tup
     if names:
         return False, "ContainersNotReady", f"containers with unready status: [{' '.join(names)}]"
     return True, "", ""
+
+
+def is_pod_ready(pod: Object, record: records.PodRecord) -> bool:
+    """The condition Ready, as `render` would have it now."""
+    phase = phase_of(pod, record, pod["spec"].get("restartPolicy", "Always"))
+    present = {entry["type"]: entry for entry in (pod.get("status") or {}).get("conditions") or []}
+    return _pod_ready(pod, record, phase, present)[0]
 
 
 def _pod_ready(pod: Object, record: records.PodRecord, phase: str, present: dict[str, Object]) -> tuple[bool, str, str]:

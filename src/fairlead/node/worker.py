@@ -108,10 +108,13 @@ class PodWorker:
         self.doors.recorder.event(self.pod, "Warning" if warning else "Normal", reason, message)
 
     def save(self) -> None:
-        """Keeps the record for our next life, and publishes what changed."""
+        """Keeps the record for our next life, and publishes what changed; both soon."""
+        self.publisher.changed()
+
+    def save_now(self) -> None:
+        """Keeps what nothing else knows (restart counts) before anything else happens."""
         if self.sandbox is not None:
             records.save(self.folder, self.record)
-        self.publisher.changed()
 
     async def run(self) -> None:
         """Runs the pod until it is gone."""
@@ -224,7 +227,8 @@ class PodWorker:
         with contextlib.suppress(env.EnvProblem):
             facts = await self.planner.facts(self.pod, place, volumes.changing(self.pod))
             await place.volumes.refresh(self.pod, facts)
-        why = await asyncio.to_thread(place.volumes.over_limit, self.pod)
+        limited = volumes.has_limit(self.pod)
+        why = await asyncio.to_thread(place.volumes.over_limit, self.pod) if limited else ""
         if why and not self.record.failure_reason:
             self.record.failure_reason, self.record.failure_message = "Evicted", why
             self.tell("Evicted", why, warning=True)
