@@ -140,14 +140,6 @@ async def test_a_finished_job_goes_after_its_ttl() -> None:
         assert await cluster.pods() == []
 
 
-async def test_what_is_not_carried_out_is_said() -> None:
-    async with workloads.FakeCluster() as cluster:
-        await cluster.client.create(kinds.JOB, job(backoffLimitPerIndex=1, completions=1, completionMode="Indexed"))
-        await cluster.settle(1)
-        events = (await cluster.client.list(kinds.EVENT)).items
-        assert any("backoffLimitPerIndex" in event["message"] for event in events)
-
-
 async def test_interrupted_after_every_single_write_it_counts_each_pod_once() -> None:
     after = 1
     while True:
@@ -174,3 +166,58 @@ def test_indexes_are_written_as_ranges() -> None:
     assert indexes.render([5, 0, 1, 2, 7, 8]) == "0-2,5,7-8"
     assert indexes.parse("0-2,5,7-8") == {0, 1, 2, 5, 7, 8}
     assert indexes.parse("") == indexes.parse("x,1-y") == set()
+
+
+def _index(pod: Object) -> int:
+    return int(pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"])
+
+
+async def test_an_index_fails_alone_past_its_own_limit_and_the_others_go_on() -> None:
+    async with workloads.FakeCluster() as cluster:
+        cluster.kubelet.outcome = lambda pod: (1.0, 1 if _index(pod) == 1 else 0)
+        spec = {"completions": 3, "parallelism": 3, "completionMode": "Indexed", "backoffLimitPerIndex": 1}
+        await cluster.client.create(kinds.JOB, job(**spec, backoffLimit=100))
+        await cluster.settle(3)
+        found = await get(cluster)
+        assert (found["status"]["completedIndexes"], found["status"].get("failedIndexes", "")) == ("0,2", "")
+        counts = [
+            pod["metadata"]["annotations"]["batch.kubernetes.io/job-index-failure-count"]
+            for pod in await cluster.pods()
+            if _index(pod) == 1
+        ]
+        assert counts == ["0"]  # ten seconds have not passed yet
+        for _ in range(6):
+            await cluster.settle(5)
+        found = await get(cluster)
+        assert found["status"]["failedIndexes"] == "1"
+        assert reason(found, "Failed") == "FailedIndexes"
+        assert found["status"]["failed"] == 2
+        assert all("finalizers" not in pod["metadata"] for pod in await cluster.pods())
+
+
+async def test_fail_index_and_the_most_failed_indexes_end_a_job_early() -> None:
+    async with workloads.FakeCluster() as cluster:
+        cluster.kubelet.outcome = lambda pod: (1.0, 42 if _index(pod) < 2 else 0)
+        rule = {"action": "FailIndex", "onExitCodes": {"operator": "In", "values": [42]}}
+        spec = {
+            "completions": 5, "parallelism": 2, "completionMode": "Indexed", "backoffLimitPerIndex": 5,
+            "maxFailedIndexes": 1, "podFailurePolicy": {"rules": [rule]},
+        }  # fmt: skip
+        await cluster.client.create(kinds.JOB, job(**spec, backoffLimit=100))
+        await cluster.settle(6)
+        found = await get(cluster)
+        assert found["status"]["failedIndexes"] == "0-1"
+        assert reason(found, "Failed") == "MaxFailedIndexesExceeded"
+
+
+async def test_a_success_policy_ends_a_job_that_has_enough() -> None:
+    async with workloads.FakeCluster() as cluster:
+        cluster.kubelet.outcome = lambda pod: (1.0 if _index(pod) in (0, 2) else 1000.0, 0)
+        policy = {"rules": [{"succeededIndexes": "0,2,4", "succeededCount": 2}]}
+        spec = {"completions": 5, "parallelism": 5, "completionMode": "Indexed", "successPolicy": policy}
+        await cluster.client.create(kinds.JOB, job(**spec))
+        await cluster.settle(10)
+        found = await get(cluster)
+        assert reason(found, "SuccessCriteriaMet") == "SuccessPolicy"
+        assert reason(found, "Complete") == "SuccessPolicy"
+        assert found["status"]["completedIndexes"] == "0,2"

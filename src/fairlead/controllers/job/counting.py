@@ -41,15 +41,23 @@ def failed(pod: Object) -> bool:
     return pods.phase(pod) == "Failed" or (pods.terminating(pod) and not succeeded(pod))
 
 
-def count(status: Object, owned: Sequence[Object], *, ignored: frozenset[str], completions: int | None) -> Count:
-    """The counts now. `ignored` uids are not counted by a failure policy; `completions` is of Indexed Jobs only."""
+def count(
+    status: Object,
+    owned: Sequence[Object],
+    *,
+    ignored: frozenset[str],
+    completions: int | None,
+    held: frozenset[str] = frozenset(),
+) -> Count:
+    """The counts now. `ignored` uids are not counted by a failure policy; `completions` is of Indexed Jobs only; `held`
+    uids are counted and keep their finalizer."""
     noted = status.get("uncountedTerminatedPods") or {}
     known = {uid: word for word in ("succeeded", "failed") for uid in noted.get(word) or ()}
-    held = {pod["metadata"]["uid"] for pod in owned if tracked(pod)}
+    tracked_uids = {pod["metadata"]["uid"] for pod in owned if tracked(pod)}
     totals = {word: int(status.get(word) or 0) for word in ("succeeded", "failed")}
     for uid, word in known.items():
-        totals[word] += uid not in held
-    left = {uid: word for uid, word in known.items() if uid in held}
+        totals[word] += uid not in tracked_uids
+    left = {uid: word for uid, word in known.items() if uid in tracked_uids}
     done = indexes.parse(status.get("completedIndexes") or "")
     release = []
     for pod in owned:
@@ -57,7 +65,8 @@ def count(status: Object, owned: Sequence[Object], *, ignored: frozenset[str], c
         word = "succeeded" if succeeded(pod) else "failed" if failed(pod) else ""
         if not word or not tracked(pod):
             continue
-        release.append(pod)
+        if uid not in held:
+            release.append(pod)
         if uid in left or uid in ignored:
             continue
         if word == "succeeded" and completions is not None:

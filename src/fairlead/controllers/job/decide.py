@@ -1,9 +1,8 @@
 """What a Job wants done: a pure function of the Job and its pods.
 
 Follows Kubernetes' `pkg/controller/job`: parallelism, completions (NonIndexed and Indexed), backoffLimit with a delay
-that doubles from 10 s to 10 min, activeDeadlineSeconds, suspend, podFailurePolicy, podReplacementPolicy, tracking by
-finalizers. Not carried out, and said so in an Event: backoffLimitPerIndex, maxFailedIndexes, successPolicy, the
-action FailIndex. A Job with `managedBy` of somebody else is left alone.
+that doubles from 10 s to 10 min, activeDeadlineSeconds, suspend, podFailurePolicy, podReplacementPolicy, limits per
+index and successPolicy (`per_index`), tracking by finalizers. A Job with `managedBy` of somebody else is left alone.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ from dataclasses import dataclass
 from fairlead.api import kinds, selectors
 from fairlead.base import clock as clocks
 from fairlead.controllers import conditions, ownership, pods, writes
-from fairlead.controllers.job import counting, indexes, making, policy
+from fairlead.controllers.job import counting, indexes, making, per_index, policy
 from fairlead.controllers.writes import Object
 
 MANAGER = "kubernetes.io/job-controller"
-_REFUSED = ("backoffLimitPerIndex", "maxFailedIndexes", "successPolicy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,12 @@ class _Plan:
     active: tuple[Object, ...]
     count: counting.Count
     failing: policy.Verdict | None
+    indexes: per_index.State
+
+    @property
+    def done(self) -> set[int]:
+        """The indexes that have succeeded."""
+        return indexes.parse(self.count.fields.get("completedIndexes") or "")
 
     @property
     def completions(self) -> int | None:
@@ -91,13 +95,21 @@ def _plan(snapshot: Snapshot, owned: tuple[Object, ...]) -> _Plan:
     ignored = frozenset(uid for uid, verdict in verdicts.items() if verdict.action == "Ignore")
     failing = next((verdict for verdict in verdicts.values() if verdict.action == "FailJob"), None)
     indexed = job["spec"].get("completionMode") == "Indexed"
-    count = counting.count(
-        job.get("status") or {},
-        owned,
-        ignored=ignored,
-        completions=int(job["spec"].get("completions") or 0) if indexed else None,
-    )
-    return _Plan(job, snapshot.now, owned, tuple(pod for pod in owned if pods.active(pod)), count, failing)
+    by_index = per_index.observe(job, owned, verdicts, snapshot.now)
+
+    def plan(held: frozenset[str]) -> _Plan:
+        count = counting.count(
+            job.get("status") or {},
+            owned,
+            ignored=ignored,
+            completions=int(job["spec"].get("completions") or 0) if indexed else None,
+            held=held,
+        )
+        active = tuple(pod for pod in owned if pods.active(pod))
+        return _Plan(job, snapshot.now, owned, active, count, failing, by_index)
+
+    found = plan(by_index.held)
+    return plan(frozenset()) if by_index.held and _end(found) is not None else found
 
 
 def _end(plan: _Plan) -> tuple[str, str, str] | None:
@@ -107,6 +119,8 @@ def _end(plan: _Plan) -> tuple[str, str, str] | None:
             return type_, decided["reason"], decided["message"]
     if plan.failing is not None:
         return "Failed", "PodFailurePolicy", plan.failing.message
+    if met := per_index.success(plan.job, plan.done) or per_index.end(plan.job, plan.indexes, plan.done):
+        return met
     limit = plan.job["spec"].get("backoffLimit")
     if plan.count.failed > (6 if limit is None else int(limit)):
         return "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
@@ -160,7 +174,7 @@ def _go_on(plan: _Plan) -> writes.Decision:
         status.pop("startTime", None)
     else:
         status.setdefault("startTime", clocks.rfc3339(plan.now))
-    writes_ = (*_refusals(plan.job), *_written(plan, status), *_released(plan), *notes, *changes)
+    writes_ = (*_written(plan, status), *_released(plan), *notes, *changes)
     return writes.Decision(writes_, again)
 
 
@@ -186,6 +200,8 @@ def _pods_to_change(plan: _Plan) -> tuple[list[writes.Write], float | None]:
     occupied = len(plan.active) + (len(leaving) if _replace_only_failed(plan.job["spec"]) else 0)
     if wanted <= occupied:
         return [], None
+    if per_index.limit_of(plan.job) is not None:
+        return _per_index(plan, wanted - occupied)
     wait = making.backoff_left_seconds(plan.owned, plan.now)
     if wait > 0:
         return [], wait
@@ -193,11 +209,22 @@ def _pods_to_change(plan: _Plan) -> tuple[list[writes.Write], float | None]:
     return ([writes.Together(made)] if made else []), None
 
 
+def _per_index(plan: _Plan, missing: int) -> tuple[list[writes.Write], float | None]:
+    """Pods for the indexes whose own wait is over."""
+    waits, failures = plan.indexes.waits or {}, plan.indexes.failures or {}
+    taken = plan.done | plan.indexes.failed | per_index.active_of(plan.active)
+    free = [index for index in range(plan.completions or 0) if index not in taken]
+    due = [index for index in free if waits.get(index, 0.0) <= 0][:missing]
+    made = tuple(making.make(plan.job, index, failures=failures.get(index, 0)) for index in due)
+    again = min((waits[index] for index in free if waits.get(index, 0.0) > 0), default=None)
+    return ([writes.Together(made)] if made else []), again
+
+
 def _wanted(plan: _Plan) -> int:
     given = plan.job["spec"].get("parallelism")
     parallelism = 1 if given is None else int(given)
     if plan.completions is not None:
-        return min(parallelism, max(0, plan.completions - plan.count.succeeded))
+        return min(parallelism, max(0, plan.completions - plan.count.succeeded - len(plan.indexes.failed)))
     return min(parallelism, len(plan.active)) if plan.count.succeeded > 0 else parallelism
 
 
@@ -218,18 +245,10 @@ def _released(plan: _Plan) -> list[writes.Write]:
     return [counting.without_finalizer(pod) for pod in plan.count.release]
 
 
-def _refusals(job: Object) -> list[writes.Write]:
-    if (job.get("status") or {}).get("startTime"):
-        return []
-    return [
-        writes.Note(job, "Warning", "UnsupportedField", f"spec.{field} is not carried out")
-        for field in _REFUSED
-        if job["spec"].get(field) is not None
-    ]
-
-
 def _status(plan: _Plan, found: list[Object], *, active: int) -> Object:
     status = {**(plan.job.get("status") or {}), **plan.count.fields, "active": active}
+    if per_index.limit_of(plan.job) is not None:
+        status["failedIndexes"] = indexes.render(plan.indexes.failed)
     status["ready"] = sum(pods.ready(pod) for pod in plan.active) if active else 0
     status["terminating"] = sum(pods.terminating(pod) and not pods.finished(pod) for pod in plan.owned)
     if found:

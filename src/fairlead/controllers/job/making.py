@@ -30,6 +30,12 @@ def backoff_left_seconds(owned: Sequence[Object], now: float) -> float:
     return max(0.0, recent[-1] + delay - now)
 
 
+def backoff_seconds_after(pod: Object, failures: int, now: float) -> float:
+    """Until a pod may take the place of this failed one, the last of so many failures of its index."""
+    delay = min(FIRST_BACKOFF_SECONDS * float(2 ** min(max(failures - 1, 0), 10)), MAX_BACKOFF_SECONDS)
+    return max(0.0, (_ended_at(pod) or now) + delay - now)
+
+
 def _ended_at(pod: Object) -> float | None:
     stamps = []
     for one in (pod.get("status") or {}).get("containerStatuses") or ():
@@ -43,8 +49,8 @@ def _ended_at(pod: Object) -> float | None:
     return clocks.parse_rfc3339(stamp) if stamp else None
 
 
-def make(job: Object, index: int | None) -> writes.Create:
-    """A pod of the Job, with its index if it is an Indexed one."""
+def make(job: Object, index: int | None, *, failures: int | None = None) -> writes.Create:
+    """A pod of the Job, with its index if it is an Indexed one, and how often that has failed where it counts."""
     pod = pods.from_template(job["spec"]["template"], owner=job, reference=ownership.reference(kinds.JOB, job))
     metadata, spec = pod["metadata"], dict(pod["spec"])
     name, uid = job["metadata"]["name"], job["metadata"]["uid"]
@@ -55,6 +61,8 @@ def make(job: Object, index: int | None) -> writes.Create:
         body["generateName"] = f"{name}-{index}-"
         body["annotations"] = {**metadata.get("annotations", {}), indexes.ANNOTATION: str(index)}
         labels[indexes.ANNOTATION] = str(index)
+        if failures is not None:
+            body["annotations"]["batch.kubernetes.io/job-index-failure-count"] = str(failures)
         spec["hostname"] = f"{name}-{index}"
         for field in ("containers", "initContainers"):
             if spec.get(field):

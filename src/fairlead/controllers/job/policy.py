@@ -9,7 +9,7 @@ from typing import Literal
 from fairlead.controllers import conditions
 from fairlead.controllers.writes import Object
 
-Action = Literal["FailJob", "Ignore", "Count"]
+Action = Literal["FailJob", "FailIndex", "Ignore", "Count"]
 
 
 @dataclass(frozen=True, slots=True)
