@@ -171,3 +171,28 @@ async def test_an_update_interrupted_after_every_single_write_finishes() -> None
             break
         after += 1
     assert after > 5
+
+
+async def owners(cluster: workloads.FakeCluster) -> dict[str, list[str]]:
+    claims = (await cluster.client.list(kinds.PERSISTENT_VOLUME_CLAIM, namespace="default")).items
+    return {
+        one["metadata"]["name"]: [of["kind"] for of in one["metadata"].get("ownerReferences") or ()] for one in claims
+    }
+
+
+async def test_claims_that_are_there_already_follow_the_retention_policy() -> None:
+    claim = {"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}
+    async with workloads.FakeCluster() as cluster:
+        await cluster.client.create(kinds.STATEFUL_SET, stateful(2, volumeClaimTemplates=[claim]))
+        await cluster.settle(1)
+        assert await owners(cluster) == {"data-web-0": [], "data-web-1": []}
+        await patch(cluster, persistentVolumeClaimRetentionPolicy={"whenDeleted": "Delete", "whenScaled": "Retain"})
+        await cluster.settle(1)
+        assert await owners(cluster) == {"data-web-0": ["StatefulSet"], "data-web-1": ["StatefulSet"]}
+        await patch(cluster, persistentVolumeClaimRetentionPolicy={"whenDeleted": "Retain", "whenScaled": "Delete"})
+        await cluster.settle(1)
+        assert await owners(cluster) == {"data-web-0": [], "data-web-1": []}
+        await patch(cluster, replicas=1)
+        await cluster.settle(3)
+        assert await names(cluster) == ["web-0"]
+        assert await owners(cluster) == {"data-web-0": []}

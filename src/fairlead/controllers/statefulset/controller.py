@@ -27,7 +27,7 @@ class StatefulSets:
                 stateful_set=owner,
                 pods=self._owned.pods_of(owner),
                 revisions=self._revisions.cache.indexed("controller", metadata["uid"]),
-                claims=frozenset(claim["metadata"]["name"] for claim in self._claims.cache.list(metadata["namespace"])),
+                claims={claim["metadata"]["name"]: claim for claim in self._claims.cache.list(metadata["namespace"])},
                 now=self._owned.clock.now(),
             )
         )

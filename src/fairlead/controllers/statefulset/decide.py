@@ -3,12 +3,13 @@
 Follows Kubernetes' `pkg/controller/statefulset/stateful_set_control.go`. OrderedReady: one pod at a time, each only
 when all before it are ready; scaling down and updating from the highest ordinal. Parallel: all at once, updates still
 bounded by `maxUnavailable` (1). Below `partition` pods keep the current revision. Volume claims are never deleted
-here; `persistentVolumeClaimRetentionPolicy.whenScaled: Delete` is refused with an Event.
+here: `persistentVolumeClaimRetentionPolicy` makes the set (`whenDeleted`) or a pod that is scaled away (`whenScaled`)
+their owner, and they are collected with it (KEP-1847).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fairlead.api import kinds, selectors
@@ -20,12 +21,12 @@ from fairlead.controllers.writes import Object
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`pods` match the selector or are owned; `claims` are names of PersistentVolumeClaims in the namespace."""
+    """`pods` match the selector or are owned; `claims` are the namespace's PersistentVolumeClaims by name."""
 
     stateful_set: Object
     pods: Sequence[Object]
     revisions: Sequence[Object]
-    claims: frozenset[str]
+    claims: Mapping[str, Object]
     now: float
 
 
@@ -70,11 +71,11 @@ def decide(snapshot: Snapshot) -> writes.Decision:
     plan = _plan(snapshot, claim.owned, found)
     changes: list[writes.Write] = []
     if "deletionTimestamp" not in owner["metadata"]:
-        changes = _step(plan)
+        changes = [*_owned_claims(plan), *_step(plan)]
         live = {identity.revision_of(pod) for pod in claim.owned} | {history.name_of(plan.current)}
         limit = owner["spec"].get("revisionHistoryLimit")
         changes += history.expired(found, limit=10 if limit is None else int(limit), live=live)
-    return writes.Decision((*_refusals(owner), *changes, *_status(plan)), _again_seconds(plan))
+    return writes.Decision((*changes, *_status(plan)), _again_seconds(plan))
 
 
 def _plan(snapshot: Snapshot, owned: tuple[Object, ...], found: history.Found) -> _Plan:
@@ -198,14 +199,20 @@ def _partition(owner: Object) -> int:
     return int(given.get("partition") or 0)
 
 
-def _refusals(owner: Object) -> tuple[writes.Write, ...]:
-    policy = owner["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
-    if policy.get("whenScaled") != "Delete" or (owner.get("status") or {}).get("observedGeneration") == owner[
-        "metadata"
-    ].get("generation"):
-        return ()
-    text = "persistentVolumeClaimRetentionPolicy.whenScaled: Delete is not carried out; delete the claims yourself"
-    return (writes.Note(owner, "Warning", "UnsupportedField", text),)
+def _owned_claims(plan: _Plan) -> list[writes.Write]:
+    """Claims that should have other owners than they have."""
+    found: list[writes.Write] = []
+    for ordinal, pod in plan.by_ordinal.items():
+        for name in identity.claims_of(plan.owner, ordinal).values():
+            claim = plan.snapshot.claims.get(name)
+            if claim is None or "deletionTimestamp" in claim["metadata"]:
+                continue
+            known = claim["metadata"].get("ownerReferences") or []
+            wanted = identity.claim_owners(plan.owner, pod, known, condemned=ordinal not in plan.wanted)
+            if wanted != known:
+                change = {"metadata": {"ownerReferences": wanted or None}}
+                found.append(writes.patch_of(kinds.PERSISTENT_VOLUME_CLAIM, claim, change))
+    return found
 
 
 def _again_seconds(plan: _Plan) -> float | None:

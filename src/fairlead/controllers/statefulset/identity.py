@@ -56,7 +56,8 @@ def claims_of(owner: Object, ordinal: int) -> dict[str, str]:
 
 
 def make_claims(owner: Object, ordinal: int) -> list[Object]:
-    """The claims of one pod, to be created where they do not exist yet. They outlive the pod and the set."""
+    """The claims of one pod, to be created where they do not exist yet. They outlive the pod, and the set unless its
+    retention policy says otherwise."""
     found = []
     selector = (owner["spec"].get("selector") or {}).get("matchLabels") or {}
     for template in owner["spec"].get("volumeClaimTemplates") or ():
@@ -68,16 +69,34 @@ def make_claims(owner: Object, ordinal: int) -> list[Object]:
         }
         if metadata.get("annotations"):
             body["annotations"] = metadata["annotations"]
-        if _deleted_with_the_set(owner):
-            reference = ownership.reference(kinds.STATEFUL_SET, owner)
-            body["ownerReferences"] = [{**reference, "controller": False, "blockOwnerDeletion": False}]
+        if _policy(owner, "whenDeleted"):
+            body["ownerReferences"] = [_held_by(kinds.STATEFUL_SET, owner)]
         found.append({"metadata": body, "spec": template["spec"]})
     return found
 
 
-def _deleted_with_the_set(owner: Object) -> bool:
+def claim_owners(owner: Object, pod: Object, known: list[Object], *, condemned: bool) -> list[Object]:
+    """The owner references that a claim of that pod should have; those of strangers stay."""
+    set_uid, pod_uid = owner["metadata"]["uid"], pod["metadata"]["uid"]
+    name = pod["metadata"]["name"]
+    own = [one for one in known if one["uid"] == set_uid or (one["kind"] == "Pod" and one["name"] == name)]
+    wanted: list[tuple[str, Object]] = []
+    if _policy(owner, "whenScaled") and condemned:
+        wanted.append((pod_uid, _held_by(kinds.POD, pod)))
+    elif _policy(owner, "whenDeleted"):
+        wanted.append((set_uid, _held_by(kinds.STATEFUL_SET, owner)))
+    if [one["uid"] for one in own] == [uid for uid, _ in wanted]:
+        return known
+    return [one for one in known if one not in own] + [reference for _, reference in wanted]
+
+
+def _held_by(kind: kinds.Kind, owner: Object) -> Object:
+    return {**ownership.reference(kind, owner), "controller": False, "blockOwnerDeletion": False}
+
+
+def _policy(owner: Object, moment: str) -> bool:
     policy = owner["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
-    return bool(policy.get("whenDeleted") == "Delete")
+    return bool(policy.get(moment) == "Delete")
 
 
 def revision_of(pod: Object) -> str:
