@@ -91,3 +91,17 @@ async def test_surge_makes_the_new_one_first() -> None:
             assert sum(bool(pod["status"].get("conditions")) for pod in pods) >= 2
             assert len(pods) <= 4
         assert set((await cluster.places()).values()) == {"web:2"}
+
+
+async def test_a_pod_that_fails_again_and_again_is_made_anew_ever_more_slowly() -> None:
+    async with Nodes() as cluster:
+        await cluster.prepare("a")
+        cluster.kubelet.outcome = lambda pod: (0.01, 1)
+        await cluster.client.create(kinds.DAEMON_SET, daemon())
+        made: set[str] = set()
+        for _ in range(310):
+            await cluster.settle(0.1)
+            made |= {pod["metadata"]["uid"] for pod in await cluster.pods()}
+        assert 5 <= len(made) <= 8  # after 0, 1, 2, 4, 8 and 16 seconds
+        events = (await cluster.client.list(kinds.EVENT, namespace="default")).items
+        assert any(one["reason"] == "FailedDaemonPod" for one in events)

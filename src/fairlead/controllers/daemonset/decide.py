@@ -1,14 +1,14 @@
 """What a DaemonSet wants done: a pure function of the set, its pods, revisions and the nodes.
 
 Follows Kubernetes' `pkg/controller/daemon`: a pod is bound to its node by node affinity on `metadata.name`; failed
-pods are made anew; RollingUpdate replaces pods of older templates within `maxUnavailable` (1), or first makes the new
-one within `maxSurge`; OnDelete leaves them.
+pods are made anew, each after a wait that doubles with every failure of its node; RollingUpdate replaces pods of older
+templates within `maxUnavailable` (1), or first makes the new one within `maxSurge`; OnDelete leaves them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from fairlead.api import kinds, selectors
 from fairlead.controllers import conditions, history, nodes, ownership, pods, writes
@@ -32,6 +32,7 @@ class Snapshot:
     revisions: Sequence[Object]
     nodes: Sequence[Object]
     now: float
+    waits: Mapping[str, float] = field(default_factory=dict)  # node -> seconds before its failed pod is replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +109,9 @@ def node_of(pod: Object) -> str:
         .get("nodeSelectorTerms", ())
     )
     for term in terms:
-        for field in term.get("matchFields") or ():
-            if field["key"] == "metadata.name" and len(field["values"]) == 1:
-                return str(field["values"][0])
+        for one in term.get("matchFields") or ():
+            if one["key"] == "metadata.name" and len(one["values"]) == 1:
+                return str(one["values"][0])
     return ""
 
 
@@ -121,7 +122,7 @@ def _place(plan: _Plan) -> list[writes.Write]:
         present = plan.by_node.get(node, [])
         failed = [pod for pod in present if pods.finished(pod) and not pods.terminating(pod)]
         live = [pod for pod in present if not pods.finished(pod)]
-        gone += failed
+        gone += failed if not plan.snapshot.waits.get(node) else []
         if not live and not failed:
             missing.append(node)
         gone += _doubles(plan, live)
@@ -133,12 +134,23 @@ def _place(plan: _Plan) -> list[writes.Write]:
     told = writes.Told(
         plan.owner, ("SuccessfulDelete", "Deleted pod: {name}"), ("FailedDelete", "Error deleting: {error}")
     )
-    found: list[writes.Write] = []
+    found: list[writes.Write] = [_told_failed(plan, pod) for pod in gone if pods.finished(pod)]
     if gone:
         found.append(writes.Together(tuple(writes.delete(kinds.POD, pod, told=told) for pod in gone)))
     if missing or surged:
         found.append(writes.Together(tuple(_make(plan, node) for node in [*missing, *surged])))
     return found
+
+
+def failed_nodes(owned: Sequence[Object]) -> set[str]:
+    """The nodes whose pod has failed and has not been replaced yet."""
+    return {node_of(pod) for pod in owned if pods.finished(pod) and not pods.terminating(pod)}
+
+
+def _told_failed(plan: _Plan, pod: Object) -> writes.Note:
+    name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+    text = f"Found failed daemon pod {name} on node {node_of(pod)}, will try to kill it"
+    return writes.Note(plan.owner, "Warning", "FailedDaemonPod", text)
 
 
 def _doubles(plan: _Plan, live: list[Object]) -> list[Object]:
@@ -226,7 +238,7 @@ def _tolerations(spec: Object) -> list[Object]:
 def _again_seconds(plan: _Plan, owned: Sequence[Object]) -> float | None:
     min_ready = float(plan.owner["spec"].get("minReadySeconds") or 0)
     waits = [pods.available_in_seconds(pod, min_ready_seconds=min_ready, now=plan.snapshot.now) for pod in owned]
-    later = [wait for wait in waits if wait]
+    later = [wait for wait in (*waits, *plan.snapshot.waits.values()) if wait]
     return min(later) if later else None
 
 
