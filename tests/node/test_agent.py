@@ -180,9 +180,10 @@ async def test_exec_probes_are_made_in_the_pod(house):
 
 async def test_a_pod_is_drained_before_it_is_told_to_stop(house):
     note = house.folder / "note"
-    line = f"trap 'echo stopped > {note}; exit 0' TERM; while :; do sleep 60 & wait $!; done"
+    line = f"trap 'echo stopped > {note}; exit 0' TERM; touch {note}.up; while :; do sleep 60 & wait $!; done"
     annotations = {"fairlead.dev/drain-seconds": "12"}
-    await house.create("web", {"containers": [container(sh=line)]}, annotations=annotations)
+    probe = {"exec": {"command": ["/bin/test", "-e", f"{note}.up"]}, "periodSeconds": 1}
+    await house.create("web", {"containers": [container(sh=line, readinessProbe=probe)]}, annotations=annotations)
     pod = await house.until("web", ready)
     house.gate.open.clear()
     await house.client.delete(kinds.POD, "web", namespace="default")

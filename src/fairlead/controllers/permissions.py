@@ -40,6 +40,11 @@ RULES: Mapping[str, Sequence[Rule]] = {
         _rule("", "services/finalizers", "update"),
         _rule("discovery.k8s.io", "endpointslices", "create update delete"),
     ],
+    "endpointslicemirroring-controller": [
+        _EVENTS,
+        _rule("", "services/finalizers endpoints/finalizers", "update"),
+        _rule("discovery.k8s.io", "endpointslices", "create update delete"),
+    ],
     "endpoint-controller": [_EVENTS, _rule("", "endpoints endpoints/restricted", "create update delete")],
     "generic-garbage-collector": [_EVENTS, _rule("*", "*", "get list watch patch update delete")],
     "namespace-controller": [

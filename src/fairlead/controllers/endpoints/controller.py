@@ -1,4 +1,4 @@
-"""Runs EndpointSlices and Endpoints: which pods and nodes concern which Service.
+"""Runs EndpointSlices and Endpoints, and mirrors Endpoints that users write: which objects concern which Service.
 
 EndpointSlices follow every change at once; the older Endpoints, which nothing of ours reads, gather changes for half a
 second.
@@ -11,17 +11,18 @@ from collections.abc import Iterable
 from fairlead.api import kinds
 from fairlead.client import cache, informer
 from fairlead.controllers import context, writes
-from fairlead.controllers.endpoints import desired, legacy, slices
+from fairlead.controllers.endpoints import desired, legacy, mirroring, slices
 from fairlead.controllers.writes import Object
 
 NAME = "endpointslice-controller"
 LEGACY_NAME = "endpoint-controller"
+MIRROR_NAME = "endpointslicemirroring-controller"
 LEGACY_DELAY_SECONDS = 0.5
-_BY_SERVICE = "endpoints/service"
+_BY_SERVICE, _BY_MIRRORED = "endpoints/service", "endpoints/mirrored"
 
 
 class Endpoints:
-    """Both controllers."""
+    """The three controllers."""
 
     def __init__(self, given: context.Context) -> None:
         self._services = given.informers.of(kinds.SERVICE)
@@ -32,6 +33,8 @@ class Endpoints:
         self._slices.cache.add_index(_BY_SERVICE, _by_service)
         self.runner = given.runner(NAME, self._decide, self._services, self._pods, self._nodes, self._slices)
         self.legacy = given.runner(LEGACY_NAME, self._decide_legacy, self._services, self._pods, self._endpoints)
+        self._slices.cache.add_index(_BY_MIRRORED, _by_mirrored)
+        self.mirror = given.runner(MIRROR_NAME, self._decide_mirror, self._services, self._endpoints, self._slices)
         self._services.add_handler(lambda change: self._add(change.key))
         self._pods.add_handler(self._pod_changed)
         self._nodes.add_handler(self._node_changed)
@@ -40,6 +43,7 @@ class Endpoints:
 
     def _add(self, key: str) -> None:
         self.runner.add(key)
+        self.mirror.add(key)
         self.legacy.queue.add_after(key, LEGACY_DELAY_SECONDS)
 
     def _pod_changed(self, change: informer.Change) -> None:
@@ -63,8 +67,11 @@ class Endpoints:
         """Somebody may have changed what is ours; our own writes are decided again and found right."""
         for name in _by_service(change.object):
             self.runner.add(name)
+        for name in _by_mirrored(change.object):
+            self.mirror.add(name)
 
     def _endpoints_changed(self, change: informer.Change) -> None:
+        self.mirror.add(change.key)
         if self._services.cache.get(change.key) is not None:
             self.legacy.queue.add_after(change.key, LEGACY_DELAY_SECONDS)
 
@@ -93,6 +100,10 @@ class Endpoints:
             return writes.NOTHING
         return legacy.decide(service, self._selected(service), present)
 
+    def _decide_mirror(self, key: str) -> writes.Decision:
+        present = self._slices.cache.indexed(_BY_MIRRORED, key)
+        return mirroring.decide(self._endpoints.cache.get(key), self._services.cache.get(key), present)
+
     def _zone_of(self, node: str) -> str:
         found = self._nodes.cache.get(node)
         return _zone(found) if found else ""
@@ -101,6 +112,12 @@ class Endpoints:
 def _by_service(obj: Object) -> Iterable[str]:
     labels = obj["metadata"].get("labels") or {}
     if labels.get(slices.MANAGED_BY) == slices.MANAGER and labels.get(slices.SERVICE_NAME):
+        yield f"{obj['metadata']['namespace']}/{labels[slices.SERVICE_NAME]}"
+
+
+def _by_mirrored(obj: Object) -> Iterable[str]:
+    labels = obj["metadata"].get("labels") or {}
+    if labels.get(slices.MANAGED_BY) == mirroring.MANAGER and labels.get(slices.SERVICE_NAME):
         yield f"{obj['metadata']['namespace']}/{labels[slices.SERVICE_NAME]}"
 
 
