@@ -3,91 +3,97 @@
 //! Promises: only SERVING is success; the message of a failure has the service's status or gRPC's code. The answer is a
 //! dozen bytes of protobuf, read by hand.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::attempt;
 use crate::control::objects::Probe;
+use crate::h2::client;
+use crate::http::chunked::Chunked;
 
 const MOST_ANSWER_BYTES: usize = 4096;
+const MOST_HEAD_BYTES: usize = 64 << 10;
+const MOST_HEADERS: usize = 100;
 
 pub async fn check(probe: &Probe) -> Result<String, String> {
-    let stream = attempt::connect(&probe.address, probe.port).await?;
-    let failed = |error: h2::Error| format!("error: health rpc failed: {error}");
-    let (mut sender, connection) = h2::client::handshake(stream).await.map_err(failed)?;
-    let driver = Aborted(tokio::task::spawn_local(connection).abort_handle());
-    let request = http::Request::post(format!(
-        "http://{}/grpc.health.v1.Health/Check",
-        attempt::place(&probe.address, probe.port)
-    ))
-    .header("content-type", "application/grpc")
-    .header("te", "trailers")
-    .header("user-agent", "kube-probe/1.36")
-    .body(())
-    .map_err(|error| format!("error: health rpc failed: {error}"))?;
-    let (response, mut body) = sender.send_request(request, false).map_err(failed)?;
-    body.send_data(question(&probe.service), true).map_err(failed)?;
-    let response = response.await.map_err(failed)?;
-    let code =
-        |headers: &http::HeaderMap| headers.get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
-    if let Some(code) = code(response.headers()).filter(|code| *code != 0) {
-        return Err(refused(code));
+    let tcp = attempt::connect(&probe.address, probe.port).await?;
+    let (mut stream, _connection) = client::once(tcp);
+    let message = question(&probe.service);
+    let mut request = format!(
+        "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: {}\r\ncontent-type: application/grpc\r\n\
+         user-agent: kube-probe/1.36\r\ncontent-length: {}\r\n\r\n",
+        attempt::place(&probe.address, probe.port),
+        message.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(&message);
+    let failed = |error: std::io::Error| format!("error: health rpc failed: {error}");
+    stream.write_all(&request).await.map_err(failed)?;
+    let mut answer = Vec::new();
+    let mut piece = [0u8; 4096];
+    loop {
+        let n = stream.read(&mut piece).await.map_err(failed)?;
+        answer.extend_from_slice(&piece[..n]);
+        if n == 0 {
+            return understand(&answer).unwrap_or_else(|| Err("error: health rpc failed: no whole answer".to_owned()));
+        }
+        if answer.len() > MOST_HEAD_BYTES + MOST_ANSWER_BYTES {
+            return Err("error: health rpc failed: the answer is too large".to_owned());
+        }
     }
-    if response.status() != http::StatusCode::OK {
-        return Err(format!("error: health rpc failed: HTTP status {}", response.status().as_u16()));
-    }
-    let answer = read(response.into_body(), code).await?;
-    drop(driver);
-    judge(&answer)
 }
 
-/// The connection's task ends with the try.
-struct Aborted(tokio::task::AbortHandle);
-
-impl Drop for Aborted {
-    fn drop(&mut self) {
-        self.0.abort();
+/// Judges an answer that has ended; `None`: it is not whole.
+fn understand(answer: &[u8]) -> Option<Result<String, String>> {
+    let mut storage = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    let mut head = httparse::Response::new(&mut storage);
+    let httparse::Status::Complete(bytes) = head.parse(answer).ok()? else { return None };
+    let status = head.code?;
+    if status < 200 {
+        return understand(&answer[bytes..]);
+    }
+    let code = |text: &[u8]| std::str::from_utf8(text).ok()?.trim().parse::<u32>().ok();
+    let find = |name: &str| head.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
+    if let Some(code) = find("grpc-status").and_then(code).filter(|code| *code != 0) {
+        return Some(Err(refused(code)));
+    }
+    if status != 200 {
+        return Some(Err(format!("error: health rpc failed: HTTP status {status}")));
+    }
+    let rest = &answer[bytes..];
+    if find("transfer-encoding").is_none() {
+        return Some(judge(rest));
+    }
+    let (mut chunks, mut decoder) = (Vec::new(), Chunked::default());
+    decoder.transfer(rest, &mut chunks, true).ok()?;
+    let trailer = rest.windows(14).rposition(|w| w.eq_ignore_ascii_case(b"\r\ngrpc-status:"));
+    let end = |at: usize| rest[at..].iter().position(|b| *b == b'\r').map_or(rest.len(), |n| at + n);
+    match trailer.and_then(|at| code(&rest[at + 14..end(at + 14)])) {
+        _ if !decoder.done() => None,
+        None | Some(0) => Some(judge(&chunks)),
+        Some(code) => Some(Err(refused(code))),
     }
 }
 
 /// HealthCheckRequest{service} in a length-prefixed message.
-fn question(service: &str) -> Bytes {
-    let mut message = BytesMut::new();
+fn question(service: &str) -> Vec<u8> {
+    let mut message = Vec::new();
     if !service.is_empty() {
-        message.put_u8(0x0a);
+        message.push(0x0a);
         put_varint(&mut message, service.len());
-        message.put_slice(service.as_bytes());
+        message.extend_from_slice(service.as_bytes());
     }
-    let mut framed = BytesMut::new();
-    framed.put_u8(0);
-    framed.put_u32(message.len() as u32);
-    framed.put_slice(&message);
-    framed.freeze()
+    let mut framed = vec![0];
+    framed.extend_from_slice(&(message.len() as u32).to_be_bytes());
+    framed.extend_from_slice(&message);
+    framed
 }
 
-fn put_varint(out: &mut BytesMut, mut value: usize) {
+fn put_varint(out: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
-        out.put_u8(value as u8 | 0x80);
+        out.push(value as u8 | 0x80);
         value >>= 7;
     }
-    out.put_u8(value as u8);
-}
-
-async fn read(mut body: h2::RecvStream, code: impl Fn(&http::HeaderMap) -> Option<u32>) -> Result<Vec<u8>, String> {
-    let failed = |error: h2::Error| format!("error: health rpc failed: {error}");
-    let mut answer = Vec::new();
-    while let Some(data) = body.data().await {
-        let data = data.map_err(failed)?;
-        let _ = body.flow_control().release_capacity(data.len());
-        if answer.len() + data.len() > MOST_ANSWER_BYTES {
-            return Err("error: health rpc failed: the answer is too large".to_owned());
-        }
-        answer.extend_from_slice(&data);
-    }
-    let trailers = body.trailers().await.map_err(failed)?;
-    match trailers.as_ref().and_then(code) {
-        None | Some(0) => Ok(answer),
-        Some(code) => Err(refused(code)),
-    }
+    out.push(value as u8);
 }
 
 fn refused(code: u32) -> String {
@@ -120,8 +126,8 @@ mod tests {
 
     #[test]
     fn the_question_is_the_protobuf_of_its_service() {
-        assert_eq!(question("").as_ref(), [0, 0, 0, 0, 0]);
-        assert_eq!(question("ab").as_ref(), [0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']);
+        assert_eq!(question(""), [0, 0, 0, 0, 0]);
+        assert_eq!(question("ab"), [0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']);
         assert_eq!(question(&"x".repeat(300))[5..8], [0x0a, 0xac, 0x02]);
     }
 

@@ -19,7 +19,7 @@ use crate::worker::context::Context;
 pub enum Link {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    H2(Box<h2::client::Stream>),
+    H2(h2::client::Stream),
 }
 
 /// A link, counted at its endpoint (an HTTP/2 stream is not; its connection is).
@@ -37,21 +37,20 @@ impl Connection {
         stream.set_nodelay(true)?;
         let Some(upstream) = &backend.upstream else {
             if backend.speaks_h2() {
-                let stream = context.h2.open(stream, opened).await?;
-                return Ok(Self::of_stream(stream));
+                return Ok(Self::of_stream(context.h2.open(stream, opened)));
             }
             return Ok(Self { link: Link::Plain(stream), opened: Some(opened), reused: false });
         };
         let name = upstream.name.clone().unwrap_or_else(|| ServerName::from(address.ip()));
         let stream = TlsConnector::from(upstream.config.clone()).connect(name, stream).await?;
         if backend.speaks_h2() {
-            return Ok(Self::of_stream(context.h2.open(stream, opened).await?));
+            return Ok(Self::of_stream(context.h2.open(stream, opened)));
         }
         Ok(Self { link: Link::Tls(Box::new(stream)), opened: Some(opened), reused: false })
     }
 
     pub fn of_stream(stream: h2::client::Stream) -> Self {
-        Self { link: Link::H2(Box::new(stream)), opened: None, reused: false }
+        Self { link: Link::H2(stream), opened: None, reused: false }
     }
 
     /// Nothing of a request has left us, so it may be sent elsewhere whatever it is.

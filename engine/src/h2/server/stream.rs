@@ -1,0 +1,165 @@
+//! A client's stream, shown to `http::serve` as a client that speaks HTTP/1.1 and asks one request after the other.
+//!
+//! A place at the connection is used for stream after stream: when a request has been answered, reading on waits for the next
+//! stream that the connection gives to this place.
+
+use std::cell::Cell;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as Task, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::super::body::Body;
+use super::super::connection::Connection;
+use super::super::frame::Reason;
+use super::super::pipe::{self, Shared};
+use crate::http::{Client, field};
+
+/// Which stream is at a place.
+pub type Place = Rc<Cell<Option<usize>>>;
+
+enum Sending {
+    Head,
+    Body(Body),
+}
+
+pub struct Stream {
+    connection: Shared,
+    place: Place,
+    sending: Sending,
+    shut: bool,
+}
+
+impl Stream {
+    pub fn new(connection: Shared, place: Place) -> Self {
+        Self { connection, place, sending: Sending::Head, shut: false }
+    }
+
+    fn answered(&self) -> bool {
+        matches!(&self.sending, Sending::Body(body) if body.done())
+    }
+
+    fn leave(&mut self, reason: Reason) {
+        if let Some(key) = self.place.take() {
+            self.connection.borrow_mut().release(key, reason);
+        }
+        self.sending = Sending::Head;
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.leave(Reason::INTERNAL_ERROR);
+    }
+}
+
+impl Client for Stream {}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, task: &mut Task<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.shut {
+            return Poll::Ready(Ok(()));
+        }
+        let Some(key) = this.place.get() else { return Poll::Pending };
+        let mut connection = this.connection.borrow_mut();
+        if !this.answered() {
+            return connection.poll_read(key, task, out);
+        }
+        if !connection.stream(key).read_whole() {
+            return Poll::Ready(Ok(())); // what is left of this request is not the next one's
+        }
+        drop(connection);
+        this.leave(Reason::NO_ERROR);
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, task: &mut Task<'_>, input: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let Some(key) = this.place.get() else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        let mut connection = this.connection.borrow_mut();
+        if connection.stream(key).failed.is_some() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let mut used = 0;
+        while used < input.len() {
+            match &mut this.sending {
+                Sending::Head => {
+                    let (bytes, body) = send_head(&mut connection, key, &input[used..])?;
+                    used += bytes;
+                    if let Some(body) = body {
+                        this.sending = Sending::Body(body);
+                    }
+                }
+                Sending::Body(body) => {
+                    return match pipe::poll_body(&mut connection, key, task, body, &input[used..]) {
+                        Poll::Pending if used > 0 => Poll::Ready(Ok(used)),
+                        polled => polled.map_ok(|n| n + used),
+                    };
+                }
+            }
+        }
+        Poll::Ready(Ok(used))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.shut = true;
+        if let (Some(key), Sending::Body(body)) = (this.place.get(), &mut this.sending)
+            && matches!(body, Body::UntilClose)
+        {
+            *body = Body::Done;
+            this.connection.borrow_mut().end(key);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Sends a response's head, which is whole; tells its bytes, and how its body comes when it is a final one.
+fn send_head(connection: &mut Connection, key: usize, input: &[u8]) -> io::Result<(usize, Option<Body>)> {
+    let mut storage = [const { MaybeUninit::uninit() }; 256];
+    let mut raw = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut raw, input, &mut storage);
+    let httparse::Status::Complete(bytes) = parsed.map_err(io::Error::other)? else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let status = raw.code.unwrap_or(502);
+    let (mut length, mut chunked, mut grpc) = (None, false, false);
+    for header in raw.headers.iter() {
+        match header.name.len() {
+            12 if header.name.eq_ignore_ascii_case("content-type") => {
+                grpc = header.value.starts_with(b"application/grpc");
+            }
+            14 if header.name.eq_ignore_ascii_case("content-length") => length = field::content_length(header.value),
+            17 if header.name.eq_ignore_ascii_case("transfer-encoding") => chunked = true,
+            _ => {}
+        }
+    }
+    let body = match length {
+        _ if connection.stream(key).head_method || status == 204 || status == 304 => Body::Done,
+        _ if chunked => Body::chunked(),
+        Some(0) => Body::Done,
+        Some(n) => Body::Raw(n),
+        None => Body::UntilClose,
+    };
+    // An answer of trailers only has no length in gRPC.
+    let hide_length = grpc && length == Some(0);
+    connection.send_fields(key, status >= 200 && body.done(), |encoder, output| {
+        encoder.status(status, output);
+        for header in raw.headers.iter().filter(|h| !pipe::is_of_hop(h.name)) {
+            if !(hide_length && header.name.eq_ignore_ascii_case("content-length")) {
+                encoder.field(header.name.as_bytes(), header.value, output);
+            }
+        }
+    });
+    Ok((bytes, (status >= 200).then_some(body)))
+}

@@ -1,0 +1,104 @@
+//! One stream's state (RFC 9113, 5): what has come and was not read, what may still come, what may be sent.
+
+use std::task::Waker;
+
+use super::frame::Reason;
+
+#[derive(Default)]
+pub struct Stream {
+    pub id: u32,
+    /// What came, as HTTP/1.1 bytes, and how much of it was read.
+    pub inbound: Vec<u8>,
+    pub at: usize,
+    /// The peer may send more; we may.
+    pub receiving: bool,
+    pub sending: bool,
+    /// The head has come (a response's own, not an informational one).
+    pub headed: bool,
+    /// Data is shown in chunks.
+    pub chunked: bool,
+    /// What is left of the length that the head told.
+    pub expected: Option<u64>,
+    /// The request was HEAD: the response's length says nothing of its body.
+    pub head_method: bool,
+    /// What we may send, and the peer.
+    pub window: i64,
+    pub credit: i64,
+    /// Data that nobody has read, and data that was read but not given back to the peer's window.
+    pub unread: u32,
+    pub owed: u32,
+    pub failed: Option<Reason>,
+    pub reader: Option<Waker>,
+    pub writer: Option<Waker>,
+}
+
+impl Stream {
+    pub fn new(id: u32, inbound: Vec<u8>, window: i64, credit: i64) -> Self {
+        Self { id, inbound, window, credit, receiving: true, sending: true, ..Self::default() }
+    }
+
+    pub fn wake_reader(&mut self) {
+        if let Some(waker) = self.reader.take() {
+            waker.wake();
+        }
+    }
+
+    pub fn wake_writer(&mut self) {
+        if let Some(waker) = self.writer.take() {
+            waker.wake();
+        }
+    }
+
+    /// Everything has come and was read.
+    pub fn read_whole(&self) -> bool {
+        !self.receiving && self.at == self.inbound.len()
+    }
+
+    /// Ends a head's text with how its body comes.
+    pub fn frame_body(&mut self, length: Option<u64>, bodyless: bool, ended: bool) {
+        self.expected = if bodyless { Some(0) } else { length };
+        match length {
+            _ if bodyless => {}
+            Some(_) => {}
+            None if ended => {}
+            None => {
+                self.chunked = true;
+                self.inbound.extend_from_slice(b"transfer-encoding: chunked\r\n");
+            }
+        }
+        self.inbound.extend_from_slice(b"\r\n");
+    }
+
+    /// Takes data in; false when it is more than the head said.
+    #[must_use]
+    pub fn take(&mut self, data: &[u8]) -> bool {
+        if let Some(left) = &mut self.expected {
+            match left.checked_sub(data.len() as u64) {
+                Some(less) => *left = less,
+                None => return false,
+            }
+        }
+        if !self.chunked {
+            self.inbound.extend_from_slice(data);
+        } else if !data.is_empty() {
+            use std::io::Write;
+            let _ = write!(self.inbound, "{:x}\r\n", data.len());
+            self.inbound.extend_from_slice(data);
+            self.inbound.extend_from_slice(b"\r\n");
+        }
+        self.unread += data.len() as u32;
+        true
+    }
+
+    /// The peer has ended its side; `trailers` are lines. False when data is missing.
+    #[must_use]
+    pub fn end(&mut self, trailers: &[u8]) -> bool {
+        self.receiving = false;
+        if self.chunked {
+            self.inbound.extend_from_slice(b"0\r\n");
+            self.inbound.extend_from_slice(trailers);
+            self.inbound.extend_from_slice(b"\r\n");
+        }
+        self.expected.is_none_or(|left| left == 0)
+    }
+}
