@@ -107,6 +107,10 @@ async fn either(context: Rc<Context>, stream: TcpStream, whence: Whence, listene
         Ok(match same {
             n if n == PREFACE.len() => Seen::Whole(true),
             n if n == seen.len() => Seen::More,
+            // A preface gone wrong is not answered in another protocol (RFC 9113, 3.4): no request has two words in capitals.
+            _ if !seen.starts_with(b"CONNECT") && second_word(seen).is_some_and(u8::is_ascii_uppercase) => {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             _ => Seen::Whole(false),
         })
     };
@@ -118,6 +122,11 @@ async fn either(context: Rc<Context>, stream: TcpStream, whence: Whence, listene
     } else {
         serve::serve(context, stream, whence, "http").await;
     }
+}
+
+/// The first byte of what follows the first word.
+fn second_word(seen: &[u8]) -> Option<&u8> {
+    seen.get(seen.iter().position(|b| *b == b' ')? + 1)
 }
 
 async fn secure(context: Rc<Context>, stream: TcpStream, mut whence: Whence, listener: Arc<Listener>) {

@@ -33,7 +33,6 @@ struct Tables {
     start: [u32; LONGEST + 1],
     /// By the next eight bits: symbol and length, where the code is so short; else length 0.
     short: [(u8, u8); 1 << SHORT],
-    #[cfg_attr(not(test), expect(dead_code))]
     codes: [u32; SYMBOLS],
 }
 
