@@ -29,6 +29,8 @@ pub struct Head {
     pub status: u16,
     pub length: Option<u64>,
     pub head_method: bool,
+    /// Trailers are to be expected, as gRPC has them, or as the message says.
+    pub trailers: bool,
 }
 
 /// Memory that is used again for each head.
@@ -56,7 +58,7 @@ const AUTHORITY: u8 = 4;
 const PATH: u8 = 8;
 const STATUS: u8 = 16;
 
-/// Appends a request's head, without the empty line, so that framing can be added.
+/// Appends a request's head, without its length and the empty line, so that framing can be added.
 pub fn request(
     decoder: &mut Decoder,
     block: &[u8],
@@ -74,7 +76,7 @@ pub fn request(
     refused.map_or(Ok(head), Err)
 }
 
-/// Appends a response's head, without the empty line.
+/// Appends a response's head, without its length and the empty line.
 pub fn response(
     decoder: &mut Decoder,
     block: &[u8],
@@ -185,10 +187,7 @@ impl<'a> Reading<'a> {
 
     fn length(&mut self, line: Line<'_>) {
         match field::content_length(line.value()) {
-            Some(length) if self.head.length.is_none() => {
-                self.head.length = Some(length);
-                self.text.extend_from_slice(line.text);
-            }
+            Some(length) if self.head.length.is_none() => self.head.length = Some(length),
             _ => self.refuse(),
         }
     }
@@ -231,6 +230,11 @@ impl<'a> Reading<'a> {
             }
             Class::Plain | Class::Cookie | Class::Host | Class::ContentLength if self.pseudo != 0 => {
                 self.begun = true;
+                self.head.trailers |= match line.name_bytes {
+                    7 => line.name() == b"trailer",
+                    12 => line.name() == b"content-type" && line.value().starts_with(b"application/grpc"),
+                    _ => false,
+                };
                 if line.class == Class::ContentLength {
                     return self.length(line);
                 }
@@ -304,10 +308,9 @@ mod tests {
         for more in malformed {
             assert_eq!(with(more), Err(Refused::Malformed), "{more:?}");
         }
-        for missing in 0..3 {
-            let mut fields = START.to_vec();
-            fields.remove(missing);
-            assert_eq!(read(&fields), Err(Refused::Malformed), "{:?}", START[missing]);
+        for missing in &START[..3] {
+            let fields: Vec<_> = START.iter().filter(|field| *field != missing).copied().collect();
+            assert_eq!(read(&fields), Err(Refused::Malformed), "{missing:?}");
         }
         for (at, value) in [(0, "G T"), (2, ""), (2, "a")] {
             let mut fields = START.to_vec();
@@ -325,7 +328,7 @@ mod tests {
             Ok((head.status, String::from_utf8(text).unwrap()))
         };
         let good = read(&[(":status", "200"), ("content-length", "3")]);
-        assert_eq!(good, Ok((200, "HTTP/1.1 200 \r\ncontent-length: 3\r\n".to_owned())));
+        assert_eq!(good, Ok((200, "HTTP/1.1 200 \r\n".to_owned())));
         let malformed: [Fields<'_>; 6] = [
             &[],
             &[("a", "b"), (":status", "200")],

@@ -1,8 +1,10 @@
 //! One stream's state (RFC 9113, 5): what has come and was not read, what may still come, what may be sent.
 
+use std::io::Write;
 use std::task::Waker;
 
 use super::frame::Reason;
+use super::message::Head;
 
 #[derive(Default)]
 pub struct Stream {
@@ -54,17 +56,17 @@ impl Stream {
         !self.receiving && self.at == self.inbound.len()
     }
 
-    /// Ends a head's text with how its body comes.
-    pub fn frame_body(&mut self, length: Option<u64>, bodyless: bool, ended: bool) {
-        self.expected = if bodyless { Some(0) } else { length };
-        match length {
-            _ if bodyless => {}
-            Some(_) => {}
-            None if ended => {}
-            None => {
-                self.chunked = true;
-                self.inbound.extend_from_slice(b"transfer-encoding: chunked\r\n");
-            }
+    /// Ends a head's text with how its body comes. HTTP/1.1 has trailers only with chunks, so who expects trailers gets
+    /// chunks, whatever the length.
+    pub fn frame_body(&mut self, head: &Head, bodyless: bool, ended: bool) {
+        self.expected = if bodyless { Some(0) } else { head.length };
+        self.chunked = !bodyless && !ended && (head.length.is_none() || head.trailers);
+        if self.chunked {
+            self.inbound.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        } else if let Some(length) = head.length {
+            let _ = write!(self.inbound, "content-length: {length}\r\n");
+        } else if ended && !bodyless && head.status >= 200 {
+            self.inbound.extend_from_slice(b"content-length: 0\r\n");
         }
         self.inbound.extend_from_slice(b"\r\n");
     }
@@ -78,10 +80,14 @@ impl Stream {
                 None => return false,
             }
         }
+        if self.at > self.inbound.len() - self.at {
+            // Whoever reads and never comes to the end must not make it grow.
+            self.inbound.drain(..self.at);
+            self.at = 0;
+        }
         if !self.chunked {
             self.inbound.extend_from_slice(data);
         } else if !data.is_empty() {
-            use std::io::Write;
             let _ = write!(self.inbound, "{:x}\r\n", data.len());
             self.inbound.extend_from_slice(data);
             self.inbound.extend_from_slice(b"\r\n");

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::harness::{Backend, Client, Engine, tally};
 use super::tls;
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(super::harness::PATIENCE, future).await.expect("in time") })
 }
@@ -73,21 +73,25 @@ async fn echo(name: &'static str, request: Request<h2::RecvStream>, mut respond:
     stream.send_trailers(trailers).unwrap();
 }
 
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
-    trailers: Option<HeaderMap>,
+pub(super) struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+    pub trailers: Option<HeaderMap>,
 }
 
-async fn connect(port: u16) -> h2::client::SendRequest<Bytes> {
+pub(super) async fn connect(port: u16) -> h2::client::SendRequest<Bytes> {
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     sender
 }
 
-async fn ask(sender: &h2::client::SendRequest<Bytes>, request: Request<()>, body: Option<Vec<u8>>) -> Answer {
+pub(super) async fn ask(
+    sender: &h2::client::SendRequest<Bytes>,
+    request: Request<()>,
+    body: Option<Vec<u8>>,
+) -> Answer {
     let mut sender = sender.clone().ready().await.unwrap();
     let (response, mut stream) = sender.send_request(request, body.is_none()).unwrap();
     if let Some(body) = body {
@@ -112,14 +116,14 @@ async fn ask(sender: &h2::client::SendRequest<Bytes>, request: Request<()>, body
     Answer { status: parts.status.as_u16(), headers: parts.headers, body, trailers }
 }
 
-fn to(path: &str) -> http::request::Builder {
+pub(super) fn to(path: &str) -> http::request::Builder {
     Request::builder()
         .uri(format!("http://a.test{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
 }
 
-fn h2c(engine: &mut Engine, ports: &[u16], backend: serde_json::Value) -> u16 {
+pub(super) fn h2c(engine: &mut Engine, ports: &[u16], backend: serde_json::Value) -> u16 {
     let port = engine.simple(ports, backend);
     engine.apply(json!({"type": "structure",
         "listeners": [{"id": "l", "protocol": "http", "sockets": ["s"], "http": {"h2c": true}}]}));

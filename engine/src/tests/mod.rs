@@ -12,6 +12,7 @@ mod fixtures;
 mod harness;
 mod health;
 mod http2;
+mod http2_streams;
 mod http_forward;
 mod http_malformed;
 mod http_retry;

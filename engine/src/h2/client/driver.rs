@@ -19,10 +19,12 @@ struct Driver<T> {
     input: Vec<u8>,
     start: usize,
     end: usize,
+    /// The socket (or TLS before it) has taken bytes and not said that they are gone.
+    flushing: bool,
 }
 
 pub async fn drive<T: AsyncRead + AsyncWrite + Unpin>(connection: Shared, io: T) {
-    let mut driver = Driver { connection, io, input: Vec::new(), start: 0, end: 0 };
+    let mut driver = Driver { connection, io, input: Vec::new(), start: 0, end: 0, flushing: false };
     let ended = tokio::task::unconstrained(std::future::poll_fn(|task| driver.poll(task))).await;
     driver.connection.borrow_mut().die(None);
     if ended.is_ok() {
@@ -85,15 +87,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// Ready when nothing is left to be sent.
     fn poll_flush(&mut self, task: &mut Task<'_>) -> Poll<io::Result<()>> {
         let mut connection = self.connection.borrow_mut();
-        let mut wrote = false;
         while !connection.pending().is_empty() {
             let n = ready!(Pin::new(&mut self.io).poll_write(task, connection.pending()))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             connection.wrote(n);
-            wrote = true;
+            self.flushing = true;
         }
-        if wrote { Pin::new(&mut self.io).poll_flush(task) } else { Poll::Ready(Ok(())) }
+        if self.flushing {
+            ready!(Pin::new(&mut self.io).poll_flush(task))?;
+            self.flushing = false;
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -4,6 +4,8 @@
 //! and is woken by `driver` when there is more to send. Streams are read and written as HTTP/1.1 bytes; the peer's windows
 //! bound what is sent, ours what is kept, and whoever reads slowly slows the peer. Refuses: see `receive` and `calm`.
 
+mod control;
+mod headers;
 mod receive;
 mod send;
 #[cfg(test)]
@@ -72,6 +74,8 @@ pub struct Connection {
     scratch: Scratch,
     spares: Vec<Vec<u8>>,
     pub events: Vec<Event>,
+    /// Streams and connections that ended for the peer's fault.
+    pub faults: u64,
     calm: Calm,
     peer: Peer,
     /// What we may send on all streams together, what the peer may, and what we have read but not given back.
@@ -120,6 +124,7 @@ impl Connection {
             scratch: Scratch::default(),
             spares: Vec::new(),
             events: Vec::new(),
+            faults: 0,
             calm: Calm::new((limits.clock)()),
             peer: Peer::default(),
             window: i64::from(INITIAL_WINDOW),
@@ -156,6 +161,15 @@ impl Connection {
         if more > 0 {
             frame::write_window_update(0, more, &mut self.output);
         }
+    }
+
+    /// Gives memory back, for a time without streams.
+    pub fn shrink(&mut self) {
+        self.spares = Vec::new();
+        self.events = Vec::new();
+        self.scratch = Scratch::default();
+        self.streams.shrink_to_fit();
+        self.keys.shrink_to_fit();
     }
 
     /// Streams that have not ended on both sides, or that somebody still holds.
@@ -283,7 +297,7 @@ impl Connection {
             inbound.clear();
             self.spares.push(inbound);
         }
-        if self.farewell != Farewell::No && self.streams.is_empty() {
+        if self.is_leaving() && self.streams.is_empty() {
             self.nudge();
         }
     }
@@ -324,6 +338,7 @@ impl Connection {
         }
         self.dead = true;
         if let Some(Fatal(reason)) = fatal {
+            self.faults += u64::from(reason != Reason::NO_ERROR);
             frame::write_goaway(self.last_peer, reason, &mut self.output);
         }
         for (_, stream) in &mut self.streams {

@@ -3,7 +3,6 @@
 use std::task::Waker;
 
 use super::super::body::Body;
-use super::super::calm;
 use super::super::frame::{Header, PREFACE, flag, kind, write_ping, write_reset, write_settings, write_window_update};
 use super::super::pipe;
 use super::*;
@@ -213,6 +212,14 @@ fn carry(random: &mut Random, from: &mut Connection, rest: &mut Vec<u8>, to: &mu
     rest.drain(..used);
 }
 
+/// The payload of a chunked body that is whole.
+fn whole(body: &[u8]) -> Vec<u8> {
+    let (mut plain, mut chunks) = (Vec::new(), crate::http::chunked::Chunked::default());
+    assert_eq!(chunks.transfer(body, &mut plain, true), Ok(body.len()));
+    assert!(chunks.done());
+    plain
+}
+
 #[test]
 fn both_roles_understand_each_other_however_the_bytes_are_cut() {
     let task = Task::from_waker(Waker::noop());
@@ -253,9 +260,7 @@ fn both_roles_understand_each_other_however_the_bytes_are_cut() {
             if let Some(seat) = seat.take_if(|seat| server.stream(*seat).read_whole()) {
                 let start = got.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
                 assert!(got.starts_with(b"POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n"));
-                let (mut plain, mut chunks) = (Vec::new(), crate::http::chunked::Chunked::default());
-                chunks.transfer(&got[start..], &mut plain, true).unwrap();
-                assert!(chunks.done() && plain == payload);
+                assert!(whole(&got[start..]) == payload);
                 server.send_fields(seat, false, |encoder, output| encoder.status(200, output));
                 assert!(server.poll_send(seat, &task, b"ok", false).is_ready());
                 server.end(seat);
@@ -266,7 +271,8 @@ fn both_roles_understand_each_other_however_the_bytes_are_cut() {
             }
             over = client.stream(key).read_whole();
         }
-        assert_eq!(answered, b"HTTP/1.1 200 \r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+        let body = answered.strip_prefix(b"HTTP/1.1 200 \r\ntransfer-encoding: chunked\r\n\r\n");
+        assert_eq!(whole(body.unwrap()), b"ok");
         client.release(key, Reason::CANCEL);
     }
     assert_eq!((client.streams(), server.streams()), (0, 0));
@@ -318,7 +324,6 @@ fn nonsense_is_survived() {
         }
         assert!(server.pending().len() < 64 << 10);
     }
-    assert!(calm::RESET > calm::ODD);
 }
 
 /// The `h2` crate asks with fields, bodies and trailers of all kinds; ours answers with the same: both must agree.

@@ -44,11 +44,14 @@ enum Waiting {
 
 struct Server<C> {
     context: Rc<Context>,
+    socket: Rc<str>,
     io: C,
     connection: Shared,
     places: places::Places,
     input: Buffer,
     deadline: Deadline,
+    /// The socket (or TLS before it) has taken bytes and not said that they are gone.
+    flushing: bool,
     waiting: Waiting,
     header_seconds: f64,
     idle_seconds: f64,
@@ -66,14 +69,17 @@ pub async fn serve<C: Client + 'static>(context: Rc<Context>, io: C, whence: Whe
         max_header_bytes: listener.http.max_header_bytes,
         clock: clock::now_nanos,
     })));
+    let socket = whence.socket.clone();
     let door = places::Door { context: context.clone(), whence, scheme };
     let mut server = Server {
         places: places::Places::new(door, connection.clone()),
         deadline: context.deadlines.register(),
+        flushing: false,
         waiting: Waiting::Headers,
         header_seconds: listener.http.request_header_timeout_seconds,
         idle_seconds: listener.http.idle_timeout_seconds,
         context,
+        socket,
         io,
         connection,
         input: Buffer::default(),
@@ -158,9 +164,15 @@ impl<C: Client> Server<C> {
     /// Gives new streams their places, and takes those of streams that are gone.
     fn seat(&mut self) {
         if self.connection.borrow().is_dead() {
+            let faults = std::mem::take(&mut self.connection.borrow_mut().faults);
+            self.count(faults);
             return self.places.clear_all();
         }
-        let events = std::mem::take(&mut self.connection.borrow_mut().events);
+        let mut connection = self.connection.borrow_mut();
+        let events = std::mem::take(&mut connection.events);
+        let faults = std::mem::take(&mut connection.faults);
+        drop(connection);
+        self.count(faults);
         for event in &events {
             match event {
                 Event::Opened(key) if self.places.seat(*key) => {}
@@ -175,11 +187,20 @@ impl<C: Client> Server<C> {
         }
     }
 
+    fn count(&self, faults: u64) {
+        if faults > 0
+            && let Some(listener) = self.context.listener(&self.socket)
+        {
+            listener.counters.bad_requests.add(faults);
+        }
+    }
+
     fn poll_flush(&mut self, task: &mut Task<'_>) -> io::Result<()> {
         let mut connection = self.connection.borrow_mut();
-        if connection.pending().is_empty() {
+        if connection.pending().is_empty() && !self.flushing {
             return Ok(());
         }
+        self.flushing = true;
         while !connection.pending().is_empty() {
             match Pin::new(&mut self.io).poll_write(task, connection.pending()) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -188,10 +209,11 @@ impl<C: Client> Server<C> {
                 Poll::Pending => return Ok(()),
             }
         }
-        match Pin::new(&mut self.io).poll_flush(task) {
-            Poll::Ready(Err(error)) => Err(error),
-            _ => Ok(()),
+        if let Poll::Ready(flushed) = Pin::new(&mut self.io).poll_flush(task) {
+            self.flushing = false;
+            return flushed;
         }
+        Ok(())
     }
 
     /// Says goodbye when the worker ends.
@@ -223,6 +245,7 @@ impl<C: Client> Server<C> {
         match waiting {
             Waiting::Idle => {
                 self.places.trim();
+                self.connection.borrow_mut().shrink();
                 self.wait_for(Waiting::Trimmed);
             }
             Waiting::Trimmed => self.connection.borrow_mut().say_farewell(),
