@@ -241,3 +241,56 @@ fn an_idle_connection_is_told_and_closed() {
         assert!(connection.await.is_ok(), "GOAWAY, and then the end");
     });
 }
+
+fn impatient(engine: &mut Engine, ports: &[u16]) -> u16 {
+    let port = h2c(engine, ports, json!({}));
+    engine.apply(json!({"type": "structure", "listeners": [{"id": "l", "protocol": "http", "sockets": ["s"],
+        "http": {"h2c": true, "idle_timeout_seconds": 0.2, "request_header_timeout_seconds": 0.2}}]}));
+    port
+}
+
+#[test]
+fn who_never_opens_the_window_loses_the_stream() {
+    let large = Backend::start(|_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n").is_ok()
+            && stream.write_all(&[b'x'; 500_000]).is_ok()
+    });
+    let mut engine = Engine::start(1);
+    let port = impatient(&mut engine, &[large.port]);
+    block_on(async {
+        let mut sender = connect(port).await.ready().await.unwrap();
+        let (response, _) = sender.send_request(to("/").body(()).unwrap(), true).unwrap();
+        let mut body = response.await.unwrap().into_body();
+        let ended = loop {
+            match body.data().await {
+                Some(Ok(_)) => {} // taken, and nothing given back
+                other => break other,
+            }
+        };
+        assert_eq!(ended.unwrap().unwrap_err().reason(), Some(h2::Reason::INTERNAL_ERROR));
+    });
+}
+
+#[test]
+fn who_never_sends_its_body_is_answered() {
+    let mut engine = Engine::start(1);
+    let backend = Backend::named("good");
+    let port = impatient(&mut engine, &[backend.port]);
+    block_on(async {
+        let mut sender = connect(port).await.ready().await.unwrap();
+        let (response, _stream) = sender.send_request(to("/").method("POST").body(()).unwrap(), false).unwrap();
+        assert_eq!(response.await.unwrap().status(), 408);
+    });
+}
+
+#[test]
+fn headers_that_never_end_are_not_waited_for() {
+    let mut engine = Engine::start(1);
+    let port = impatient(&mut engine, &[closed_port()]);
+    let mut client = Client::connect(port);
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    client.send(b"\0\0\x01\x01\x01\0\0\0\x01\x82"); // HEADERS that do not end
+    let last = client.rest();
+    let goaway = last.windows(9).rposition(|frame| frame == b"\0\0\x08\x07\0\0\0\0\0").expect("GOAWAY");
+    assert_eq!(last.len(), goaway + 17, "and the end");
+}
