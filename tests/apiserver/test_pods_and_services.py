@@ -53,7 +53,7 @@ async def test_a_pod_waits_for_a_node_that_takes_it(client: rest.RestClient) -> 
         async for event in events:
             if event.object["spec"].get("nodeName") == "node-1":
                 break
-    await events.aclose()  # type: ignore[attr-defined]
+    await events.aclose()
 
 
 async def test_deletion_gives_grace_and_force_does_not(client: rest.RestClient) -> None:

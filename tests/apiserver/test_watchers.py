@@ -44,7 +44,7 @@ class Watcher:
                 assert error.gone
                 self.refused += 1
             finally:
-                await events.aclose()  # type: ignore[attr-defined]
+                await events.aclose()
 
 
 @pytest.mark.parametrize(("watchers", "rate", "seconds"), [(200, 200, 3), (1000, 20, 3)])
@@ -93,7 +93,7 @@ async def test_a_stalled_watcher_is_closed_and_others_do_not_notice(api: server.
     assert seen == 40
     rest_of_it = [event async for event in stalled]
     assert len(rest_of_it) < 39, "its queue was bounded"
-    await good.aclose()  # type: ignore[attr-defined]
+    await good.aclose()
 
 
 async def test_bookmarks_and_initial_events(api: server.ApiServer) -> None:
@@ -114,7 +114,7 @@ async def test_bookmarks_and_initial_events(api: server.ApiServer) -> None:
         lines += [json.loads(line) for line in chunk.splitlines()]
         if lines[-1]["type"] == "BOOKMARK":
             break
-    await response.stream.aclose()  # type: ignore[attr-defined]
+    await response.close()
     assert [line["type"] for line in lines] == ["ADDED", "ADDED", "BOOKMARK"]
     metadata = lines[-1]["object"]["metadata"]  # type: ignore[index]
     assert metadata["annotations"] == {"k8s.io/initial-events-end": "true"}

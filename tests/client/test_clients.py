@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,36 @@ async def test_a_watch_can_be_left_at_any_time() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_watch_that_is_closed_leaves_no_connection_behind(tmp_path: Path) -> None:
+    certificate, key = http_door.certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    server = apiserver.FakeApiServer(clock=clock.FakeClock())
+    ended = asyncio.Event()
+
+    async def noting(request: exchange.Request) -> exchange.Response:
+        response = await server(request)
+        if response.stream is not None:
+            response.stream = _told(response.stream, ended)
+        return response
+
+    async with http_door.serve(noting, tls=context) as url:
+        client, transport = https.client(kubeconfig.Config(server=url, ca_pem=certificate.read_bytes()))
+        events = client.watch(kinds.CONFIG_MAP)
+        await client.create(kinds.CONFIG_MAP, {"metadata": {"name": "a"}}, namespace="default")
+        assert (await anext(events)).type == "ADDED"
+        await events.aclose()
+        await client.create(kinds.CONFIG_MAP, {"metadata": {"name": "b"}}, namespace="default")
+        async with asyncio.timeout(10):
+            await ended.wait()
+        await transport.close()
+
+
+async def _told(stream: AsyncIterator[bytes], ended: asyncio.Event) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in stream:
+            yield chunk
+    finally:
+        ended.set()

@@ -41,8 +41,12 @@ class Connection:
         """Sends one request on this connection (opened when needed). Returns status and body."""
         if self._streams is None:
             made = socket_in(self._network)
-            await asyncio.get_running_loop().sock_connect(made, (self._host, self._port))
-            self._streams = await asyncio.open_connection(sock=made)
+            try:
+                await asyncio.get_running_loop().sock_connect(made, (self._host, self._port))
+                self._streams = await asyncio.open_connection(sock=made)
+            except BaseException:
+                made.close()
+                raise
         reader, writer = self._streams
         try:
             writer.write(f"{method} {path} HTTP/1.1\r\nHost: {host or self._host}\r\n\r\n".encode())

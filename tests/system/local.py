@@ -130,7 +130,7 @@ async def until(
         if wanted(list(found.values())):
             return list(found.values())
         changes = client.watch(kind, namespace=namespace, label_selector=labels, resource_version=page.resource_version)
-        async with contextlib.aclosing(changes):  # type: ignore[type-var]
+        async with contextlib.aclosing(changes):
             async for event in changes:
                 if event.type == "BOOKMARK":
                     continue

@@ -36,4 +36,7 @@ async def _running(name: str, file: Path) -> None:
         answer = await send(exchange.Request("GET", PATH, (("follow", "true"),)))
         if answer.status != 200 or answer.stream is None:
             raise rest.failure(answer)
-        await backup.save(answer.stream, file)
+        try:
+            await backup.save(answer.stream, file)
+        finally:
+            await answer.close()

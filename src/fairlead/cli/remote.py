@@ -52,12 +52,15 @@ async def lines(send: https.HttpsExchange, path: str, query: dict[str, str]) -> 
     if answer.status >= 400:
         raise errors.ApiError(_status(answer))
     rest = b""
-    async for chunk in answer.stream if answer.stream is not None else _once(answer.body):
-        *whole, rest = (rest + chunk).split(b"\n")
-        for text in whole:
-            yield text.decode(errors="replace")
-    if rest:
-        yield rest.decode(errors="replace")
+    try:
+        async for chunk in answer.stream if answer.stream is not None else _once(answer.body):
+            *whole, rest = (rest + chunk).split(b"\n")
+            for text in whole:
+                yield text.decode(errors="replace")
+        if rest:
+            yield rest.decode(errors="replace")
+    finally:
+        await answer.close()
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

@@ -57,5 +57,11 @@ class Response:
     stream: AsyncIterator[bytes] | None = None
     pour: Callable[[Sink], Awaitable[None]] | None = None
 
+    async def close(self) -> None:
+        """Ends the stream, wherever its reader has stopped. Once is enough."""
+        ending = getattr(self.stream, "aclose", None)
+        if ending is not None:
+            await ending()
+
 
 Exchange = Callable[[Request], Awaitable[Response]]

@@ -8,10 +8,10 @@ host).
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import tempfile
 import urllib.parse
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -47,7 +47,7 @@ class HttpsExchange:
                 server_hostname=self._config.server_name or None,
             )
             if watch and response.status < 400:
-                return exchange.Response(response.status, _headers(response), stream=_stream(response))
+                return exchange.Response(response.status, _headers(response), stream=_Stream(response))
             async with response:
                 return exchange.Response(response.status, _headers(response), await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -107,14 +107,31 @@ def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     return {name.lower(): text for name, text in response.headers.items()}
 
 
-async def _stream(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in response.content.iter_any():
-            yield chunk
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise _unreachable(str(response.url.origin()), error) from error
-    finally:
-        response.close()
+class _Stream:
+    """The bytes of an answer as they come. `aclose` ends the connection at once, read to its end or not begun."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    def __aiter__(self) -> _Stream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            data = await self._response.content.readany()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(str(self._response.url.origin()), error) from error
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    async def aclose(self) -> None:
+        connection = self._response.connection
+        transport = connection.transport if connection is not None else None
+        if transport is not None:
+            transport.abort()  # a goodbye over TLS would be waited for
+        self._response.close()
+        await asyncio.sleep(0)
 
 
 def _unreachable(server: str, error: BaseException) -> errors.ApiError:

@@ -11,6 +11,7 @@ half of an object.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -172,21 +173,23 @@ class Informer:
 
     async def _watch(self) -> int:
         changes = 0
-        async for event in self._client.watch(
+        events = self._client.watch(
             self.kind,
             namespace=self._namespace,
             resource_version=self._version,
             label_selector=self._labels,
             field_selector=self._fields,
-        ):
-            self._version = event.object["metadata"]["resourceVersion"]
-            if event.type in ("ADDED", "MODIFIED"):
-                self._put(cache.key_of(event.object), event.object)
-            elif event.type == "DELETED":
-                self._remove(cache.key_of(event.object), event.object)
-            changes += 1
-            if changes % BREATH == 0:
-                await asyncio.sleep(0)  # a burst is many short steps, not one long one
+        )
+        async with contextlib.aclosing(events):
+            async for event in events:
+                self._version = event.object["metadata"]["resourceVersion"]
+                if event.type in ("ADDED", "MODIFIED"):
+                    self._put(cache.key_of(event.object), event.object)
+                elif event.type == "DELETED":
+                    self._remove(cache.key_of(event.object), event.object)
+                changes += 1
+                if changes % BREATH == 0:
+                    await asyncio.sleep(0)  # a burst is many short steps, not one long one
         return changes
 
     def _put(self, key: str, obj: Object) -> None:

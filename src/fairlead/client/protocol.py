@@ -6,7 +6,7 @@ Both transports (`client.inprocess`, `client.https`) pass the check suite `fairl
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -56,8 +56,9 @@ class Client(Protocol):
         resource_version: str = "",
         label_selector: str = "",
         field_selector: str = "",
-    ) -> AsyncIterator[WatchEvent]:
-        """Events after `resource_version`. Ends when the server closes; raises ApiError (410) when that is too old."""
+    ) -> AsyncGenerator[WatchEvent, None]:
+        """Events after `resource_version`. Ends when the server closes; raises ApiError (410) when that is too old.
+        Whoever leaves it before its end closes it (`contextlib.aclosing`): then nothing of it is left open."""
 
     async def create(
         self,

@@ -7,7 +7,7 @@ Watches are JSON lines; a line may come in several pieces. The client never retr
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -70,7 +70,7 @@ class RestClient:
         resource_version: str = "",
         label_selector: str = "",
         field_selector: str = "",
-    ) -> AsyncIterator[protocol.WatchEvent]:
+    ) -> AsyncGenerator[protocol.WatchEvent, None]:
         query = _query(
             watch="true",
             allowWatchBookmarks="true",
@@ -81,16 +81,17 @@ class RestClient:
         response = await self._send(self._request("GET", kind.path(namespace), query=query))
         if response.status >= 300 or response.stream is None:
             raise failure(response)
-        stream = response.stream
+        rest = b""
         try:
-            async for line in _lines(stream):
-                event = _EVENT.decode(line)
-                if event.type == "ERROR":
-                    raise errors.ApiError(event.object)
-                yield protocol.WatchEvent(event.type, event.object)
+            async for chunk in response.stream:
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in filter(None, whole):
+                    event = _EVENT.decode(line)
+                    if event.type == "ERROR":
+                        raise errors.ApiError(event.object)
+                    yield protocol.WatchEvent(event.type, event.object)
         finally:
-            if isinstance(stream, AsyncGenerator):
-                await stream.aclose()
+            await response.close()
 
     async def create(
         self,
@@ -217,12 +218,3 @@ def failure(response: exchange.Response) -> errors.ApiError:
 
 def _query(**parameters: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, text) for name, text in parameters.items() if text)
-
-
-async def _lines(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    rest = b""
-    async for chunk in stream:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            if line:
-                yield line

@@ -123,7 +123,7 @@ async def watches(client: protocol.Client, namespace: str) -> None:
         assert added.object["kind"] == "ConfigMap"
         changed = await _next(events)
         assert (changed.type, changed.object["data"]) == ("MODIFIED", {"a": "2"})
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
     events = client.watch(
         CONFIG_MAP, namespace=namespace, resource_version=changed.object["metadata"]["resourceVersion"]
     )
@@ -133,7 +133,7 @@ async def watches(client: protocol.Client, namespace: str) -> None:
     assert (deleted.type, deleted.object["metadata"]["name"]) == ("DELETED", "w")
     version = deleted.object["metadata"]["resourceVersion"]
     assert version != changed.object["metadata"]["resourceVersion"], "a deletion has a version of its own"
-    await events.aclose()  # type: ignore[attr-defined]
+    await events.aclose()
 
 
 async def watch_with_selector(client: protocol.Client, namespace: str) -> None:
@@ -146,7 +146,7 @@ async def watch_with_selector(client: protocol.Client, namespace: str) -> None:
     await client.patch(CONFIG_MAP, "sel", {"metadata": {"labels": {"s": "2"}}}, namespace=namespace)
     event = await _next(events)
     assert (event.type, event.object["metadata"]["name"]) == ("DELETED", "sel")
-    await events.aclose()  # type: ignore[attr-defined]
+    await events.aclose()
     for name in ("other", "sel"):
         await client.delete(CONFIG_MAP, name, namespace=namespace)
 

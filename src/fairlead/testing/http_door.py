@@ -31,9 +31,12 @@ async def serve(send: exchange.Exchange, *, tls: ssl.SSLContext | None = None) -
         if response.stream is None:
             return web.Response(status=response.status, headers=response.headers, body=response.body)
         streamed = web.StreamResponse(status=response.status, headers=response.headers)
-        await streamed.prepare(request)
-        async for chunk in response.stream:
-            await streamed.write(chunk)
+        try:
+            await streamed.prepare(request)
+            async for chunk in response.stream:
+                await streamed.write(chunk)
+        finally:
+            await response.close()
         return streamed
 
     async with serve_app(answer, tls=tls) as url:
