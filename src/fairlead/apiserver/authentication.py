@@ -12,14 +12,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fairlead.apiserver import status
-from fairlead.client import exchange
+from fairlead.client import errors, exchange
 
 ANONYMOUS = exchange.Identity("system:anonymous", ("system:unauthenticated",))
 AUTHENTICATED = "system:authenticated"
 SERVER = exchange.Identity("system:apiserver", ("system:masters", AUTHENTICATED))
 """The API server itself: the very object, not its name, lets it write the bootstrap roles before any role is there."""
 
-TokenReader = Callable[[str], exchange.Identity | None]
+AUDIENCE = "https://kubernetes.default.svc.cluster.local"
+"""What a token must be for to be good here; also the issuer of ServiceAccount tokens."""
+
+TokenReader = Callable[[str, tuple[str, ...]], exchange.Identity | None]
+"""Who a token speaks for, if it is good for one of the audiences."""
 
 
 class Authenticator:
@@ -41,16 +45,25 @@ class Authenticator:
             return of_certificate(certificate)
         return ANONYMOUS
 
-    def of_token(self, token: str) -> exchange.Identity:
-        """The identity that a token names. Raises ApiError 401."""
+    def of_token(self, token: str, *, audiences: tuple[str, ...] = ()) -> exchange.Identity:
+        """The identity that a token names to one of the audiences, or to this server. Raises ApiError 401."""
+        wanted = audiences or (AUDIENCE,)
         digest = hashlib.sha256(token.encode()).digest()
         for known, identity in self._tokens.items():
-            if hmac.compare_digest(known, digest):
+            if hmac.compare_digest(known, digest) and AUDIENCE in wanted:
                 return identity
-        found = self._read_token(token) if self._read_token else None
+        found = self._read_token(token, wanted) if self._read_token else None
         if found is None:
             raise status.unauthorized()
         return found
+
+    def good_for(self, token: str, audience: str) -> bool:
+        """Whether a token is good for an audience."""
+        try:
+            self.of_token(token, audiences=(audience,))
+        except errors.ApiError:
+            return False
+        return True
 
 
 def of_certificate(certificate: Mapping[str, Any]) -> exchange.Identity:

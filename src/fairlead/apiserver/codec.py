@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from fairlead.api.kinds import Kind
 from fairlead.api.schema import pack, protobuf, shape
 from fairlead.api.structural import pruning
 from fairlead.apiserver import requests, resources, status
@@ -129,6 +130,18 @@ def shaped(value: Any, info: requests.Info, resource: resources.Resource) -> Obj
         problems += [f'duplicate field "{path}"' for path in duplicates(info.body)]
     _report(problems, mode, info, resource)
     return dict(value)
+
+
+def shaped_as(value: Any, kind: Kind) -> Object:
+    """The value as an object of a kind that is answered and not kept (reviews, TokenRequests). Raises ApiError 400."""
+    if not isinstance(value, dict):
+        raise status.bad_request(f"the object provided is unrecognized (must be of type {kind.kind})")
+    schema = pack.definitions()[pack.definition_of(kind.group, kind.version, kind.kind)]
+    try:
+        return dict(shape.clean(value, schema, shape.Report(), owner=kind.kind))
+    except shape.ShapeError as error:
+        message = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {error}'
+        raise status.bad_request(message) from error
 
 
 def _shaped_custom(value: Object, info: requests.Info, resource: resources.Resource) -> Object:

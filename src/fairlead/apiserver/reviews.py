@@ -36,9 +36,7 @@ def answer(
     """The review with its status."""
     if info.verb != "create":
         raise status.method_not_allowed()
-    body = codec.parse(info.body, info.headers.get("content-type", "")) if info.body else {}
-    if not isinstance(body, dict) or not isinstance(body.get("spec", {}), dict):
-        raise status.bad_request(f"the object provided is unrecognized (must be of type {kind.kind})")
+    body = codec.shaped_as(codec.parse(info.body, info.headers.get("content-type", "")) if info.body else {}, kind)
     spec = body.get("spec") or {}
     body |= {"kind": kind.kind, "apiVersion": kind.api_version}
     body["metadata"] = {**(body.get("metadata") or {}), "creationTimestamp": None}
@@ -65,11 +63,13 @@ def user_info(identity: exchange.Identity) -> Object:
 
 
 def _token(spec: Object, authenticator: authentication.Authenticator) -> Object:
+    wanted = tuple(spec.get("audiences") or ())
     try:
-        identity = authenticator.of_token(str(spec.get("token", "")))
+        identity = authenticator.of_token(str(spec.get("token", "")), audiences=wanted)
     except errors.ApiError:
         return {"authenticated": False, "error": "invalid bearer token", "user": {}}
-    return {"authenticated": True, "user": user_info(identity), "audiences": spec.get("audiences") or []}
+    good = [one for one in wanted if authenticator.good_for(str(spec["token"]), one)]
+    return {"authenticated": True, "user": user_info(identity), "audiences": good or [authentication.AUDIENCE]}
 
 
 def _subject(spec: Object) -> exchange.Identity:

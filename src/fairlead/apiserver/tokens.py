@@ -1,6 +1,8 @@
-"""ServiceAccount tokens: JWTs signed with the cluster's own key (ES256), bound to the account and, if asked, to a pod.
+"""ServiceAccount tokens: JWTs signed with the cluster's own key (ES256), bound to the account and, if asked, to a Pod
+(and its Node), a Secret or a Node.
 
-A token is good while it has not expired, its account has the same uid, and the pod it is bound to is still there.
+A token is good while it has not expired, its account has the same uid, and what it is bound to is still there and not
+deleted more than a minute ago.
 Follows k8s.io/kubernetes `pkg/serviceaccount` (claims) and RFC 7519. `cryptography` is imported with the first
 token.
 """
@@ -15,14 +17,19 @@ from typing import Any
 
 import msgspec
 
-from fairlead.api.kinds import POD
+from fairlead.api import field_errors
+from fairlead.api.kinds import NODE, POD, SECRET, SERVICE_ACCOUNT, Kind
 from fairlead.apiserver import authentication, codec, requests, status
 from fairlead.base import clock as clocks
 from fairlead.client import exchange
 from fairlead.store import protocol
 
 Object = dict[str, Any]
-ISSUER = "https://kubernetes.default.svc.cluster.local"
+ISSUER = authentication.AUDIENCE
+REQUEST = Kind("authentication.k8s.io", "v1", "TokenRequest", "tokenrequests")
+DELETED_SECONDS = 60.0
+"""How long a token outlives the deletion of what it is bound to: the pod may still have to say goodbye."""
+_BOUND = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 DEFAULT_SECONDS, LEAST_SECONDS, MOST_SECONDS = 3600, 600, 2**32
 _REMEMBERED = 1024
 
@@ -48,18 +55,16 @@ class Tokens:
         """Answers a TokenRequest about the account that the path names. Raises ApiError."""
         account = self._object("serviceaccounts", info.namespace, info.name)
         if account is None:
-            from fairlead.api.kinds import SERVICE_ACCOUNT
-
             raise status.not_found(SERVICE_ACCOUNT, info.name)
-        body = codec.parse(info.body, info.headers.get("content-type", "")) if info.body else {}
-        if not isinstance(body, dict) or not isinstance(body.get("spec") or {}, dict):
-            raise status.bad_request("the object provided is unrecognized (must be of type TokenRequest)")
-        spec = body.get("spec") or {}
+        parsed = codec.parse(info.body, info.headers.get("content-type", "")) if info.body else {}
+        spec = codec.shaped_as(parsed, REQUEST).get("spec") or {}
         seconds = spec.get("expirationSeconds") or DEFAULT_SECONDS
-        if not isinstance(seconds, int) or not LEAST_SECONDS <= seconds <= MOST_SECONDS:
-            detail = "may not specify a duration less than 10 minutes" if seconds < LEAST_SECONDS else "is too long"
-            raise status.failure(422, "Invalid", f"spec.expirationSeconds: Invalid value: {seconds}: {detail}")
-        audiences = [str(one) for one in spec.get("audiences") or [ISSUER]]
+        if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+            short = "may not specify a duration less than 10 minutes"
+            detail = short if seconds < LEAST_SECONDS else "may not specify a duration larger than 2^32 seconds"
+            found = [field_errors.invalid("spec.expirationSeconds", seconds, detail)]
+            raise status.invalid(REQUEST, info.name, found)
+        audiences = list(spec.get("audiences") or [ISSUER])
         now = int(self._clock.now())
         claims = self._claims(account, audiences, now, now + seconds, spec.get("boundObjectRef"))
         answer = {"token": self._sign(claims), "expirationTimestamp": clocks.rfc3339(now + seconds)}
@@ -78,20 +83,39 @@ class Tokens:
             "serviceaccount": {"name": metadata["name"], "uid": metadata["uid"]},
         }
         if bound:
-            about |= self._bound(metadata["namespace"], bound)
+            about |= self._bound(account, bound)
         subject = f"system:serviceaccount:{metadata['namespace']}:{metadata['name']}"
         claims: Object = {"aud": audiences, "exp": end, "iat": now, "nbf": now, "iss": ISSUER, "sub": subject}
         return {**claims, "jti": secrets.token_hex(16), "kubernetes.io": about}
 
-    def _bound(self, namespace: str, bound: Any) -> Object:
-        if not isinstance(bound, dict) or bound.get("kind") != "Pod":
-            raise status.bad_request("spec.boundObjectRef: only tokens bound to a Pod are made here")
-        pod = self._object("pods", namespace, str(bound.get("name", "")))
-        if pod is None:
-            raise status.not_found(POD, str(bound.get("name", "")))
-        if bound.get("uid") not in (None, "", pod["metadata"]["uid"]):
-            raise status.conflict(POD, pod["metadata"]["name"], "the UID in the bound object reference does not match")
-        return {"pod": {"name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}}
+    def _bound(self, account: Object, bound: Object) -> Object:
+        """The claims about what the token is bound to. Raises ApiError."""
+        kind, namespace, name = bound.get("kind", ""), account["metadata"]["namespace"], bound.get("name", "")
+        if kind not in _BOUND or bound.get("apiVersion", "v1") != "v1":
+            text = f"cannot bind token to object of type {bound.get('apiVersion', 'v1')}, Kind={kind}"
+            raise status.bad_request(text)
+        about = {"Pod": POD, "Secret": SECRET, "Node": NODE}[kind]
+        found = self._object(_BOUND[kind], namespace if about.namespaced else "", name)
+        if found is None:
+            raise status.not_found(about, name)
+        uid = found["metadata"]["uid"]
+        if bound.get("uid") not in (None, "", uid):
+            detail = f"the UID in the bound object reference ({bound['uid']}) does not match the UID in record ({uid})"
+            raise status.conflict(about, name, detail)
+        claims: Object = {kind.lower(): {"name": name, "uid": uid}}
+        if kind == "Pod":
+            self._check_account(found, account)
+            node = self._object("nodes", "", found["spec"].get("nodeName", ""))
+            if node is not None:
+                claims["node"] = {"name": node["metadata"]["name"], "uid": node["metadata"]["uid"]}
+        return claims
+
+    def _check_account(self, pod: Object, account: Object) -> None:
+        name = account["metadata"]["name"]
+        if pod["spec"].get("serviceAccountName") != name:
+            raise status.bad_request(
+                f'cannot bind token for serviceaccount "{name}" to pod running with different serviceaccount name.'
+            )
 
     def _object(self, bucket: str, namespace: str, name: str) -> Object | None:
         entry = self._store.get(f"{bucket}/{namespace}/{name}")
@@ -107,8 +131,8 @@ class Tokens:
         raw = first.to_bytes(32, "big") + second.to_bytes(32, "big")
         return f"{text}.{base64.urlsafe_b64encode(raw).rstrip(b'=').decode()}"
 
-    def read(self, token: str) -> exchange.Identity | None:
-        """Who a token speaks for; None for one that is not good."""
+    def read(self, token: str, audiences: tuple[str, ...] = (ISSUER,)) -> exchange.Identity | None:
+        """Who a token speaks for to one of the audiences; None for one that is not good."""
         claims = self._known.get(token)
         if claims is None:
             claims = self._verified(token)
@@ -117,7 +141,7 @@ class Tokens:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[token] = claims
-        return self._identity(claims)
+        return self._identity(claims, audiences)
 
     def _verified(self, token: str) -> Object | None:
         from cryptography.exceptions import InvalidSignature
@@ -137,28 +161,38 @@ class Tokens:
         except (ValueError, binascii.Error, msgspec.DecodeError, InvalidSignature):
             return None
 
-    def _identity(self, claims: Object) -> exchange.Identity | None:
+    def _identity(self, claims: Object, audiences: tuple[str, ...]) -> exchange.Identity | None:
         now, about = self._clock.now(), claims.get("kubernetes.io")
-        if not isinstance(about, dict) or claims.get("iss") != ISSUER or ISSUER not in claims.get("aud", ()):
+        if not isinstance(about, dict) or claims.get("iss") != ISSUER:
+            return None
+        if not set(audiences) & set(claims.get("aud", ())):
             return None
         if not claims.get("nbf", 0) - 60 <= now < claims.get("exp", 0):
             return None
         namespace, account = about["namespace"], about["serviceaccount"]
-        extra = {}
-        for bucket, reference in (("serviceaccounts", account), ("pods", about.get("pod"))):
-            if reference is None:
-                continue
-            known = self._object(bucket, namespace, reference["name"])
-            if known is None or known["metadata"]["uid"] != reference["uid"]:
+        if not self._stands("serviceaccounts", namespace, account, now):
+            return None
+        for word in ("pod", "secret"):
+            if word in about and not self._stands(f"{word}s", namespace, about[word], now):
                 return None
-            if bucket == "pods":
-                extra = {
-                    "authentication.kubernetes.io/pod-name": (reference["name"],),
-                    "authentication.kubernetes.io/pod-uid": (reference["uid"],),
-                }
+        if "node" in about and "pod" not in about and not self._stands("nodes", "", about["node"], now):
+            return None
+        extra = {"authentication.kubernetes.io/credential-id": (f"JTI={claims.get('jti', '')}",)}
+        for word in ("pod", "node"):
+            if word in about:
+                extra[f"authentication.kubernetes.io/{word}-name"] = (about[word]["name"],)
+                extra[f"authentication.kubernetes.io/{word}-uid"] = (about[word]["uid"],)
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", authentication.AUTHENTICATED)
         user = f"system:serviceaccount:{namespace}:{account['name']}"
         return exchange.Identity(user, groups, account["uid"], extra)
+
+    def _stands(self, bucket: str, namespace: str, reference: Object, now: float) -> bool:
+        """True while an object that a token names is there: the same one, and not deleted for more than a minute."""
+        known = self._object(bucket, namespace, reference["name"])
+        if known is None or known["metadata"]["uid"] != reference["uid"]:
+            return False
+        deleted = known["metadata"].get("deletionTimestamp")
+        return deleted is None or now < clocks.parse_rfc3339(deleted) + DELETED_SECONDS
 
 
 def _encode(value: Object) -> str:
