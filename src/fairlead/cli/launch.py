@@ -130,7 +130,7 @@ async def _apply_to_running(plan: Plan) -> None:
 
 def _spawn(folder: state.StateFolder, how: dict[str, Any]) -> None:
     """Starts the background process and waits for its word. Raises Failure with its last words if it has none."""
-    arguments = [part for key, given in how.items() for part in _flag(key, given)]
+    arguments = [part for key, given in how.items() for part in flag(key, given)]
     read_end, write_end = os.pipe()
     with (folder.log / "fairlead.log").open("ab") as log:
         process = subprocess.Popen(
@@ -160,7 +160,8 @@ def _spawn(folder: state.StateFolder, how: dict[str, Any]) -> None:
         raise failure.Failure(word or f"the cluster did not start; see {folder.log / 'fairlead.log'}")
 
 
-def _flag(key: str, given: Any) -> list[str]:
+def flag(key: str, given: Any) -> list[str]:
+    """An option as words of a command line."""
     name = "--" + key.replace("_", "-")
     if isinstance(given, bool):
         return [name] if given else []

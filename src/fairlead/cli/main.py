@@ -16,6 +16,7 @@ _COMMANDS = {
     "up": ("fairlead.cli.up", "Bring manifests up on a local cluster, with traffic flowing."),
     "run": ("fairlead.cli.run", "Copies of one command behind a balancer, with no manifest."),
     "down": ("fairlead.cli.down", "Take the cluster down; nothing that runs stays behind."),
+    "service": ("fairlead.cli.service", "Start a cluster with the machine: a systemd unit."),
     "status": ("fairlead.cli.status", "What runs, how it is reached, and by whom."),
     "logs": ("fairlead.cli.logs", "Logs of a pod, or of all pods of deployment/NAME."),
     "explain": ("fairlead.cli.explain", "Why traffic goes where it goes, and what an autoscaler decides."),

@@ -1,9 +1,12 @@
-"""`fairlead serve`: the background process of `up -d`. It says `ready` (or why not) on --ready-fd."""
+"""`fairlead serve`: the background process of `up -d`, and what a systemd unit runs. It says `ready` (or why not) on
+--ready-fd, and `READY=1` to systemd (sd_notify(3))."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 from typing import Any
 
 import click
@@ -27,13 +30,24 @@ def command(name: str, ready_fd: int, log_level: str, **how: Any) -> None:
 
     async def work(cluster: wiring.Cluster, stop: asyncio.Event) -> None:
         _tell(ready_fd, "ready")
+        _notify("READY=1")
         await stop.wait()
 
     try:
         serving.run(folder, serving.configured(name, ephemeral=False, **how), work)
     except errors.CannotStart as error:
         _tell(ready_fd, str(error))
+        if ready_fd < 0:
+            click.echo(str(error), err=True)
         raise SystemExit(1) from None
+
+
+def _notify(text: str) -> None:
+    """Tells the service manager, if one started us."""
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    if address:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
+            door.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
 def _tell(descriptor: int, word: str) -> None:
