@@ -2,8 +2,8 @@
 
 Promises: the unit stops the cluster as `down` does (drained, with the time it needs), keeps pods and traffic through a
 crash of fairlead (only its own process is killed, the next start adopts the rest), and counts as started when the
-cluster is. `--user` is for the user's own systemd. `--dry-run` prints the unit and touches nothing. Refused: a machine without
-systemd.
+cluster is. `--user` is for the user's own systemd. `--dry-run` prints the unit and touches nothing. Refused: a machine
+without systemd.
 """
 
 from __future__ import annotations
