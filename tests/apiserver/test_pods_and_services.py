@@ -87,6 +87,11 @@ async def test_a_budget_decides_evictions(api: server.ApiServer, client: rest.Re
     }
     await client.patch(kinds.POD_DISRUPTION_BUDGET, "b", {"status": state}, namespace="default", subresource="status")
     assert (await post(api, kinds.POD.path("default", "p", "eviction"), eviction))[0] == 201
+    evicted = await client.get(kinds.POD, "p", namespace="default")
+    assert evicted["metadata"]["deletionTimestamp"]
+    assert [one["reason"] for one in evicted["status"]["conditions"] if one["type"] == "DisruptionTarget"] == [
+        "EvictionByEvictionAPI"
+    ]
     second = {**eviction, "metadata": {"name": "q"}}
     assert (await post(api, kinds.POD.path("default", "q", "eviction"), second))[0] == 429
 

@@ -58,9 +58,31 @@ async def evict(
     info.headers = {**info.headers, "content-type": "application/json"}
     if not _ended(pod) and (pod.get("status") or {}).get("phase") != "Pending":
         await _spend_budget(store, pod, around)
+    if not around.dry_run:
+        await _mark_disrupted(info, resource, around, writer)
     await delete.delete(store, info, resource, around, writer)
     answer = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
     return exchange.Response(201, read.JSON, codec.encode(answer))
+
+
+async def _mark_disrupted(
+    info: requests.Info, resource: resources.Resource, around: Around, writer: write.Writer
+) -> None:
+    """The condition DisruptionTarget, by which Jobs know that the failure is not the pod's own (KEP-3329)."""
+    entry, pod = writer.current(info, resource)
+    conditions = (pod.setdefault("status", {})).setdefault("conditions", [])
+    if any(one["type"] == "DisruptionTarget" for one in conditions):
+        return
+    conditions.append(
+        {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+            "lastTransitionTime": clocks.rfc3339(around.now()),
+        }
+    )
+    await writer.replace(pod, entry, resource)
 
 
 def _ended(pod: Object) -> bool:
