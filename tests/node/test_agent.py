@@ -456,3 +456,20 @@ async def test_a_pod_that_starts_and_gets_ready_takes_two_status_writes(house):
         await owner.publisher.flushed()
     path = "/api/v1/namespaces/default/pods/web/status"
     assert 1 <= house.api.requests.count(("PATCH", path)) <= 2
+
+
+async def test_a_deadline_that_is_set_while_the_pod_runs_ends_it(house):
+    await house.create("web", {"containers": [container()], "terminationGracePeriodSeconds": 1})
+    await house.until("web", ready)
+    change = {"spec": {"activeDeadlineSeconds": 1}}
+    await house.client.patch(kinds.POD, "web", change, namespace="default")
+    pod = await house.until("web", lambda pod: pod["status"]["phase"] == "Failed")
+    assert pod["status"]["reason"] == "DeadlineExceeded"
+
+
+async def test_a_failed_pod_can_be_deleted_while_it_waits(house):
+    await house.create("web", {"containers": [container(sh="exit 3")]})
+    pod = await house.until("web", lambda pod: "CrashLoopBackOff" in str(state(pod).get("state")))
+    assert state(pod)["lastState"]["terminated"]["reason"] == "Error"
+    await house.client.delete(kinds.POD, "web", namespace="default")
+    await house.gone("web", seconds=5)

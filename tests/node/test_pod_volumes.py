@@ -134,3 +134,21 @@ async def test_sysctls_of_the_pods_own_network_are_set_and_others_keep_it_from_s
         while "FailedCreatePodSandBox" not in (told := dict(await node.events("bad"))):
             await asyncio.sleep(0.02)
     assert "vm.swappiness" in told["FailedCreatePodSandBox"]
+
+
+async def test_a_sub_path_is_made_of_variables_and_may_not_leave_the_volume(node):
+    pod = {"volumes": [{"name": "d", "emptyDir": {}}]}
+    named = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    mounts = [
+        {"name": "d", "mountPath": "/mine", "subPathExpr": "$(POD_NAME)"},
+        {"name": "d", "mountPath": "/all"},
+    ]
+    out = await run_to_end(
+        node, "web", "echo hello > /mine/x; cat /all/web/x", pod=pod, volumeMounts=mounts, env=[named]
+    )
+    assert out == "hello\n"
+    bad = [{"name": "d", "mountPath": "/mine", "subPathExpr": "$(PLACE)"}]
+    env = [{"name": "PLACE", "value": "/tmp"}]
+    await node.create("bad", {"containers": [container(volumeMounts=bad, env=env)], **pod})
+    seen = await node.until("bad", lambda pod: state(pod).get("state", {}).get("waiting", {}).get("message"))
+    assert "must be relative" in state(seen)["state"]["waiting"]["message"]

@@ -196,3 +196,21 @@ async def test_claims_that_are_there_already_follow_the_retention_policy() -> No
         await cluster.settle(3)
         assert await names(cluster) == ["web-0"]
         assert await owners(cluster) == {"data-web-0": []}
+
+
+async def test_a_failed_pod_is_made_anew_with_its_name() -> None:
+    async with workloads.FakeCluster() as cluster:
+        failed: list[str] = []
+
+        def outcome(pod: Object) -> tuple[float, int] | None:
+            if failed:
+                return None
+            failed.append(pod["metadata"]["uid"])
+            return (0.1, 1)
+
+        cluster.kubelet.outcome = outcome
+        await cluster.client.create(kinds.STATEFUL_SET, stateful(2))
+        await cluster.settle(3)
+        assert await names(cluster) == ["web-0", "web-1"]
+        assert all(pod["status"]["phase"] == "Running" for pod in await cluster.pods())
+        assert failed[0] not in {pod["metadata"]["uid"] for pod in await cluster.pods()}
