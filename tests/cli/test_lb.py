@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -71,6 +72,20 @@ async def test_servers_from_flags_are_balanced_by_weight() -> None:
         flags = ("--to", f"127.0.0.1:{first}", "--to", f"127.0.0.1:{second},weight=2")
         async with balancer("--listen", f"http://127.0.0.1:{port}", *flags, "--algorithm", "weighted-round-robin"):
             assert await names(port, 30) == Counter(a=10, b=20)
+
+
+async def test_requests_are_written_to_a_log(tmp_path: Path) -> None:
+    port, path = local.free_port(), tmp_path / "access.log"
+    async with server("a") as first:
+        flags = ("--listen", f"http://127.0.0.1:{port}", "--to", f"127.0.0.1:{first}", "--access-log", str(path))
+        async with balancer(*flags, "--access-log-share", "0.5"):
+            await names(port, 20)
+            async with asyncio.timeout(20):
+                while not path.exists() or not path.read_text().endswith("\n"):
+                    await asyncio.sleep(0.02)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert 0 < len(lines) < 20
+    assert {(line["path"], line["status"], line["endpoint"]) for line in lines} == {("/", 200, f"127.0.0.1:{first}")}
 
 
 async def test_a_changed_file_is_applied_without_a_lost_request(tmp_path: Path) -> None:

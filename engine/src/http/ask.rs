@@ -84,7 +84,7 @@ async fn carry(
         return Ok(reply);
     }
     let connect_seconds = backend.spec.timeouts.as_ref().map_or(5.0, |t| t.connect_seconds);
-    let opening = Connection::open(Arc::clone(&endpoint), backend, context);
+    let opening = Connection::open(Arc::clone(&endpoint), backend, context, None);
     let connection = tokio::time::timeout(Duration::from_secs_f64(connect_seconds.max(0.001)), opening).await;
     let Ok(Ok(connection)) = connection else {
         endpoint.connect_failures.add(1);

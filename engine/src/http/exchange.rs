@@ -89,10 +89,14 @@ struct Exchange<'s, C> {
     answer: Buffer,
     avoid: SmallVec<[u64; 4]>,
     retries_left: u32,
+    tries: u32,
     started: u64,
     /// What was in flight at the endpoint when it was chosen, this request left out.
     found_in_flight: u32,
     response_started: bool,
+    /// The final response's status, and how much of its body was passed on.
+    status: u16,
+    bytes: u64,
     keep: bool,
 }
 
@@ -114,11 +118,15 @@ pub async fn run<C: Client>(session: &mut Session<C>, plan: Plan, head: Vec<u8>)
         answer: Buffer::default(),
         avoid: SmallVec::new(),
         retries_left,
+        tries: 0,
         found_in_flight: 0,
         response_started: false,
+        status: 0,
+        bytes: 0,
         keep: true,
     };
     let outcome = exchange.run().await;
+    exchange.log("", false);
     if !exchange.plan.mirrors.is_empty() {
         exchange.mirror();
     }
@@ -168,6 +176,7 @@ impl<C: Client> Exchange<'_, C> {
     }
 
     async fn attempt(&mut self) -> Result<Outcome, Failure> {
+        self.tries += 1;
         self.reach().await?;
         self.arm_for_response();
         let mut output = self.session.context.buffers.take_output();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context as Task, Poll};
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -14,6 +14,7 @@ use tokio_rustls::client::TlsStream;
 use crate::h2;
 use crate::table::backend::Backend;
 use crate::table::endpoint::{Endpoint, Opened};
+use crate::tcp::proxy_out::{self, Ends};
 use crate::worker::context::Context;
 
 pub enum Link {
@@ -27,30 +28,37 @@ pub struct Connection {
     pub link: Link,
     pub opened: Option<Opened>,
     pub reused: bool,
+    /// It was opened in one client's name, and is nobody else's.
+    pub named: bool,
 }
 
 impl Connection {
-    pub async fn open(endpoint: Arc<Endpoint>, backend: &Backend, context: &Context) -> io::Result<Self> {
+    /// `ends`: in whose name, where the Backend wants to know.
+    pub async fn open(endpoint: Arc<Endpoint>, backend: &Backend, context: &Context, ends: Ends) -> io::Result<Self> {
         let opened = Opened::new(endpoint);
         let address = opened.endpoint().address;
-        let stream = TcpStream::connect(address).await?;
+        let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
+        let named = backend.spec.proxy_protocol > 0;
+        if named {
+            stream.write_all(&proxy_out::header(backend.spec.proxy_protocol, ends)).await?;
+        }
         let Some(upstream) = &backend.upstream else {
             if backend.speaks_h2() {
                 return Ok(Self::of_stream(context.h2.open(stream, opened)));
             }
-            return Ok(Self { link: Link::Plain(stream), opened: Some(opened), reused: false });
+            return Ok(Self { link: Link::Plain(stream), opened: Some(opened), reused: false, named });
         };
         let name = upstream.name.clone().unwrap_or_else(|| ServerName::from(address.ip()));
         let stream = TlsConnector::from(upstream.config.clone()).connect(name, stream).await?;
         if backend.speaks_h2() {
             return Ok(Self::of_stream(context.h2.open(stream, opened)));
         }
-        Ok(Self { link: Link::Tls(Box::new(stream)), opened: Some(opened), reused: false })
+        Ok(Self { link: Link::Tls(Box::new(stream)), opened: Some(opened), reused: false, named })
     }
 
     pub fn of_stream(stream: h2::client::Stream) -> Self {
-        Self { link: Link::H2(stream), opened: None, reused: false }
+        Self { link: Link::H2(stream), opened: None, reused: false, named: false }
     }
 
     /// Nothing of a request has left us, so it may be sent elsewhere whatever it is.

@@ -43,7 +43,7 @@ async fn carry(context: &Context, backend: &Backend, request: &[u8]) -> io::Resu
         panic_threshold: 0.0,
     };
     let Some((endpoint, _in_flight)) = backend.shared.choose(&ask) else { return Ok(()) };
-    let mut connection = Connection::open(endpoint, backend, context).await?;
+    let mut connection = Connection::open(endpoint, backend, context, None).await?;
     connection.link.write_all(request).await?;
     connection.link.flush().await?;
     let mut buffer = context.buffers.take_large();

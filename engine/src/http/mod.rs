@@ -30,6 +30,11 @@ pub mod upload;
 
 /// What a client's connection must be able to do: a TCP or TLS stream, or one stream of HTTP/2.
 pub trait Client: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {
+    /// Of the protocol that the client speaks.
+    fn version(&self) -> &'static str {
+        "HTTP/1.1"
+    }
+
     /// The socket, where bytes go to it as they are.
     fn plain(&self) -> Option<&tokio::net::TcpStream> {
         None

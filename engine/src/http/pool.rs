@@ -48,7 +48,7 @@ impl Pool {
     /// Keeps a connection on which a whole response has been read.
     pub fn give(&self, connection: Connection) {
         let Some(endpoint) = connection.opened.as_ref().map(Opened::endpoint) else { return };
-        if !endpoint.keeps_connections() {
+        if connection.named || !endpoint.keeps_connections() {
             return;
         }
         let id = endpoint.id;

@@ -21,8 +21,10 @@ use super::request::{Framing, Refused};
 use super::response::Asked;
 use super::understand::{self, Own, Plan, Step, Surroundings};
 use super::{pages, permission};
+use crate::stats::access_log::End;
 use crate::table::Listener;
 use crate::table::router::Entry;
+use crate::tcp::proxy_out::Ends;
 use crate::tls::peer::Peer;
 use crate::worker::context::{self, Closing, Context};
 use crate::worker::deadline::Deadline;
@@ -45,7 +47,8 @@ pub struct Session<C> {
     client: IpAddr,
     address: String,
     pub scheme: &'static str,
-    port: u16,
+    peer: SocketAddr,
+    local: Option<SocketAddr>,
     seed: u64,
     identity: Peer,
     _counted: context::Client,
@@ -80,7 +83,8 @@ pub async fn serve<C: Client>(context: Rc<Context>, io: C, whence: Whence, schem
         client: peer.ip().to_canonical(),
         address: peer.ip().to_canonical().to_string(),
         scheme,
-        port: local.map_or(0, |l| l.port()),
+        peer,
+        local,
         seed: context.draw(),
         identity: peer_identity,
         _counted: context::Client::new(&context),
@@ -92,6 +96,11 @@ pub async fn serve<C: Client>(context: Rc<Context>, io: C, whence: Whence, schem
 }
 
 impl<C: Client> Session<C> {
+    /// In whose name a connection to a Backend is opened.
+    pub fn ends(&self, client: IpAddr) -> Ends {
+        self.local.map(|local| (SocketAddr::new(client, self.peer.port()), local))
+    }
+
     async fn run(&mut self) {
         loop {
             let mut output = Vec::new();
@@ -133,7 +142,7 @@ impl<C: Client> Session<C> {
                     client: self.client,
                     address: &self.address,
                     scheme: self.scheme,
-                    port: self.port,
+                    port: self.local.map_or(0, |l| l.port()),
                     seed: self.seed,
                     peer: &self.identity,
                 };
@@ -215,7 +224,18 @@ impl<C: Client> Session<C> {
                     let lines = [std::mem::take(&mut plan.lines), lines].concat();
                     let (asked, framing, entry) = (plan.asked, plan.framing, Some(plan.entry.clone()));
                     let (reason, content_type) = (reason.to_owned(), None);
-                    let own = Own { status, reason, content_type, asked, framing, entry, lines, question: None, page };
+                    let own = Own {
+                        status,
+                        reason,
+                        content_type,
+                        asked,
+                        framing,
+                        entry,
+                        lines,
+                        question: None,
+                        page,
+                        record: plan.record.take(),
+                    };
                     return self.answer(own, output).await;
                 }
             }
@@ -249,6 +269,7 @@ impl<C: Client> Session<C> {
             Framing::Chunked | Framing::UntilClose => None,
         };
         let close = own.asked.close || skip.is_none() || self.context.closing.get() != Closing::No;
+        let reason = if own.content_type.is_none() { own.reason.clone() } else { String::new() };
         let mut body = own.reason.into_bytes();
         if let Some(page) = page {
             own.status = page.status;
@@ -277,6 +298,16 @@ impl<C: Client> Session<C> {
         self.deadline.set(self.listener.http.idle_timeout_seconds);
         let written = self.write(&output).await;
         self.context.buffers.give_output(output);
+        if let Some(record) = own.record {
+            record.write(&End {
+                status: own.status,
+                bytes: if own.asked.head_method { 0 } else { body.len() as u64 },
+                route: own.entry.as_ref().map_or("", |e| &e.route.spec.id),
+                version: self.io.version(),
+                reason: &reason,
+                whole: written.is_ok(),
+            });
+        }
         if written.is_err() {
             return Outcome::Close;
         }
@@ -290,6 +321,9 @@ impl<C: Client> Session<C> {
 
     pub async fn refuse(&mut self, refused: Refused, output: Vec<u8>) -> Outcome {
         self.listener.counters.bad_requests.add(1);
+        if let Some(log) = &self.listener.log {
+            log.refused(self.client, refused.status, refused.reason, self.seed);
+        }
         let asked = Asked { head_method: false, http10: false, close: true, upgrade: false };
         let own = Own {
             status: refused.status,
@@ -301,6 +335,7 @@ impl<C: Client> Session<C> {
             lines: Vec::new(),
             question: None,
             page: None,
+            record: None,
         };
         self.answer(own, output).await
     }

@@ -13,6 +13,7 @@ use super::rules::{self, Verdict};
 use super::sticky::Session;
 use crate::balance::{Algorithm, Ask, random};
 use crate::control::objects;
+use crate::stats::access_log::Record;
 use crate::table::Listener;
 use crate::table::backend::Backend;
 use crate::table::limiter::Taken;
@@ -43,6 +44,7 @@ pub struct Plan {
     pub cookies: Vec<u8>,
     pub question: Option<Box<Question>>,
     pub page: Option<Box<Page>>,
+    pub record: Option<Box<Record>>,
     /// Which mirrors get a copy, and under which target.
     pub mirrors: Vec<(usize, Vec<u8>)>,
     /// The limits that count this request while it is in flight.
@@ -93,6 +95,7 @@ pub struct Own {
     pub lines: Vec<u8>,
     pub question: Option<Box<Question>>,
     pub page: Option<Box<Page>>,
+    pub record: Option<Box<Record>>,
 }
 
 pub enum Step {
@@ -119,6 +122,17 @@ pub struct Surroundings<'a> {
 }
 
 pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>) -> Step {
+    let mut record = None;
+    let mut step = decide(input, around, output, &mut record);
+    match &mut step {
+        Step::Forward(_, plan) => plan.record = record,
+        Step::Answer(_, own) => own.record = record,
+        Step::More | Step::Refuse(_) => {}
+    }
+    step
+}
+
+fn decide(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>, record: &mut Option<Box<Record>>) -> Step {
     let settings = &around.listener.http;
     let mut storage = request::storage();
     let head = match request::parse(input, &mut storage, settings) {
@@ -142,9 +156,16 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
                 lines: Vec::new(),
                 question: None,
                 page: None,
+                record: None,
             },
         )
     };
+    let believed = around.listener.trust.believes(around.client);
+    let client = if believed { around.listener.trust.client(&head, around.client) } else { around.client };
+    let scheme = if believed { claimed_scheme(&head).unwrap_or(around.scheme) } else { around.scheme };
+    if let Some(log) = &around.listener.log {
+        *record = log.begin(&head, client, scheme, around.seed);
+    }
     if head.method == "CONNECT" {
         return own(405, "CONNECT is not carried", None);
     }
@@ -159,9 +180,6 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
     if max_body_bytes > 0 && matches!(head.framing, Framing::Length(n) if n > max_body_bytes) {
         return Step::Refuse(Refused { status: 413, reason: "the body is too large" });
     }
-    let believed = around.listener.trust.believes(around.client);
-    let client = if believed { around.listener.trust.client(&head, around.client) } else { around.client };
-    let scheme = if believed { claimed_scheme(&head).unwrap_or(around.scheme) } else { around.scheme };
     let subject = Subject { request: &head, scheme, client };
     let origin = Origin {
         address: around.address,
@@ -190,7 +208,8 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
             Verdict::Answer { status, body, content_type } => {
                 let page = pages::prepare(&head, &origin, entry).filter(|_| pages::replaces(entry, status));
                 let (reason, entry, framing) = (body, Some(entry.clone()), head.framing);
-                let own = Own { status, reason, content_type, asked, framing, entry, lines, question, page };
+                let own =
+                    Own { status, reason, content_type, asked, framing, entry, lines, question, page, record: None };
                 return Step::Answer(head.bytes, own);
             }
         }
@@ -200,7 +219,7 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
     let Some(backend) = kept.or_else(|| pick_backend(entry)) else {
         let (reason, framing) = ("the Route has no Backend that may be used".to_owned(), head.framing);
         let (entry, content_type) = (Some(entry.clone()), None);
-        let own = Own { status: 503, reason, content_type, asked, framing, entry, lines, question, page };
+        let own = Own { status: 503, reason, content_type, asked, framing, entry, lines, question, page, record: None };
         return Step::Answer(head.bytes, own);
     };
     let rewrite = entry.route.spec.rewrite.as_ref();
@@ -237,6 +256,7 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
         cookies: Vec::new(),
         question,
         page,
+        record: None,
         mirrors: if entry.mirrors.is_empty() { Vec::new() } else { rules::mirrors(&entry.route, &subject) },
         _taken: taken,
     };

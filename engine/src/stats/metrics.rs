@@ -50,6 +50,11 @@ pub fn render(store: &Store) -> String {
     for (spec, c) in store.listeners() {
         codes(&mut out, "fairlead_listener_requests_total", &format!("listener=\"{}\"", quoted(&spec.id)), &c.codes);
     }
+    let lines = store.lines();
+    family(&mut out, "fairlead_access_log_lines_total", "counter", "Lines of the access log.");
+    let _ = writeln!(out, "fairlead_access_log_lines_total {}", lines.written.get());
+    family(&mut out, "fairlead_access_log_dropped_total", "counter", "Lines that nobody read in time.");
+    let _ = writeln!(out, "fairlead_access_log_dropped_total {}", lines.dropped.get());
     routes(&mut out, store);
     backends(&mut out, store);
     endpoints(&mut out, store);

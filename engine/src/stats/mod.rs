@@ -1,8 +1,9 @@
 //! Statistics of what was carried: counters (`counters`), and the doors they are read through.
 //!
 //! Promises: `GET /metrics` is Prometheus' text format, `GET /stats` a JSON snapshot, `GET /stats?watch=SECONDS` JSON lines
-//! with what has changed. Runs on the control thread; the threads that carry traffic never wait for a reader.
+//! with what has changed, `GET /log` the access log, line by line. Runs on the control thread; the threads that carry traffic never wait for a reader.
 
+pub mod access_log;
 pub mod counters;
 mod metrics;
 mod snapshot;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+
+use access_log::Lines;
 
 use crate::table::store::Store;
 
@@ -57,8 +60,12 @@ async fn answer(mut stream: UnixStream, store: &RefCell<Store>) -> io::Result<()
             let text = snapshot::take(&store.borrow()).to_string();
             respond(&mut stream, "200 OK", "application/json", &text).await
         }
+        ("/log", _) => {
+            let lines = store.borrow().lines();
+            log(stream, &lines).await
+        }
         (_, Some(seconds)) if seconds > 0.0 => self::watch(stream, store, seconds).await,
-        _ => respond(&mut stream, "404 Not Found", "text/plain", "there are /metrics and /stats\n").await,
+        _ => respond(&mut stream, "404 Not Found", "text/plain", "there are /metrics, /stats and /log\n").await,
     }
 }
 
@@ -69,6 +76,25 @@ async fn respond(stream: &mut UnixStream, status: &str, content_type: &str, body
     );
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body.as_bytes()).await
+}
+
+/// What is logged from now on, and what waits already, until the reader goes.
+async fn log(mut stream: UnixStream, lines: &Lines) -> io::Result<()> {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\nConnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).await?;
+    let (mut reader, mut writer) = stream.split();
+    let mut nothing = [0u8; 1];
+    loop {
+        let taken = tokio::select! {
+            // A reader that went takes no line with it.
+            read = reader.read(&mut nothing) => match read? {
+                0 => return Ok(()),
+                _ => continue,
+            },
+            taken = lines.take() => taken,
+        };
+        writer.write_all(&taken).await?;
+    }
 }
 
 async fn watch(mut stream: UnixStream, store: &RefCell<Store>, seconds: f64) -> io::Result<()> {

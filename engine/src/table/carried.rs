@@ -42,6 +42,11 @@ pub fn backend(spec: &objects::Backend) -> Result<(Algorithm, HashOn), Refusal> 
     if !(0.0..=1e6).contains(&spec.spill_factor) {
         return Err(Refusal::new("spill_factor", "must be 0 (no bound) or more"));
     }
+    use objects::BackendProtocol::{H2, H2c, Udp};
+    if spec.proxy_protocol > 2 || (spec.proxy_protocol > 0 && matches!(spec.protocol, H2 | H2c | Udp)) {
+        let message = "it is 1 or 2, and of a connection that is one client's (not of HTTP/2 or datagrams)";
+        return Err(Refusal::new("proxy_protocol", message));
+    }
     let algorithm = Algorithm::parse(&spec.algorithm, layer7)
         .ok_or_else(|| Refusal::new("algorithm", format!("there is no algorithm {:?}", spec.algorithm)))?;
     if spec.load_bound > 0.0 && !algorithm.may_be_bounded() {

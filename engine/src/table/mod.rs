@@ -26,12 +26,14 @@ use std::sync::Arc;
 use crate::control::objects;
 use crate::dns::zone::Zone;
 use crate::http::claim::Trust;
+use crate::stats::access_log::Log;
 use crate::stats::counters::{Codes, Counter};
 use crate::tls::peer::Names;
 
 pub struct Listener {
     pub spec: objects::Listener,
     pub http: objects::HttpSettings,
+    pub log: Option<Arc<Log>>,
     /// Whose claims about the client are believed.
     pub trust: Trust,
     pub router: router::Router,

@@ -23,6 +23,7 @@ use crate::control::wire::{self, Nack};
 use crate::dns::zone::Zone;
 use crate::health::Report;
 use crate::http::claim::Trust;
+use crate::stats::access_log::{self, Lines, Log};
 use crate::tls::upstream::{self, Upstream};
 use crate::tls::{self, Asks, Identity, peer};
 
@@ -38,6 +39,8 @@ pub struct Store {
     drains: BTreeMap<String, (IpAddr, Option<u16>)>,
     /// By scope.
     limiters: HashMap<String, Arc<Limiter>>,
+    /// Of the access log.
+    lines: Arc<Lines>,
     idle: Arc<Notify>,
     report: Report,
 }
@@ -55,6 +58,7 @@ impl Store {
             gone: Vec::new(),
             drains: BTreeMap::new(),
             limiters: HashMap::new(),
+            lines: Arc::default(),
             idle,
             report,
         }
@@ -96,6 +100,7 @@ impl Store {
         carried::listener(&spec)?;
         if let Some(http) = &spec.http {
             Trust::compile(http)?;
+            http.access_log.as_ref().map_or(Ok(()), access_log::check)?;
         }
         if !spec.client_ca.is_empty() {
             tls::roots(&spec.client_ca, "client_ca")?;
@@ -243,6 +248,15 @@ impl Store {
         }
     }
 
+    fn log(&self, spec: &objects::Listener) -> Option<Arc<Log>> {
+        let wanted = spec.http.as_ref()?.access_log.as_ref()?;
+        Some(Arc::new(Log::new(wanted, &spec.id, &self.lines)))
+    }
+
+    pub fn lines(&self) -> Arc<Lines> {
+        self.lines.clone()
+    }
+
     pub fn zone(&self) -> Arc<Zone> {
         self.names.zone(&self.shared)
     }
@@ -296,6 +310,7 @@ impl Store {
             let listener = Arc::new(Listener {
                 spec: spec.clone(),
                 http: spec.http.clone().unwrap_or_default(),
+                log: self.log(spec),
                 trust: spec.http.as_ref().and_then(|http| Trust::compile(http).ok()).unwrap_or_default(),
                 asking: self.asking(spec, &mine),
                 router: Router::build(mine),

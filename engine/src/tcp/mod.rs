@@ -6,6 +6,7 @@
 pub mod passthrough;
 pub mod peek;
 pub mod proxy_header;
+pub mod proxy_out;
 pub mod splice;
 
 use std::io;
@@ -52,6 +53,7 @@ pub async fn carry_to(
     let timeouts = backend.spec.timeouts.clone();
     let connect_seconds = timeouts.as_ref().map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds);
     let attempts = backend.spec.retry.as_ref().map_or(DEFAULT_ATTEMPTS, |r| r.attempts.max(1));
+    let (source, local) = (peer, client.local_addr().ok());
     let peer = peer.ip().to_canonical();
     let hash = if backend.algorithm.hashes() { template::hash_client(peer) } else { 0 };
     let mut avoid: SmallVec<[u64; 4]> = SmallVec::new();
@@ -66,7 +68,8 @@ pub async fn carry_to(
             panic_threshold: backend.spec.panic_threshold,
         };
         let Some((endpoint, in_flight)) = backend.shared.choose(&ask) else { break };
-        match connect(deadline, connect_seconds, Connection::open(endpoint.clone(), backend, context)).await {
+        let ends = local.map(|local| (source, local));
+        match connect(deadline, connect_seconds, Connection::open(endpoint.clone(), backend, context, ends)).await {
             Ok(connection) => {
                 if backend.spec.outlier.is_some() {
                     backend.shared.note(&endpoint, Outcome::Good, context.now_nanos());

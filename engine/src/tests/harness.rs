@@ -29,6 +29,11 @@ pub struct Engine {
 
 impl Engine {
     pub fn start(threads: usize) -> Self {
+        Self::start_with(threads, None)
+    }
+
+    /// With a socket for statistics at that path.
+    pub fn start_with(threads: usize, statistics: Option<std::path::PathBuf>) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
         let running = std::thread::spawn(move || {
@@ -37,6 +42,9 @@ impl Engine {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(options).unwrap();
             runtime.block_on(async {
                 let control = control::Control::new(threads);
+                if let Some(path) = statistics {
+                    control.serve_statistics(tokio::net::UnixListener::bind(path).unwrap());
+                }
                 if let Ok(false) = control.serve(Channel::from_fd(theirs.into()).unwrap()).await {
                     control.shut_down(0.0).await;
                 }

@@ -2,6 +2,7 @@
 //!
 //! No sleeps: whoever waits, waits for a message, a byte or an end.
 
+mod access_log;
 mod affinity;
 mod claims;
 mod client_certificates;
@@ -19,6 +20,7 @@ mod http_retry;
 mod order;
 mod pages;
 mod paths;
+mod proxy_out;
 mod resolved;
 mod rules;
 mod tcp_forward;

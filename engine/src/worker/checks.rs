@@ -22,6 +22,7 @@ use crate::control::wire::Event;
 use crate::health::Report;
 use crate::table::endpoint::Endpoint;
 use crate::table::store::Store;
+use crate::tcp::proxy_out;
 
 pub struct Checks {
     running: RefCell<HashMap<u64, (ActiveHealth, AbortHandle)>>,
@@ -42,7 +43,9 @@ impl Checks {
             for endpoint in backend.shared.endpoints() {
                 match &backend.spec.health {
                     Some(policy) => {
-                        drop(wanted.insert(endpoint.id, (policy.clone(), backend.spec.id.clone(), endpoint)))
+                        let before = proxy_out::header(backend.spec.proxy_protocol, None);
+                        let check = (policy.clone(), backend.spec.id.clone(), endpoint, before);
+                        wanted.insert(check.2.id, check);
                     }
                     None => endpoint.lower(flags::UNHEALTHY),
                 }
@@ -56,23 +59,30 @@ impl Checks {
             }
             keep
         });
-        for (id, (policy, backend, endpoint)) in wanted {
+        for (id, (policy, backend, endpoint, before)) in wanted {
             running.entry(id).or_insert_with(|| {
                 let phase = (self.random.borrow_mut().draw() >> 11) as f64 / (1u64 << 53) as f64;
-                let task = watch(policy.clone(), backend, endpoint, self.report.clone(), phase);
+                let task = watch((policy.clone(), before), backend, endpoint, self.report.clone(), phase);
                 (policy, spawn_local(task).abort_handle())
             });
         }
     }
 }
 
-async fn watch(policy: ActiveHealth, backend: String, endpoint: Arc<Endpoint>, report: Report, phase: f64) {
+/// `before`: what the endpoint wants to hear first.
+async fn watch(
+    (policy, before): (ActiveHealth, Vec<u8>),
+    backend: String,
+    endpoint: Arc<Endpoint>,
+    report: Report,
+    phase: f64,
+) {
     let (mut good, mut bad) = (0, 0);
     let interval = policy.interval_seconds.max(0.01);
     let mut pause = Duration::from_secs_f64(interval * (0.5 + phase / 2.0));
     loop {
         let limit = Duration::from_secs_f64(policy.timeout_seconds.max(0.01));
-        let result = tokio::time::timeout(limit, check(&policy, endpoint.address)).await;
+        let result = tokio::time::timeout(limit, check(&policy, endpoint.address, &before)).await;
         let failure = match result {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
@@ -94,7 +104,7 @@ async fn watch(policy: ActiveHealth, backend: String, endpoint: Arc<Endpoint>, r
     }
 }
 
-async fn check(policy: &ActiveHealth, endpoint: SocketAddr) -> io::Result<()> {
+async fn check(policy: &ActiveHealth, endpoint: SocketAddr, before: &[u8]) -> io::Result<()> {
     let port = if policy.port == 0 { endpoint.port() } else { policy.port };
     let mut stream = TcpStream::connect(SocketAddr::new(endpoint.ip(), port)).await?;
     if policy.kind == CheckKind::Tcp {
@@ -105,7 +115,7 @@ async fn check(policy: &ActiveHealth, endpoint: SocketAddr) -> io::Result<()> {
         "GET {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: fairlead-check\r\nConnection: close\r\n\r\n",
         policy.path
     );
-    stream.write_all(request.as_bytes()).await?;
+    stream.write_all(&[before, request.as_bytes()].concat()).await?;
     let mut head = Vec::new();
     while !head.contains(&b'\n') && head.len() < 1024 {
         if stream.read_buf(&mut head).await? == 0 {

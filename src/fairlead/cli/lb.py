@@ -10,14 +10,16 @@ import asyncio
 import signal
 import sys
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from fairlead.api import manifest
 from fairlead.base import log
-from fairlead.cli import failure, lbstats
+from fairlead.cli import failure, lbstats, options
 from fairlead.dataplane import spawn
 from fairlead.routing import standalone, table
 
@@ -35,27 +37,51 @@ GRACE_SECONDS = 30.0
 @click.option("--key", default="", metavar="FILE", help="Its private key (PEM).")
 @click.option("-f", "--file", "file", type=click.Path(), help="Listeners, routes and policies as YAML.")
 @click.option("--metrics", default="", metavar="ADDR:PORT", help="Serve Prometheus metrics there.")
+@options.logging_access
 @click.option("--stats/--no-stats", default=None, help="Show statistics (default: on a terminal).")
 def command(*, file: str | None, metrics: str, stats: bool | None, **flags: Any) -> None:
     """Balance any servers: --listen http://:8080 --to 10.0.0.1:80 --to 10.0.0.2:80,weight=2"""
     if bool(file) == bool(flags["listen"] or flags["to"]):
         raise failure.Failure("say either -f FILE, or --listen and --to")
-    source: _FileSource | _FlagSource = _FileSource(Path(file)) if file else _FlagSource(flags)
+    wanted = Log(flags["access_log"], flags["access_log_share"], flags["access_log_query"])
+    source: _FileSource | _FlagSource = _FileSource(Path(file), wanted) if file else _FlagSource(flags, wanted)
     import uvloop
 
     log.configure(level="error")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(source, metrics, sys.stdout.isatty() if stats is None else stats))
+        runner.run(_run(source, metrics, sys.stdout.isatty() if stats is None else stats, wanted.place))
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The access log that the flags ask for; "" is none."""
+
+    place: str = ""
+    share: float = 1.0
+    query: bool = False
+
+    def added_to(self, found: standalone.Standalone) -> standalone.Standalone:
+        """With it at every http and https Listener that does not say itself what it logs."""
+        if not self.place:
+            return found
+        wanted = table.AccessLog(share=self.share, query=self.query)
+        listeners = {}
+        for name, one in found.structure.listeners.items():
+            http = one.http or table.HttpSettings()
+            asks = one.protocol in ("http", "https") and http.access_log is None
+            told = msgspec.structs.replace(http, access_log=wanted) if asks else one.http
+            listeners[name] = msgspec.structs.replace(one, http=told)
+        return replace(found, structure=msgspec.structs.replace(found.structure, listeners=listeners))
 
 
 class _FlagSource:
     """The document that the flags mean; it never changes."""
 
-    def __init__(self, flags: dict[str, Any]) -> None:
-        self._document = document(flags)
+    def __init__(self, flags: dict[str, Any], wanted: Log = Log()) -> None:
+        self._document, self._log = document(flags), wanted
 
     def read(self) -> standalone.Standalone:
-        return _translated(self._document, "flags", Path.cwd())
+        return self._log.added_to(_translated(self._document, "flags", Path.cwd()))
 
     def changed(self) -> bool:
         return False
@@ -64,8 +90,8 @@ class _FlagSource:
 class _FileSource:
     """A file that may change."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, wanted: Log = Log()) -> None:
+        self._path, self._log = path, wanted
         self._stamp: tuple[float, int] = (0.0, 0)
 
     def read(self) -> standalone.Standalone:
@@ -76,7 +102,8 @@ class _FileSource:
             raise failure.Failure(f"{self._path}: {error.strerror}") from None
         except manifest.ManifestError as error:
             raise failure.Failure(str(error)) from None
-        return _translated(documents[0][1] if documents else None, str(self._path), self._path.parent)
+        content = documents[0][1] if documents else None
+        return self._log.added_to(_translated(content, str(self._path), self._path.parent))
 
     def changed(self) -> bool:
         try:
@@ -191,7 +218,7 @@ class _Balancer:
                     await self._plane.apply_endpoints(self._endpoints())
 
 
-async def _run(source: Any, metrics: str, stats: bool) -> None:
+async def _run(source: Any, metrics: str, stats: bool, log_to: str = "") -> None:
     from fairlead.base import clock
     from fairlead.dataplane import engine
 
@@ -206,13 +233,15 @@ async def _run(source: Any, metrics: str, stats: bool) -> None:
         plane = engine.EnginePlane(f"{folder}/engine.sock", clock=clock.SystemClock(), on_failure=_bug, binary=binary)
         await plane.start()
         try:
-            await _serve(_Balancer(plane, source), plane, stop, metrics, stats, f"{folder}/stats.sock")
+            await _serve(_Balancer(plane, source), plane, stop, metrics, stats, f"{folder}/stats.sock", log_to)
         finally:
             await plane.shutdown(grace_seconds=GRACE_SECONDS)
             await plane.close()
 
 
-async def _serve(balancer: _Balancer, plane: Any, stop: asyncio.Event, metrics: str, stats: bool, socket: str) -> None:
+async def _serve(
+    balancer: _Balancer, plane: Any, stop: asyncio.Event, metrics: str, stats: bool, socket: str, log_to: str
+) -> None:
     if refused := await balancer.apply():
         raise failure.Failure(*refused)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(balancer.reload()))
@@ -222,12 +251,24 @@ async def _serve(balancer: _Balancer, plane: Any, stop: asyncio.Event, metrics: 
         tasks = [group.create_task(balancer.keep())]
         if metrics:
             tasks.append(group.create_task(lbstats.serve_metrics(metrics, socket)))
+        if log_to:
+            tasks.append(group.create_task(_log(log_to, socket)))
         if stats:
             tasks.append(group.create_task(lbstats.show(socket)))
         await stop.wait()
         click.echo("finishing what is in flight")
         for task in tasks:
             task.cancel()
+
+
+async def _log(place: str, socket: str) -> None:
+    from fairlead.base import clock
+    from fairlead.dataplane import access_log
+
+    try:
+        await access_log.follow(socket, access_log.Destination(place), clock=clock.SystemClock())
+    except OSError as error:
+        raise failure.Failure(f"--access-log {place}: {error.strerror}") from None
 
 
 def _bug(where: str, error: BaseException) -> None:

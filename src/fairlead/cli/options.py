@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 name = click.option("--name", default="default", show_default=True, help="The cluster's name.")
 NETWORKS = ("auto", "kernel", "rootless", "loopback")
+
+
+def _absolute(_: click.Context, __: click.Parameter, value: str) -> str:
+    """A process in the background has another working directory."""
+    return str(Path(value).absolute()) if value not in ("", "-") else value
+
+
+access_log = (
+    click.option(
+        "--access-log", default="", metavar="FILE", callback=_absolute,
+        help="Write a line of JSON for each HTTP request there (-: standard output).",
+    ),
+    click.option(
+        "--access-log-share", type=click.FloatRange(0, 1), default=1.0, metavar="0..1",
+        help="Only for this share of the requests, and for all errors.",
+    ),
+    click.option("--access-log-query", is_flag=True, help="With the paths' queries, which may hold secrets."),
+)  # fmt: skip
+
+
+def logging_access(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of the access log."""
+    for option in reversed(access_log):
+        function = option(function)
+    return function
 
 
 def serving(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,6 +60,7 @@ def serving(function: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="ADDR:PORT",
                 help="Where the edge listens for HTTPS (127.0.0.1:8443 and [::1]:8443).",
             ),
+            *access_log,
             click.option("--ingress-nginx", is_flag=True, help="Take Ingresses of class nginx as ingress-nginx does."),
             click.option("--api-address", default="127.0.0.1", metavar="ADDR", help="Where the API server listens."),
             click.option("--api-port", default=0, help="The API server's port (6443 if free, else another)."),

@@ -32,6 +32,9 @@ def configured(
         api_port=how["api_port"],
         hpa_period_seconds=how["hpa_period"],
         hpa_window_seconds=how["hpa_window"],
+        access_log=how["access_log"],
+        access_log_share=how["access_log_share"],
+        access_log_query=how["access_log_query"],
     )
 
 

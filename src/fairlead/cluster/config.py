@@ -28,6 +28,9 @@ class ClusterConfig:
     hpa_period_seconds: float = 0.0  # 0: see `hpa_every_seconds`
     hpa_window_seconds: float = 5.0
     ephemeral: bool = False
+    access_log: str = ""  # a file's path, or - for standard output
+    access_log_share: float = 1.0
+    access_log_query: bool = False
 
     @property
     def hpa_every_seconds(self) -> float:

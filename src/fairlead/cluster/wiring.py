@@ -38,11 +38,12 @@ from fairlead.cluster import (
 )
 from fairlead.controllers import permissions, suite, traffic
 from fairlead.controllers.autoscaling import traffic_metrics
-from fairlead.dataplane import coordinator, engine, health_ports, nftables, plane, sockets, spawn, wire
+from fairlead.dataplane import access_log, coordinator, engine, health_ports, nftables, plane, sockets, spawn, wire
 from fairlead.node import agent, cgroups, engines, folders, identity, processes, protocols
 from fairlead.node import settings as node_settings
 from fairlead.node.network import choose
 from fairlead.routing import settings as routing_settings
+from fairlead.routing import table as routing_table
 from fairlead.store import protocol as state_errors
 from fairlead.store import sqlite
 
@@ -122,9 +123,18 @@ class Cluster:
         )
         statistics.start(following, name="engine")
         self._closing("statistics", statistics.close)
+        if self.wanted.access_log:
+            self._log_accesses()
         await self._traffic(api, planes, network)
         await self._node(api, planes, network)
         await self._first_table(record)
+
+    def _log_accesses(self) -> None:
+        destination = access_log.Destination(self.wanted.access_log)
+        writing = tasks.Nursery("access log", on_failure=self._failed)
+        socket = str(self.folder.run / "stats.sock")
+        writing.start(access_log.follow(socket, destination, clock=self.clock), name="write")
+        self._closing("access log", writing.close)
 
     def _closing(self, name: str, closer: Closer) -> None:
         self._closers.append((name, closer))
@@ -245,6 +255,9 @@ class Cluster:
             edge_http=tuple(f"tcp:{place}" for place in self.wanted.http),
             edge_https=tuple(f"tcp:{place}" for place in self.wanted.https),
             ingress_nginx=self.wanted.ingress_nginx,
+            access_log=routing_table.AccessLog(share=self.wanted.access_log_share, query=self.wanted.access_log_query)
+            if self.wanted.access_log
+            else None,
             default_certificate=await asyncio.to_thread(edge_certificate.ensure, self.folder.pki, now=self.clock.now()),
         )
         self.host_ports = host_ports.HostPorts(planes)

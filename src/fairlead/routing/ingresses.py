@@ -15,6 +15,8 @@ import bisect
 import functools
 from dataclasses import dataclass, field
 
+import msgspec
+
 from fairlead.routing import certificates, draft, ingress_hosts, ingress_records, parts, settings, table
 from fairlead.routing.ingress_nginx import process as nginx
 
@@ -46,6 +48,7 @@ class Edge:
             if record.status is not None:
                 work.statuses.append(record.status)
         http = self.controller.read(work) if self.where.ingress_nginx else table.HttpSettings()
+        http = msgspec.structs.replace(http, access_log=self.where.access_log)
         used = self._certificates(work, change)
         work.https = bool(used) or work.settings.default_certificate is not None
         self._translate_hosts(work, [*stale, *self._regroup(change)])

@@ -35,6 +35,7 @@ class Settings:
     default_certificate: table.Certificate | None = None  # for https at hosts whose Ingress brings none
     check_certificates: bool = True  # whether certificates and keys are read (only a report on manifests does not)
     cluster_domain: str = "cluster.local"
+    access_log: table.AccessLog | None = None  # of the edge
     dns: tuple[str, ...] = ()  # sockets on which the engine answers for the cluster domain
 
     @property

@@ -17,6 +17,15 @@ Part = tuple[Literal["text", "variable"], str]
 Template = tuple[Part, ...]
 
 
+class AccessLog(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A line of JSON for a request, read from the engine's statistics socket (`GET /log`)."""
+
+    share: float = 1.0  # of the requests
+    errors: bool = True  # all answers from 400 on, and those that broke off
+    query: bool = False  # the path's query, which may hold secrets
+    headers: tuple[str, ...] = ()  # of the request; never Authorization, Cookie and their like
+
+
 class HttpSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Limits and habits of an http or https Listener."""
 
@@ -29,6 +38,7 @@ class HttpSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     trusted_proxies: tuple[str, ...] = ()  # networks; where given, only peers within them are believed
     client_header: str = ""  # where a proxy says who the client is; "": X-Forwarded-For (`Forwarded` is RFC 7239's)
     tell: tuple[Literal["forwarded", "real-ip", "port", "scheme", "request-id"], ...] = ()  # more about the client
+    access_log: AccessLog | None = None
     h2c: bool = False
 
 
@@ -321,6 +331,7 @@ class Backend(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     timeouts: Timeouts | None = None
     limits: Limits | None = None
     tls: BackendTls | None = None
+    proxy_protocol: Literal[0, 1, 2] = 0  # its connections begin with a PROXY header of that version
     zone: str = ""  # the engine's own; endpoints there are preferred, but no more than is fair to them
     node: str = ""  # the engine's own; endpoints there go first
     spill_factor: float = 10.0  # near ones may be so many times as busy as the least busy one elsewhere; 0: any times

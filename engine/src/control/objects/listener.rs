@@ -14,6 +14,21 @@ pub enum ListenerProtocol {
     Dns,
 }
 
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessLog {
+    pub share: f64,
+    pub errors: bool,
+    pub query: bool,
+    pub headers: Vec<String>,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { share: 1.0, errors: true, query: false, headers: Vec::new() }
+    }
+}
+
 /// What Backends are told of the client besides X-Forwarded-For, -Proto and -Host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -37,6 +52,7 @@ pub struct HttpSettings {
     pub trusted_proxies: Vec<String>,
     pub client_header: String,
     pub tell: Vec<Tell>,
+    pub access_log: Option<AccessLog>,
     pub h2c: bool,
 }
 
@@ -52,6 +68,7 @@ impl Default for HttpSettings {
             trusted_proxies: Default::default(),
             client_header: Default::default(),
             tell: Default::default(),
+            access_log: Default::default(),
             h2c: Default::default(),
         }
     }

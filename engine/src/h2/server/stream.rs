@@ -56,7 +56,11 @@ impl Drop for Stream {
     }
 }
 
-impl Client for Stream {}
+impl Client for Stream {
+    fn version(&self) -> &'static str {
+        "HTTP/2"
+    }
+}
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, task: &mut Task<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -92,6 +92,7 @@ impl<C: Client> Exchange<'_, C> {
             lines: std::mem::take(&mut self.plan.lines),
             question: None,
             page: self.plan.page.take(),
+            record: self.describe(),
         };
         let output = self.session.context.buffers.take_output();
         self.session.answer(own, output).await

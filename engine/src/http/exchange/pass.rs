@@ -1,11 +1,13 @@
 //! The response on its way to the client.
 
 use super::*;
+use crate::stats::access_log::{End, Record};
 
 impl<C: Client> Exchange<'_, C> {
     /// Passes a final response on: head and the body's beginning in one write.
     pub(super) async fn pass_on(&mut self, head: response::Head, output: &mut Vec<u8>) -> Result<Outcome, Failure> {
         self.response_started = true;
+        self.status = head.status;
         let asked = self.plan.asked;
         self.keep = !asked.close && self.session.context.closing.get() == Closing::No;
         let mut reusable = head.reusable;
@@ -14,7 +16,10 @@ impl<C: Client> Exchange<'_, C> {
                 self.finish(reusable, 0);
                 self.write(output).await?;
             }
-            Framing::Length(length) => self.pass_length(length, reusable, output).await?,
+            Framing::Length(length) => {
+                self.pass_length(length, reusable, output).await?;
+                self.bytes = length;
+            }
             Framing::Chunked => {
                 let mut decoder = Chunked::default();
                 self.keep &= !asked.http10;
@@ -22,6 +27,7 @@ impl<C: Client> Exchange<'_, C> {
                     let used =
                         decoder.transfer(self.answer.filled(), output, asked.http10).map_err(|_| Failure::Over)?;
                     self.answer.consume(used);
+                    self.bytes = decoder.data_bytes();
                     if decoder.done() {
                         self.finish(reusable, 0);
                     }
@@ -43,6 +49,7 @@ impl<C: Client> Exchange<'_, C> {
                     output.extend_from_slice(self.answer.filled());
                     let n = self.answer.filled().len();
                     self.answer.consume(n);
+                    self.bytes += n as u64;
                     self.write(output).await?;
                     output.clear();
                     self.arm_for_more();
@@ -56,6 +63,7 @@ impl<C: Client> Exchange<'_, C> {
             }
         }
         self.count(head.status);
+        self.log("", true);
         self.end().await
     }
 
@@ -149,6 +157,26 @@ impl<C: Client> Exchange<'_, C> {
         }
     }
 
+    /// Writes the request's line, once.
+    pub(super) fn log(&mut self, reason: &str, whole: bool) {
+        let Some(mut record) = self.describe() else { return };
+        record.attempts = record.attempts.max(1);
+        // 499, as nginx has it: the client went before there was an answer.
+        let status = if self.status == 0 { 499 } else { self.status };
+        let version = self.session.io.version();
+        let route = self.plan.entry.route.spec.id.as_str();
+        record.write(&End { status, bytes: self.bytes, route, version, reason, whole });
+    }
+
+    /// What is known of the way that the request took.
+    pub(super) fn describe(&mut self) -> Option<Box<Record>> {
+        let mut record = self.plan.record.take()?;
+        record.backend.clone_from(&self.plan.backend.spec.id);
+        record.endpoint = self.endpoint.as_ref().map(|e| e.address.to_string());
+        record.attempts = self.tries;
+        Some(record)
+    }
+
     pub(super) async fn end(&mut self) -> Result<Outcome, Failure> {
         if self.keep && self.upload.read_whole() {
             return Ok(Outcome::KeepAlive);
@@ -165,6 +193,8 @@ impl<C: Client> Exchange<'_, C> {
         self.answer.consume(n);
         self.write(output).await?;
         self.count(101);
+        self.status = 101;
+        self.log("", true);
         let Some(mut backend) = self.backend.take() else { return Err(Failure::Over) };
         let idle_seconds = self.plan.timeouts().map_or(0.0, |t| t.idle_seconds);
         let Session { io, input, context, deadline, .. } = &mut *self.session;

@@ -28,7 +28,8 @@ impl<C: Client> Exchange<'_, C> {
         }
         self.session.deadline.set(self.plan.timeouts().map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds));
         let deadline = &self.session.deadline;
-        let mut connect = std::pin::pin!(Connection::open(endpoint.clone(), &self.plan.backend, context));
+        let ends = self.session.ends(self.plan.client);
+        let mut connect = std::pin::pin!(Connection::open(endpoint.clone(), &self.plan.backend, context, ends));
         let opened = std::future::poll_fn(|task| match connect.as_mut().poll(task) {
             Poll::Pending if deadline.passed(task) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             polled => polled,

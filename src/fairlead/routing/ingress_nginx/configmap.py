@@ -96,7 +96,7 @@ def _entries() -> dict[str, Entry]:
     for names, note in (
         (_DOORS, "the edge's doors have limits of their own"),
         (_PROCESS, "tunes nginx itself"),
-        (_LOGS, "the engine writes no access log"),
+        (_LOGS, "the doors have one log: `fairlead up --access-log FILE`"),
     ):
         every.update({name: idle(name, note, differs=names is not _PROCESS) for name in names})
     shared = {one.name: one for one in (*backends_catalogue.ENTRIES, *routes_catalogue.ENTRIES)}

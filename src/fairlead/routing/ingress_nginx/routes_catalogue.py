@@ -109,7 +109,7 @@ OTHERS = (
     refused("enable-opentelemetry", "no spans are made; trace headers pass through", harmless=("false",)),
     idle("opentelemetry-trust-incoming-span", "no spans are made; trace headers pass through"),
     idle("opentelemetry-operation-name", "no spans are made; trace headers pass through"),
-    idle("enable-access-log", "the engine writes no access log", values.flag, differs=True),
+    idle("enable-access-log", "the doors have one log: `fairlead up --access-log FILE`", values.flag, differs=True),
     idle("enable-rewrite-log", "the engine writes no rewrite log; `fairlead explain` tells", values.flag),
     idle("http2-push-preload", "browsers no longer take HTTP/2 pushes", values.flag),
     refused("fastcgi-index", "FastCGI is not carried; put an HTTP server before the application"),
