@@ -68,7 +68,6 @@ class ControllerSuite:
         self.garbage = garbage.Garbage(given, collected=garbage.collected_of(known_kinds))
         self.namespaces = namespaces.Namespaces(given, emptied=known_kinds, root_ca_pem=root_ca_pem)
         self.volumes = volumes.Volumes(given, folders=volume_folders)
-        customs.CustomKinds(given, followers=(self.garbage, self.namespaces))
         usage, traffic = metrics_source or metrics.NoMetrics(), traffic_source or metrics.NoMetrics()
         self.metrics_apis = serving.MetricsApis(
             pods=self.informers.of(kinds.POD).cache,
@@ -83,10 +82,11 @@ class ControllerSuite:
             given,
             usage=usage,
             traffic=traffic,
-            targets=[kind for kind in known_kinds if "scale" in kind.subresources],
+            scalable=[kind for kind in known_kinds if "scale" in kind.subresources],
             period_seconds=hpa_period_seconds,
             window_seconds=hpa_window_seconds,
         )
+        customs.CustomKinds(given, followers=(self.garbage, self.namespaces, self.autoscalers.targets))
 
     async def start(self) -> None:
         """Starts to list, watch and reconcile; returns at once."""

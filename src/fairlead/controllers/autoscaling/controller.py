@@ -1,7 +1,7 @@
 """Runs the HPAs: looks every second, scales through the `scale` subresource, keeps the history.
 
-A target is a Deployment or another workload whose kind is known here; anything else is refused in the condition
-AbleToScale. Two HPAs of one target are refused both (AmbiguousSelector). An HPA with the annotation
+A target is anything with a `scale` subresource, of a custom kind too (see `targets`); anything else is refused in the
+condition AbleToScale. Two HPAs of one target are refused both (AmbiguousSelector). An HPA with the annotation
 `fairlead.dev/dry-run: "true"` decides, says so in its status and in Events, and scales nothing. The status is written
 when something that a person would notice changed, and otherwise at most every five seconds.
 """
@@ -11,12 +11,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fairlead.api import kinds, problem, selectors
+from fairlead.api import kinds, problem
 from fairlead.api.kinds import Kind
 from fairlead.base import clock as clocks
 from fairlead.client import cache, informer
 from fairlead.controllers import conditions, context, writes
-from fairlead.controllers.autoscaling import behaviour, decide, explaining, metrics, observing, panic, readiness
+from fairlead.controllers.autoscaling import (
+    behaviour,
+    decide,
+    explaining,
+    metrics,
+    observing,
+    panic,
+    readiness,
+    targets,
+)
 from fairlead.controllers.writes import Object
 
 NAME = "horizontal-pod-autoscaler"
@@ -44,7 +53,7 @@ class Autoscalers:
         *,
         usage: metrics.MetricsSource,
         traffic: metrics.TrafficSource,
-        targets: Sequence[Kind],
+        scalable: Sequence[Kind],
         period_seconds: float,
         window_seconds: float,
     ) -> None:
@@ -52,15 +61,14 @@ class Autoscalers:
         self._period = period_seconds
         self._hpas = given.informers.of(kinds.HPA)
         self._pods = given.informers.of(kinds.POD)
-        self._targets: dict[tuple[str, str], informer.Informer] = {
-            (kind.group, kind.kind): given.informers.of(kind) for kind in targets
-        }
+        self.targets = targets.Targets(given, scalable)
         self._window = window_seconds
         ready = readiness.ReadyTimes(given.clock)
         self._pods.add_handler(ready.follow)
         self._observer = observing.Observer(usage, traffic, ready_at=ready.of)
         self._memory: dict[str, _Memory] = {}
-        self.runner = given.runner(NAME, self._decide, self._hpas, self._pods, *self._targets.values())
+        self.runner = given.runner(NAME, self._decide, self._hpas, self._pods, *self.targets.informers())
+        self.targets.follow_in(self.runner)
         self._hpas.add_handler(self._hpa_changed)
 
     def _hpa_changed(self, change: informer.Change) -> None:
@@ -83,13 +91,13 @@ class Autoscalers:
         return writes.Decision(tuple(self._act(hpa, memory, found)), self._period)
 
     def _look(self, hpa: Object) -> _Target | _Unable:
-        reference, now = hpa["spec"]["scaleTargetRef"], self._clock.now()
-        group = reference.get("apiVersion", "").rpartition("/")[0]
-        known = self._targets.get((group, reference["kind"]))
-        target = known.cache.get(f"{hpa['metadata']['namespace']}/{reference['name']}") if known else None
-        if known is None or target is None:
-            return self._no_target(hpa, known, now)
-        selector = selectors.from_object(target["spec"].get("selector"))
+        now = self._clock.now()
+        target = self.targets.find(hpa["spec"]["scaleTargetRef"], hpa["metadata"]["namespace"])
+        if isinstance(target, str):
+            text = f"the HPA controller was unable to get the target's current scale: {target}"
+            why = behaviour.Reason("FailedGetScale", text)
+            return _Unable(decide.unable(hpa, why, type_="AbleToScale", observed=None, now=now), why)
+        selector = target.selector
         if selector.nothing or selector.empty:
             why = behaviour.Reason("InvalidSelector", "the HPA target's scale is missing a selector")
             return _Unable(decide.unable(hpa, why, type_="ScalingActive", observed=None, now=now), why)
@@ -104,17 +112,7 @@ class Autoscalers:
             for pod in self._pods.cache.list(hpa["metadata"]["namespace"])
             if selector.matches(pod["metadata"].get("labels"))
         ]
-        return _Target(known.kind, target, found)
-
-    def _no_target(self, hpa: Object, known: informer.Informer | None, now: float) -> _Unable:
-        reference = hpa["spec"]["scaleTargetRef"]
-        if known is None:
-            problem = f'no matches for kind "{reference["kind"]}" in group "{reference.get("apiVersion", "")}"'
-        else:
-            problem = f'{known.kind} "{reference["name"]}" not found'
-        text = f"the HPA controller was unable to get the target's current scale: {problem}"
-        why = behaviour.Reason("FailedGetScale", text)
-        return _Unable(decide.unable(hpa, why, type_="AbleToScale", observed=None, now=now), why)
+        return _Target(target, found)
 
     def _rivals(self, hpa: Object) -> set[str]:
         """The HPAs of the same target, when there is more than this one."""
@@ -135,7 +133,7 @@ class Autoscalers:
                 changes.append(writes.Note(hpa, "Warning", found.why.reason, found.why.message))
                 changes.append(_status(hpa, found.status))
             return changes
-        current = int(found.object["spec"].get("replicas", 1))
+        current = found.target.replicas
         snapshot = self._snapshot(hpa, memory, found, current)
         verdict = decide.decide(snapshot)
         memory.explanation = explaining.explain(hpa, verdict, snapshot.observations, current=current, now=snapshot.now)
@@ -159,7 +157,7 @@ class Autoscalers:
         return decide.Snapshot(
             hpa=hpa,
             current=current,
-            observed=int((found.object.get("status") or {}).get("replicas") or 0),
+            observed=found.target.observed,
             pods=found.pods,
             observations=self._observer.observe(hpa, found.pods, window_seconds=self._window),
             history=memory.history,
@@ -202,8 +200,9 @@ class Autoscalers:
             text = f"New size: {verdict.replicas}; reason: {verdict.reason}"
             failed = f"New size: {verdict.replicas}; reason: {verdict.reason}; error: {{error}}"
             told = writes.Told(hpa, ("SuccessfulRescale", text), ("FailedRescale", failed))
-            metadata, patch = target.object["metadata"], {"spec": {"replicas": verdict.replicas}}
-            changes.append(writes.Patch(target.kind, metadata["namespace"], metadata["name"], patch, "scale", told))
+            of, patch = target.target, {"spec": {"replicas": verdict.replicas}}
+            metadata = of.object["metadata"]
+            changes.append(writes.Patch(of.kind, metadata["namespace"], metadata["name"], patch, "scale", told))
             status = {**status, "lastScaleTime": clocks.rfc3339(now)}
         if verdict.warning is not None and _noticeable(hpa, status):
             changes.append(writes.Note(hpa, "Warning", *verdict.warning))
@@ -220,8 +219,7 @@ class Autoscalers:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    kind: Kind
-    object: Object
+    target: targets.Target
     pods: list[Object]
 
 
