@@ -226,7 +226,10 @@ impl Shared {
             }
             let endpoint = match old.iter().position(|e| e.address == address && e.name == wanted.name) {
                 Some(index) => old.swap_remove(index),
-                None => Arc::new(Endpoint::new(address, wanted.name.clone(), idle.clone(), self.waiting.clone())),
+                None => {
+                    let name = wanted.name.clone();
+                    Arc::new(Endpoint::new(address, name, &wanted.hostname, idle.clone(), self.waiting.clone()))
+                }
             };
             endpoint.set_weight(wanted.weight);
             endpoint.set_place(&wanted.zone, &wanted.node, &inner.here);

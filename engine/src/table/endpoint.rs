@@ -50,6 +50,7 @@ pub struct Endpoint {
     pub id: u64,
     pub address: SocketAddr,
     pub name: String,
+    pub hostname: Box<str>,
     identity: u64,
     places: Places,
     weight: AtomicU32,
@@ -70,11 +71,12 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub fn new(address: SocketAddr, name: String, idle: Arc<Notify>, waiting: Arc<Waiting>) -> Self {
+    pub fn new(address: SocketAddr, name: String, hostname: &str, idle: Arc<Notify>, waiting: Arc<Waiting>) -> Self {
         Self {
             id: NEXT_ID.fetch_add(1, Relaxed),
             address,
             name,
+            hostname: hostname.into(),
             identity: random::hash_bytes(address.to_string().as_bytes()),
             places: Places::default(),
             weight: AtomicU32::new(1),

@@ -26,7 +26,11 @@ impl Endpoints for Shared {
     fn ready(&self) -> Vec<(IpAddr, u16, String)> {
         let all = self.endpoints();
         let ready = all.iter().filter(|endpoint| !endpoint.has(flags::DRAINING | flags::HELD));
-        ready.map(|endpoint| (endpoint.address.ip(), endpoint.address.port(), endpoint.name.clone())).collect()
+        let called = |endpoint: &super::endpoint::Endpoint| match &*endpoint.hostname {
+            "" => endpoint.name.clone(),
+            hostname => hostname.to_owned(),
+        };
+        ready.map(|endpoint| (endpoint.address.ip(), endpoint.address.port(), called(endpoint))).collect()
     }
 }
 

@@ -139,6 +139,7 @@ def _candidate(source: Source, entry: dict[str, Any], port: int) -> _Candidate |
             node=entry.get("nodeName") or "" if source.spills else "",
             state="ready" if ready else "draining",
             name=name,
+            hostname=entry.get("hostname") or "",
         ),
         ready=ready,
         fallback=bool(serves and conditions.get("terminating")),

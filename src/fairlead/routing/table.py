@@ -368,6 +368,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
     node: str = ""
     state: Literal["ready", "draining"] = "ready"
     name: str = ""  # the pod, as namespace/name
+    hostname: str = ""  # what DNS calls it below a headless Service, where the pod says so itself
 
 
 class BackendEndpoints(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -270,6 +270,8 @@ pub struct Endpoint {
     pub node: String,
     pub state: EndpointState,
     pub name: String,
+    /// What DNS calls it below a headless Service, where the pod says so itself.
+    pub hostname: String,
 }
 
 impl Default for Endpoint {
@@ -282,6 +284,7 @@ impl Default for Endpoint {
             node: Default::default(),
             state: EndpointState::Ready,
             name: Default::default(),
+            hostname: Default::default(),
         }
     }
 }
