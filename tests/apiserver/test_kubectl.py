@@ -317,3 +317,23 @@ async def test_an_old_kubectls_exec_is_refused_with_what_to_do(
     old = kubectl.Kubectl({**kubectl_environment, "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false"})
     refused = await old("exec", "p", "--", "true", code=1)
     assert "only WebSocket upgrades are served, not SPDY; use kubectl 1.30 or newer" in refused.err, refused.err
+
+
+async def test_custom_objects_are_applied_again_without_a_word(run: kubectl.Kubectl, tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    spec = {
+        "group": "a.example",
+        "scope": "Namespaced",
+        "names": {"plural": "toys", "kind": "Toy"},
+        "versions": [version],
+    }
+    crd = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "spec": spec}
+    await run("create", "-f", "-", stdin=json.dumps({**crd, "metadata": {"name": "toys.a.example"}}))
+    toy = {"apiVersion": "a.example/v1", "kind": "Toy", "metadata": {"name": "t"}, "spec": {"a": "1"}}
+    assert "created" in (await run("apply", "-f", "-", stdin=json.dumps(toy))).out
+    again = await run("apply", "-f", "-", stdin=json.dumps({**toy, "spec": {"a": "2"}}))
+    assert "configured" in again.out and not again.err
+    assert "metadata" in (await run("explain", "toys")).out
+    unknown = await run("apply", "-f", "-", stdin=json.dumps({**toy, "spec": {"b": "2"}}), code=1)
+    assert 'strict decoding error: unknown field "spec.b"' in unknown.err and "unable to find" not in unknown.err

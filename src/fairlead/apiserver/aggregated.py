@@ -44,10 +44,11 @@ async def answer(mounted: Mounted, info: requests.Info) -> exchange.Response | N
 
 def entry(resource: Object, group: str, version: str) -> Object:
     """An APIResourceList's entry as aggregated discovery shows it."""
-    return {
+    found = {
         "resource": resource["name"],
         "responseKind": {"group": group, "version": version, "kind": resource["kind"]},
         "scope": "Namespaced" if resource["namespaced"] else "Cluster",
         "singularResource": resource.get("singularName", ""),
         "verbs": resource["verbs"],
     }
+    return found | ({"shortNames": resource["shortNames"]} if "shortNames" in resource else {})

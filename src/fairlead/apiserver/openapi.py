@@ -111,10 +111,7 @@ def _collect(served: list[resources.Resource]) -> tuple[Object, dict[str, str]]:
         if resource.custom:
             name = _custom_name(resource.kind)
             custom[resource.kind.plural] = name
-            found[name] = {
-                **(resource.schema or {"type": "object"}),
-                "x-kubernetes-group-version-kind": [_gvk(resource.kind)],
-            }
+            found[name] = _published(resource)
             waiting.append("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
         else:
             waiting += [resource.definition, resource.definition + "List"]
@@ -128,6 +125,15 @@ def _collect(served: list[resources.Resource]) -> tuple[Object, dict[str, str]]:
         found[name] = _described(known[name], texts.get(name, {}))
         waiting += [ref[len(_REF) :] for ref in _refs(known[name])]
     return found, custom
+
+
+def _published(resource: resources.Resource) -> pack.Schema:
+    """A custom kind's schema with what every object has: clients look for its metadata there."""
+    schema: Object = resource.schema or {"type": "object"}
+    meta = {"$ref": _REF + "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
+    usual = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": meta}
+    properties = {**(schema.get("properties") or {}), **usual}
+    return {**schema, "properties": properties, "x-kubernetes-group-version-kind": [_gvk(resource.kind)]}
 
 
 def _custom_name(kind: Kind) -> str:
@@ -244,7 +250,7 @@ def _paths(resource: resources.Resource, definition: str) -> Object:
             "parameters": shared,
         },
         item: {
-            **_item(kind, definition),
+            **_item(resource, definition),
             "delete": _operation(kind, "delete", _STATUS, _DELETE, body=_OPTIONS),
             "parameters": named,
         },
@@ -252,18 +258,20 @@ def _paths(resource: resources.Resource, definition: str) -> Object:
     if kind.namespaced:
         found[kind.path()] = {"get": _operation(kind, "list", listed, _LIST), "parameters": []}
     if resource.has("status"):
-        found[f"{item}/status"] = {**_item(kind, definition), "parameters": named}
+        found[f"{item}/status"] = {**_item(resource, definition), "parameters": named}
     if resource.has("scale"):
-        found[f"{item}/scale"] = {**_item(kind, "io.k8s.api.autoscaling.v1.Scale"), "parameters": named}
+        found[f"{item}/scale"] = {**_item(resource, "io.k8s.api.autoscaling.v1.Scale"), "parameters": named}
     return found
 
 
-def _item(kind: Kind, definition: str) -> Object:
-    force = _parameter("force", "boolean")
+def _item(resource: resources.Resource, definition: str) -> Object:
+    kind, force = resource.kind, _parameter("force", "boolean")
+    # kubectl reads here which patch it may send: only built-in kinds have merge keys
+    types = tuple(one for one in _PATCH_TYPES if not (resource.custom and "strategic" in one))
     return {
         "get": _operation(kind, "get", definition, []),
         "put": _operation(kind, "put", definition, _DRY, body=definition),
-        "patch": _operation(kind, "patch", definition, [*_DRY, force], body=_PATCH, types=_PATCH_TYPES),
+        "patch": _operation(kind, "patch", definition, [*_DRY, force], body=_PATCH, types=types),
     }
 
 

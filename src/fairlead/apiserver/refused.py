@@ -29,6 +29,9 @@ _CERTIFICATES = (
 )
 
 
+_SHORT = {"certificatesigningrequests": "csr"}
+
+
 class Group:
     """One group whose kinds are refused: kind and plural -> why."""
 
@@ -46,6 +49,7 @@ class Group:
                 "namespaced": False,
                 "kind": kind,
                 "verbs": ["create", "get", "list"],
+                **({"shortNames": [_SHORT[plural]]} if plural in _SHORT else {}),
             }
             for plural, (kind, _) in self._kinds.items()
         ]
