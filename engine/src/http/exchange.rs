@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::Client;
 use super::buffer::Buffer;
 use super::chunked::Chunked;
+use super::field;
 use super::link::{Connection, Link};
 use super::mirror;
 use super::pages;
@@ -246,8 +247,9 @@ impl<C: Client> Exchange<'_, C> {
         let mut storage = request::storage();
         let mut lines = self.plan.lines.clone();
         self.write_cookie(&mut lines);
-        let changes = self.plan.entry.route.spec.response_headers.as_ref();
-        let edits = Edits { changes, lines: &lines, cookies: &self.plan.cookies };
+        let (route, backend) = (&self.plan.entry.route.spec, &self.plan.backend.spec);
+        let changes = field::changes(route.response_headers.as_ref(), backend.response_headers.as_ref());
+        let edits = Edits { changes: changes.as_deref(), lines: &lines, cookies: &self.plan.cookies };
         let head = response::translate(self.answer.filled(), &mut storage, asked, edits, output)
             .map_err(|_| Failure::BadResponse)?;
         if head.is_none() {

@@ -1,5 +1,7 @@
 //! Header fields that a proxy must know, and the strict forms of their values (RFC 9110, RFC 9112).
 
+use std::borrow::Cow;
+
 use crate::control::objects::HeaderChanges;
 
 /// What a field is to us.
@@ -90,6 +92,22 @@ pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
 /// Is the field removed, or set to something else?
 pub fn replaces(changes: &HeaderChanges, name: &str) -> bool {
     changes.remove.iter().chain(changes.set.iter().map(|(n, _)| n)).any(|n| n.eq_ignore_ascii_case(name))
+}
+
+/// A Route's changes, and its Backend's on top of them.
+pub fn changes<'a>(
+    route: Option<&'a HeaderChanges>,
+    backend: Option<&'a HeaderChanges>,
+) -> Option<Cow<'a, HeaderChanges>> {
+    let (Some(below), Some(above)) = (route, backend) else { return route.or(backend).map(Cow::Borrowed) };
+    let kept = |list: &[(String, String)]| -> Vec<_> {
+        list.iter().filter(|(name, _)| !replaces(above, name)).cloned().collect()
+    };
+    Some(Cow::Owned(HeaderChanges {
+        set: [kept(&below.set), above.set.clone()].concat(),
+        add: [kept(&below.add), above.add.clone()].concat(),
+        remove: [below.remove.clone(), above.remove.clone()].concat(),
+    }))
 }
 
 /// Writes the fields that are set or added.

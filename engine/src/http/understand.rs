@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::field;
 use super::forward::{self, Edits, Origin};
 use super::pages::{self, Page};
 use super::permission::{self, Question};
@@ -222,11 +223,13 @@ fn decide(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>, record:
         let own = Own { status: 503, reason, content_type, asked, framing, entry, lines, question, page, record: None };
         return Step::Answer(head.bytes, own);
     };
+    let own = (entry.route.spec.request_headers.as_ref(), backend.spec.request_headers.as_ref());
+    let changes = field::changes(own.0, own.1);
     let rewrite = entry.route.spec.rewrite.as_ref();
     let edits = Edits {
         target: target.as_deref(),
         host: rewrite.map(|r| r.host.as_str()).filter(|h| !h.is_empty()),
-        changes: entry.route.spec.request_headers.as_ref(),
+        changes: changes.as_deref(),
         drop: &entry.route.rules.not_forwarded,
         lines: certificate.as_ref().map_or(b"", |v| &v.lines),
         ..Edits::default()

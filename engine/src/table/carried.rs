@@ -4,6 +4,7 @@ use crate::balance::Algorithm;
 use crate::control::objects::{self, CheckKind, ListenerProtocol, Refusal};
 use crate::http::field;
 use crate::table::backend;
+use crate::table::rules;
 use crate::table::template::HashOn;
 use crate::worker::resolver;
 
@@ -46,6 +47,10 @@ pub fn backend(spec: &objects::Backend) -> Result<(Algorithm, HashOn), Refusal> 
     if spec.proxy_protocol > 2 || (spec.proxy_protocol > 0 && matches!(spec.protocol, H2 | H2c | Udp)) {
         let message = "it is 1 or 2, and of a connection that is one client's (not of HTTP/2 or datagrams)";
         return Err(Refusal::new("proxy_protocol", message));
+    }
+    let changes = [(&spec.request_headers, "request_headers"), (&spec.response_headers, "response_headers")];
+    for (changes, path) in changes {
+        changes.as_ref().map_or(Ok(()), |c| rules::sound(c, path))?;
     }
     let algorithm = Algorithm::parse(&spec.algorithm, layer7)
         .ok_or_else(|| Refusal::new("algorithm", format!("there is no algorithm {:?}", spec.algorithm)))?;

@@ -162,13 +162,14 @@ impl Store {
         Ok(())
     }
 
-    /// What an https Listener shows. Certificates that are not there are left out.
+    /// What an https Listener shows, or a tls one that ends TLS. Certificates that are not there are left out.
     fn server_tls(&self, spec: &objects::Listener, asks: Asks<'_>) -> Option<Arc<rustls::ServerConfig>> {
-        if spec.protocol != objects::ListenerProtocol::Https {
+        use objects::ListenerProtocol::{Https, Tls};
+        if !matches!(spec.protocol, Https | Tls) {
             return None;
         }
         let identities: Vec<_> = spec.certificates.iter().filter_map(|id| self.certificates.get(id).cloned()).collect();
-        tls::server(&identities, asks, true).ok().filter(|_| !identities.is_empty())
+        tls::server(&identities, asks, spec.protocol == Https).ok().filter(|_| !identities.is_empty())
     }
 
     /// Where its Routes want client certificates, unless everybody must have one.

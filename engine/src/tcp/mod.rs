@@ -26,6 +26,7 @@ use crate::http::serve::Whence;
 use crate::table::backend::Backend;
 use crate::table::endpoint::InFlight;
 use crate::table::template;
+use crate::tcp::proxy_out::Ends;
 use crate::worker::context::{self, Context};
 use crate::worker::deadline::Deadline;
 
@@ -50,10 +51,33 @@ pub async fn carry_to(
     deadline: &Deadline,
 ) {
     let _counted = context::Client::new(context);
-    let timeouts = backend.spec.timeouts.clone();
-    let connect_seconds = timeouts.as_ref().map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds);
+    let ends = client.local_addr().ok().map(|local| (peer, local));
+    let Some((mut connection, _in_flight)) = reach(context, backend, peer, ends, deadline).await else {
+        return refuse(&client);
+    };
+    let idle_seconds = idle_seconds(backend);
+    if let Link::Plain(backend) = &connection.link {
+        let _ = splice::both_ways(context, &client, backend, deadline, idle_seconds).await;
+        return;
+    }
+    let mut nothing = Buffer::default();
+    relay::both_ways(context, &mut client, &mut nothing, &mut connection.link, deadline, idle_seconds).await;
+}
+
+fn idle_seconds(backend: &Backend) -> f64 {
+    backend.spec.timeouts.as_ref().map_or(0.0, |t| t.idle_seconds)
+}
+
+/// A connection to an endpoint of the Backend, counted there; `None`: no endpoint could be connected to.
+async fn reach(
+    context: &Rc<Context>,
+    backend: &Backend,
+    peer: SocketAddr,
+    ends: Ends,
+    deadline: &Deadline,
+) -> Option<(Connection, InFlight)> {
+    let connect_seconds = backend.spec.timeouts.as_ref().map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds);
     let attempts = backend.spec.retry.as_ref().map_or(DEFAULT_ATTEMPTS, |r| r.attempts.max(1));
-    let (source, local) = (peer, client.local_addr().ok());
     let peer = peer.ip().to_canonical();
     let hash = if backend.algorithm.hashes() { template::hash_client(peer) } else { 0 };
     let mut avoid: SmallVec<[u64; 4]> = SmallVec::new();
@@ -68,14 +92,12 @@ pub async fn carry_to(
             panic_threshold: backend.spec.panic_threshold,
         };
         let Some((endpoint, in_flight)) = backend.shared.choose(&ask) else { break };
-        let ends = local.map(|local| (source, local));
         match connect(deadline, connect_seconds, Connection::open(endpoint.clone(), backend, context, ends)).await {
             Ok(connection) => {
                 if backend.spec.outlier.is_some() {
                     backend.shared.note(&endpoint, Outcome::Good, context.now_nanos());
                 }
-                let idle_seconds = timeouts.as_ref().map_or(0.0, |t| t.idle_seconds);
-                return carry(context, &mut client, connection, in_flight, deadline, idle_seconds).await;
+                return Some((connection, in_flight));
             }
             Err(_) => {
                 endpoint.connect_failures.add(1);
@@ -86,23 +108,7 @@ pub async fn carry_to(
         }
     }
     backend.shared.no_endpoint.add(1);
-    refuse(&client);
-}
-
-async fn carry(
-    context: &Rc<Context>,
-    client: &mut TcpStream,
-    mut connection: Connection,
-    _in_flight: InFlight,
-    deadline: &Deadline,
-    idle_seconds: f64,
-) {
-    if let Link::Plain(backend) = &connection.link {
-        let _ = splice::both_ways(context, client, backend, deadline, idle_seconds).await;
-        return;
-    }
-    let mut nothing = Buffer::default();
-    relay::both_ways(context, client, &mut nothing, &mut connection.link, deadline, idle_seconds).await;
+    None
 }
 
 async fn connect(

@@ -1,4 +1,5 @@
-//! TLS that is passed through: the Backend is found by the name that the client asks for (SNI), nothing is decrypted.
+//! TLS whose Backend is found by the name that the client asks for (SNI): passed through, nothing is decrypted; or, where the
+//! Listener has certificates, ended here and carried on as TCP.
 //!
 //! Promises: the Routes of the Listener decide by host, as for HTTP; a client without a name, or with one that no Route
 //! fits, gets a reset.
@@ -9,12 +10,16 @@ use std::sync::Arc;
 
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::peek::{self, Seen};
+use crate::http::buffer::Buffer;
+use crate::http::relay;
 use crate::http::serve::Whence;
+use crate::table::Listener;
 use crate::table::backend::Backend;
 use crate::table::router::{Entry, Request};
-use crate::worker::context::Context;
+use crate::worker::context::{self, Context};
 
 const MAX_HELLO_BYTES: usize = 16 << 10;
 
@@ -23,14 +28,28 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, whence: Whence) {
     let deadline = context.deadlines.register();
     deadline.set(listener.http.request_header_timeout_seconds);
     let name = peek::until(&stream, MAX_HELLO_BYTES, &deadline, server_name).await;
-    let found = name.ok().and_then(|name| listener.router.find(&ByName(name)).cloned());
-    match found.as_deref().and_then(backend) {
+    match name.ok().and_then(|name| meant(&listener, name)) {
         Some(backend) => super::carry_to(&context, stream, &backend, whence.peer, &deadline).await,
-        None => match &listener.backend {
-            Some(backend) => super::carry_to(&context, stream, backend, whence.peer, &deadline).await,
-            None => super::refuse(&stream),
-        },
+        None => super::refuse(&stream),
     }
+}
+
+/// A connection whose TLS has ended here.
+pub async fn terminated(context: Rc<Context>, mut stream: TlsStream<TcpStream>, whence: Whence, listener: &Listener) {
+    let _counted = context::Client::new(&context);
+    let deadline = context.deadlines.register();
+    let name = stream.get_ref().1.server_name().unwrap_or("").to_ascii_lowercase().into_bytes();
+    let Some(backend) = meant(listener, name) else { return };
+    let ends = whence.local.map(|local| (whence.peer, local));
+    let reached = super::reach(&context, &backend, whence.peer, ends, &deadline).await;
+    let Some((mut connection, _in_flight)) = reached else { return };
+    let (mut nothing, idle_seconds) = (Buffer::default(), super::idle_seconds(&backend));
+    relay::both_ways(&context, &mut stream, &mut nothing, &mut connection.link, &deadline, idle_seconds).await;
+}
+
+/// The Backend of a name, by the Listener's Routes, else its own.
+fn meant(listener: &Listener, name: Vec<u8>) -> Option<Arc<Backend>> {
+    listener.router.find(&ByName(name)).and_then(|entry| backend(entry)).or_else(|| listener.backend.clone())
 }
 
 fn backend(entry: &Entry) -> Option<Arc<Backend>> {

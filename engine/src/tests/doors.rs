@@ -106,3 +106,24 @@ fn udp_clients_keep_their_endpoint_and_are_spread() {
     engine.endpoints("b", &ports[1..]);
     assert!(clients.iter().all(|c| !ask(c, "b").starts_with('1')), "an endpoint that is gone has no sessions");
 }
+
+#[test]
+fn tls_that_ends_here_goes_on_as_tcp_by_its_name() {
+    let mut engine = Engine::start(1);
+    let made = super::tls::make(&["a.test", "b.test", "other.test"]);
+    let (a, b) = (super::tls::line_echo("a"), super::tls::line_echo("b"));
+    let port = engine.socket("s");
+    engine.apply(json!({"type": "structure", "full": true, "certificates": [super::tls::certificate("1", &made)],
+        "listeners": [{"id": "l", "protocol": "tls", "sockets": ["s"], "certificates": ["1"]}],
+        "routes": [{"id": "a", "hosts": ["a.test"], "backends": [{"backend": "a"}]}, {"id": "b", "hosts": ["b.test"], "backends": [{"backend": "b"}]}],
+        "backends": [{"id": "a", "protocol": "tcp"}, {"id": "b", "protocol": "tcp"}]}));
+    engine.endpoints("a", &[a]);
+    engine.endpoints("b", &[b]);
+    let config = super::tls::client(&[&made], None, &[]);
+    for (name, wanted) in [("a.test", "a: hello"), ("b.test", "b: hello"), ("other.test", "")] {
+        let mut stream = super::tls::connect(port, name, &config);
+        let mut text = String::new();
+        let _ = stream.write_all(b"hello\n").and_then(|()| std::io::Read::read_to_string(&mut stream, &mut text));
+        assert_eq!(text, wanted, "{name}");
+    }
+}

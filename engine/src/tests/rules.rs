@@ -221,3 +221,24 @@ fn passwords_of_htpasswd_decide_who_comes_in() {
     let nacks = engine.change(json!({"type": "structure", "full": false, "routes": [slow]}));
     assert_eq!(nacks[0]["path"], json!("access.basic.users[0]"));
 }
+
+#[test]
+fn a_backends_header_changes_lie_on_top_of_the_routes() {
+    let mut engine = Engine::start(1);
+    let backend = Backend::scripted(b"HTTP/1.1 200 OK\r\nX-Who: server\r\nContent-Length: 0\r\n\r\n");
+    let port = engine.simple(
+        &[backend.port],
+        json!({"request_headers": {"set": [["X-A", "backend"]], "remove": ["X-Gone"]}, "response_headers": {"set": [["X-Who", "backend"]]}}),
+    );
+    engine.apply(json!({"type": "structure", "routes": [{"id": "r", "backends": [{"backend": "b"}],
+        "request_headers": {"set": [["X-A", "route"], ["X-B", "route"]], "add": [["X-Gone", "route"]]},
+        "response_headers": {"set": [["X-Who", "route"], ["X-More", "route"]]}}]}));
+    let response = get(&mut Client::connect(port), "a", "/", "X-A: mine\r\nX-Gone: mine\r\n");
+    assert_eq!((response.header("x-who"), response.header("x-more")), (Some("backend"), Some("route")));
+    assert_eq!(response.head.matches("X-Who").count(), 1);
+    let seen = backend.next();
+    assert_eq!((seen.header("x-a"), seen.header("x-b"), seen.header("x-gone")), (Some("backend"), Some("route"), None));
+    let nacks = engine
+        .change(json!({"type": "structure", "backends": [{"id": "1", "request_headers": {"set": [["Host", "x"]]}}]}));
+    assert_eq!(nacks[0]["path"], json!("request_headers.set[0]"));
+}

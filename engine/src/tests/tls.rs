@@ -154,3 +154,25 @@ fn backends_are_verified_by_their_own_roots_and_name() {
         (0..2).for_each(|_| assert_eq!(client.get("/").status, status, "{tls}"));
     }
 }
+
+/// A TCP server that answers a line with its name and the line, and ends.
+pub fn line_echo(name: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            let mut piece = [0u8; 256];
+            while !line.ends_with('\n') {
+                let n = stream.read(&mut piece).unwrap();
+                if n == 0 {
+                    break;
+                }
+                line.push_str(&String::from_utf8_lossy(&piece[..n]));
+            }
+            let _ = stream.write_all(format!("{name}: {}", line.trim_end()).as_bytes());
+        }
+    });
+    port
+}

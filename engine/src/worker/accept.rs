@@ -61,6 +61,9 @@ fn begin(context: &Rc<Context>, stream: TcpStream, whence: Whence, listener: Arc
         ListenerProtocol::Http => drop(spawn_local(serve::serve(context, stream, whence, "http"))),
         ListenerProtocol::Https => drop(spawn_local(secure(context, stream, whence, listener))),
         ListenerProtocol::Tcp => drop(spawn_local(tcp::serve(context, stream, whence))),
+        ListenerProtocol::Tls if !listener.spec.certificates.is_empty() => {
+            drop(spawn_local(secure(context, stream, whence, listener)));
+        }
         ListenerProtocol::Tls => drop(spawn_local(tcp::passthrough::serve(context, stream, whence))),
         ListenerProtocol::Dns => drop(spawn_local(context.dns().serve_tcp(stream))),
         ListenerProtocol::Udp => {}
@@ -148,6 +151,9 @@ async fn secure(context: Rc<Context>, stream: TcpStream, mut whence: Whence, lis
         (false, _) => Peer::NotAsked,
         (true, chain) => Peer::Asked(Shown::new(chain.unwrap_or_default())),
     };
+    if listener.spec.protocol == ListenerProtocol::Tls {
+        return tcp::passthrough::terminated(context, stream, whence, &listener).await;
+    }
     if stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2) {
         h2::server::serve(context, stream, whence, "https").await;
     } else {

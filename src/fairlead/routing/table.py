@@ -332,6 +332,8 @@ class Backend(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     limits: Limits | None = None
     tls: BackendTls | None = None
     proxy_protocol: Literal[0, 1, 2] = 0  # its connections begin with a PROXY header of that version
+    request_headers: HeaderChanges | None = None  # on top of the Route's
+    response_headers: HeaderChanges | None = None
     zone: str = ""  # the engine's own; endpoints there are preferred, but no more than is fair to them
     node: str = ""  # the engine's own; endpoints there go first
     spill_factor: float = 10.0  # near ones may be so many times as busy as the least busy one elsewhere; 0: any times

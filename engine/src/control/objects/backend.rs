@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Info;
+use super::{HeaderChanges, Info};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -217,6 +217,8 @@ pub struct Backend {
     pub limits: Option<Limits>,
     pub tls: Option<BackendTls>,
     pub proxy_protocol: u8,
+    pub request_headers: Option<HeaderChanges>,
+    pub response_headers: Option<HeaderChanges>,
     pub zone: String,
     pub node: String,
     pub spill_factor: f64,
@@ -247,6 +249,8 @@ impl Default for Backend {
             limits: Default::default(),
             tls: Default::default(),
             proxy_protocol: 0,
+            request_headers: Default::default(),
+            response_headers: Default::default(),
             zone: Default::default(),
             node: Default::default(),
             spill_factor: 10.0,
