@@ -283,6 +283,23 @@ fn who_never_sends_its_body_is_answered() {
     });
 }
 
+/// The whole GOAWAY that ends the bytes.
+fn last_goaway(bytes: &[u8]) -> &[u8] {
+    let at = bytes.windows(9).rposition(|frame| frame == b"\0\0\x08\x07\0\0\0\0\0").expect("GOAWAY");
+    assert_eq!(bytes.len(), at + 17, "and the end");
+    &bytes[at..]
+}
+
+#[test]
+fn a_preface_gone_wrong_is_a_protocol_error() {
+    let mut engine = Engine::start(1);
+    let port = h2c(&mut engine, &[closed_port()], json!({}));
+    let mut client = Client::connect(port);
+    client.send("INVALID CONNECTION PREFACE\r\n\r\n");
+    assert_eq!(last_goaway(&client.rest())[13..], [0, 0, 0, 1]);
+    assert_eq!(Client::connect(port).ask("CONNECT A:1 HTTP/1.1\r\nHost: A:1\r\n\r\n").status, 400);
+}
+
 #[test]
 fn headers_that_never_end_are_not_waited_for() {
     let mut engine = Engine::start(1);
@@ -290,7 +307,5 @@ fn headers_that_never_end_are_not_waited_for() {
     let mut client = Client::connect(port);
     client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
     client.send(b"\0\0\x01\x01\x01\0\0\0\x01\x82"); // HEADERS that do not end
-    let last = client.rest();
-    let goaway = last.windows(9).rposition(|frame| frame == b"\0\0\x08\x07\0\0\0\0\0").expect("GOAWAY");
-    assert_eq!(last.len(), goaway + 17, "and the end");
+    last_goaway(&client.rest());
 }

@@ -110,11 +110,8 @@ async fn either(context: Rc<Context>, stream: TcpStream, whence: Whence, listene
         Ok(match same {
             n if n == PREFACE.len() => Seen::Whole(true),
             n if n == seen.len() => Seen::More,
-            // A preface gone wrong is not answered in another protocol (RFC 9113, 3.4): no request has two words in capitals.
-            _ if !seen.starts_with(b"CONNECT") && second_word(seen).is_some_and(u8::is_ascii_uppercase) => {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-            _ => Seen::Whole(false),
+            // A preface gone wrong is answered as one (RFC 9113, 3.4): no request has two words in capitals.
+            _ => Seen::Whole(!seen.starts_with(b"CONNECT") && second_word(seen).is_some_and(u8::is_ascii_uppercase)),
         })
     };
     // One more than the preface, so that a whole one is not mistaken for a header that never ends.
