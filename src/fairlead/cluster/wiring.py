@@ -36,7 +36,7 @@ from fairlead.cluster import (
     state,
     traffic_stats,
 )
-from fairlead.controllers import permissions, suite, traffic
+from fairlead.controllers import permissions, serving_gate, suite, traffic
 from fairlead.controllers.autoscaling import traffic_metrics
 from fairlead.dataplane import access_log, coordinator, engine, health_ports, nftables, plane, sockets, spawn, wire
 from fairlead.node import agent, cgroups, engines, folders, identity, processes, protocols
@@ -74,6 +74,7 @@ class Cluster:
         self.clock = clocks.SystemClock()
         self._rng = random.Random()  # noqa: S311  jitter, names
         self._metrics = doors.PodMetrics()
+        self.gate = serving_gate.Gate()
         self.traffic_metrics = traffic_metrics.TrafficMetrics()
         self._closers: list[tuple[str, Closer]] = []
         self._hurry = asyncio.Event()
@@ -107,6 +108,7 @@ class Cluster:
             metrics_source=self._metrics,
             traffic_source=self.traffic_metrics,
             can_hold=True,
+            gate=self.gate,
             volume_folders=local_volumes.LocalVolumes(self.folder.volumes),
             root_ca_pem=(self.folder.pki / "ca.crt").read_text(),
             hpa_period_seconds=self.wanted.hpa_every_seconds,
@@ -268,6 +270,7 @@ class Cluster:
             self.controllers.informers,
             where=where,
             sink=self.host_ports,
+            gate=self.gate,
             recorder=recorder,
             clock=self.clock,
             on_failure=self._failed,

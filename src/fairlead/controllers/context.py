@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from fairlead.base import clock as clocks
 from fairlead.client import events, informer, informers, protocol
-from fairlead.controllers import runner
+from fairlead.controllers import runner, serving_gate
 from fairlead.controllers.writes import Object
 
 
@@ -23,6 +23,7 @@ class Context:
     on_failure: informer.Failure
     recorders: list[events.Recorder] = field(default_factory=list)
     runners: list[runner.Runner] = field(default_factory=list)
+    gate: serving_gate.Gate | None = None
 
     def runner(self, name: str, decide: runner.Decide, *needed: informer.Informer) -> runner.Runner:
         """The runner of a controller, which never decides on a view of `needed` older than its own writes."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from fairlead.api import kinds, selectors
 from fairlead.api.kinds import Kind
 from fairlead.client import cache, informer
-from fairlead.controllers import context, runner, writes
+from fairlead.controllers import context, pods, runner, writes
 from fairlead.controllers.writes import Object
 
 Decide = Callable[[Object], writes.Decision]
@@ -24,6 +24,11 @@ class OwnedPods:
         self.pods.cache.add_index("controller", cache.by_controller)
         self.pods.cache.add_index("orphan", context.by_orphan_namespace)
         self._decide = decide
+        self._gate = given.gate
+        if self._gate is not None:
+            self._services = given.informers.of(kinds.SERVICE)
+            self.pods.cache.add_index("address", _by_address)
+            self._gate.on_served.append(self._served)
         self.runner = given.runner(name, self._decide_key, self.owners, self.pods, *also)
         self.owners.add_handler(lambda change: self.runner.add(change.key))
         self.pods.add_handler(self._pod_changed)
@@ -36,8 +41,22 @@ class OwnedPods:
     def pods_of(self, owner: Object) -> list[Object]:
         """The owner's pods, and those of its namespace that nobody controls."""
         metadata = owner["metadata"]
-        owned = self.pods.cache.indexed("controller", metadata["uid"])
+        owned = [self._seen(pod) for pod in self.pods.cache.indexed("controller", metadata["uid"])]
         return [*owned, *self.pods.cache.indexed("orphan", metadata["namespace"])]
+
+    def _seen(self, pod: Object) -> Object:
+        """The pod as a decision sees it: one that the planes do not serve yet is marked with how long that may hold."""
+        if self._gate is None:
+            return pod
+        services = self._services.cache.list(pod["metadata"]["namespace"])
+        seconds = self._gate.held_seconds(pod, services, self.clock.now())
+        return {**pod, pods.HELD_SECONDS: seconds} if seconds else pod
+
+    def _served(self, addresses: frozenset[str]) -> None:
+        for address in addresses:
+            for pod in self.pods.cache.indexed("address", address):
+                if (key := runner.key_of_owner(pod, self.kind.kind)) is not None:
+                    self.runner.add(key)
 
     def _pod_changed(self, change: informer.Change) -> None:
         self.runner.add_all(runner.owners(change, self.kind.kind))
@@ -54,3 +73,8 @@ class OwnedPods:
             self.runner.refused.pop(key, None)
             return writes.NOTHING
         return self._decide(owner)
+
+
+def _by_address(pod: Object) -> Iterable[str]:
+    address = (pod.get("status") or {}).get("podIP")
+    return (str(address),) if address else ()

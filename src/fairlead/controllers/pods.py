@@ -10,6 +10,7 @@ from fairlead.controllers import conditions
 from fairlead.controllers.writes import Object
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+HELD_SECONDS = "heldSeconds"  # in a snapshot only: the planes do not serve the pod yet (`serving_gate`)
 _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
@@ -52,12 +53,13 @@ def available_in_seconds(pod: Object, *, min_ready_seconds: float, now: float) -
     """0 when the pod is available, the time until it is when it is only ready, None when it is not ready."""
     if not ready(pod):
         return None
+    held = float(pod.get(HELD_SECONDS, 0.0))
     if min_ready_seconds <= 0:
-        return 0.0
+        return held
     since = ready_since(pod)
     if since is None:
         return None
-    return max(0.0, since + min_ready_seconds - now)
+    return max(held, since + min_ready_seconds - now)
 
 
 def available(pod: Object, *, min_ready_seconds: float, now: float) -> bool:

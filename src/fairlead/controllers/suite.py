@@ -13,7 +13,7 @@ from fairlead.api import kinds
 from fairlead.api.kinds import Kind
 from fairlead.base import clock as clocks
 from fairlead.client import informer, informers, protocol
-from fairlead.controllers import context, customs, namespaces
+from fairlead.controllers import context, customs, namespaces, serving_gate
 from fairlead.controllers.autoscaling import controller as autoscaling
 from fairlead.controllers.autoscaling import explaining, metrics, serving, sleeper
 from fairlead.controllers.cronjob import controller as cronjob
@@ -34,9 +34,9 @@ class ControllerSuite:
     """Every controller, over shared informers (which others may use, too: `informers`). `served` are groups that an
     API server may mount.
 
-    `volume_folders` is where claims get their volumes (nowhere without it). `root_ca_pem` is published to every
-    namespace; `hpa_window_seconds` is over how long CPU is averaged; `can_hold` says that the engine holds requests of
-    an empty Service, which scale to zero needs.
+    `gate` says which pods the planes serve (without it, readiness is enough). `volume_folders` is where claims get
+    their volumes (nowhere without it). `root_ca_pem` is published to every namespace; `hpa_window_seconds` is over how
+    long CPU is averaged; `can_hold` says that the engine holds requests of an empty Service, which scale to zero needs.
     """
 
     def __init__(
@@ -54,9 +54,10 @@ class ControllerSuite:
         hpa_window_seconds: float = 5.0,
         can_hold: bool = False,
         volume_folders: volumes.Folders | None = None,
+        gate: serving_gate.Gate | None = None,
     ) -> None:
         self.informers = informers.Informers(client_for(INFORMERS), clock=clock, rng=rng, on_failure=on_failure)
-        self._context = given = context.Context(client_for, self.informers, clock, rng, on_failure)
+        self._context = given = context.Context(client_for, self.informers, clock, rng, on_failure, gate=gate)
         self.deployments = deployment.Deployments(given)
         self.replica_sets = replicaset.ReplicaSets(given)
         self.stateful_sets = statefulset.StatefulSets(given)

@@ -19,7 +19,7 @@ from fairlead.base import clock as clocks
 from fairlead.base import log as logs
 from fairlead.base import tasks
 from fairlead.client import errors, events, informer, informers, protocol
-from fairlead.controllers import traffic_reports
+from fairlead.controllers import serving_gate, traffic_reports
 from fairlead.routing import settings, table, translate
 
 log = logs.get(__name__)
@@ -53,7 +53,9 @@ class Traffic:
         recorder: events.Recorder,
         clock: clocks.Clock,
         on_failure: Callable[[str, BaseException], None],
+        gate: serving_gate.Gate | None = None,
     ) -> None:
+        self._gate = gate
         self._translator = translate.Translator(where)
         self.translation = self._translator.translate(translate.Snapshot())
         self._client, self._sink, self._recorder, self._clock = client, sink, recorder, clock
@@ -127,7 +129,13 @@ class Traffic:
         services = {self._services.pop() for _ in range(min(IN_THE_LOOP, len(self._services)))}
         delta = [one for service in services for one in self._endpoints_of(service)]
         if delta:
-            await self._sink.apply_endpoints(delta)
+            sent = await self._sink.apply_endpoints(delta)
+            if self._gate is not None:
+                self._nursery.start(self._tell_served(sent, delta, self._gate), name="served")
+
+    async def _tell_served(self, sent: Any, delta: Sequence[table.BackendEndpoints], gate: serving_gate.Gate) -> None:
+        await self._sink.acked(sent)
+        gate.acked(delta)
 
     def _endpoints_of(self, service: str) -> list[table.BackendEndpoints]:
         cache = self._informers[kinds.ENDPOINT_SLICE].cache
