@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairlead.api.structural import rules
 
@@ -134,3 +136,14 @@ def test_costly_rules_are_refused_quickly() -> None:
     (found,) = rules.validate({"l": list(range(3000))}, _schema("object", rule))
     assert time.process_time() - begin < 1 and "too many elements" in str(found)
     assert not rules.validate({"l": [1, 2]}, _schema("object", rule))
+    literal = "[" + ",".join("0123456789") + "].all(x, "
+    (found,) = rules.validate({}, _schema("object", literal * 8 + "true" + ")" * 8))
+    assert "too many elements" in str(found)
+
+
+@given(st.text(alphabet="self.abx()[]{}'\"+-*/%<>=!&|?:,01 \\n", max_size=40) | st.text(max_size=20))
+def test_whatever_stands_in_a_rule_it_is_refused_or_answered(text: str) -> None:
+    schema = _schema("object", text, properties={"a": {"type": "array", "items": {"type": "integer"}}})
+    if not rules.check_definition(schema, "s"):
+        rules.validate({"a": [1, 2]}, schema)
+        rules.validate_update({"a": [1, 2]}, {"a": [1]}, schema)

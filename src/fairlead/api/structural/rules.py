@@ -87,9 +87,9 @@ def _problem(text: str) -> str:
     if len(text) > RULE_LENGTH:
         return f"may not be longer than {RULE_LENGTH} characters"
     try:
-        program = cel.compile(text)
-    except (ValueError, RecursionError) as error:
-        return f"compilation failed: {str(error).splitlines()[0][:300]}"
+        program = _guarded(cel.compile, text)
+    except _Failed as error:
+        return f"compilation failed: {error}"
     named = {name for name in program.functions() if not re.search(r"[^\w]", name) and not name.startswith("_")}
     if unknown := sorted(named - _BUILT_IN - set(_FUNCTIONS)):
         return f"compilation failed: the function {unknown[0]} is not offered by fairlead"
@@ -201,11 +201,12 @@ def _evaluated(
 ) -> Problems:
     wanted, kind = given.get("fieldPath") or "", schema.get("type") or "object"
     path = f"{place.path}{wanted}".lstrip(".") if wanted else place.path
-    if rule.depth and max(_longest(value), _longest(old[0]) if old else 0) ** rule.depth > STEPS:
+    longest = max(_longest(value), _longest(old[0]) if old else 0, rule.text.count(",") if rule.depth > 1 else 0)
+    if longest**rule.depth > STEPS:
         return [field_errors.invalid(path, kind, f"the rule visits too many elements to be evaluated: {rule.text}")]
     try:
         context = _context(value, old, schema, root=place.root)
-        if _executed(rule.program, context) is True:
+        if _guarded(rule.program.execute, context) is True:
             return []
     except _Failed as error:
         return [field_errors.invalid(path, kind, f"rule evaluation error: {error}: {rule.text}")]
@@ -222,19 +223,19 @@ class _Failed(Exception):
     """A rule that came to no answer."""
 
 
-def _executed(program: Any, context: Any) -> Any:
+def _guarded(function: Callable[..., Any], *given: Any) -> Any:
     try:
-        return program.execute(context)
+        return function(*given)
     except BaseException as error:  # a panic of the library's is no Exception
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise _Failed((str(error).splitlines() or [type(error).__name__])[0][:200]) from error
+        raise _Failed((str(error).splitlines() or [type(error).__name__])[0][:300]) from error
 
 
 def _message(rule: Rule, given: dict[str, Any], context: Any) -> str:
     if "message" in rule.given:
         try:
-            text = _executed(rule.given["message"], context)
+            text = _guarded(rule.given["message"].execute, context)
             if isinstance(text, str) and text.strip() and "\n" not in text:
                 return text
         except _Failed:
