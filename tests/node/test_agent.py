@@ -473,3 +473,39 @@ async def test_a_failed_pod_can_be_deleted_while_it_waits(house):
     assert state(pod)["lastState"]["terminated"]["reason"] == "Error"
     await house.client.delete(kinds.POD, "web", namespace="default")
     await house.gone("web", seconds=5)
+
+
+MOUNTED = {
+    "volumes": [{"name": "my-config", "configMap": {"name": "conf"}}, {"name": "data", "emptyDir": {}}],
+    "restartPolicy": "Never",
+}
+MOUNTS = [{"name": "my-config", "mountPath": "/etc/conf"}, {"name": "data", "mountPath": "/data"}]
+
+
+async def test_where_nothing_can_be_mounted_a_pod_with_volumes_waits_and_is_told_the_ways_out(house):
+    await house.create("web", {"containers": [container(volumeMounts=MOUNTS)], **MOUNTED})
+    pod = await house.until("web", lambda pod: state(pod).get("state", {}).get("waiting", {}).get("message"))
+    waiting = state(pod)["state"]["waiting"]
+    assert waiting["reason"] == "CreateContainerConfigError"
+    assert "run fairlead as root" in waiting["message"]
+    assert "fairlead.dev/volumes: folders" in waiting["message"]
+
+
+async def test_a_pod_that_asks_for_folders_finds_its_volumes_by_variables(house):
+    body = {"metadata": {"name": "conf"}, "data": {"a": "A"}}
+    await house.client.create(kinds.CONFIG_MAP, body, namespace="default")
+    line = "cat $FAIRLEAD_VOLUME_MY_CONFIG/a; echo B > $FAIRLEAD_VOLUME_DATA/b; cat $(FAIRLEAD_VOLUME_DATA)/b"
+    spec = {"containers": [container(sh=line, volumeMounts=MOUNTS)], **MOUNTED}
+    await house.create("web", spec, annotations={"fairlead.dev/volumes": "folders"})
+    await house.until("web", lambda pod: pod["status"]["phase"] == "Succeeded")
+    assert b"".join([piece async for piece in house.agent.logs("default", "web")]) == b"AB\n"
+
+
+async def test_an_accounts_token_alone_keeps_no_pod_from_running_without_mounts(house):
+    volume = {"name": "kube-api-access-x", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+    mount = {"name": "kube-api-access-x", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
+    spec = {"containers": [container(volumeMounts=[mount])], "volumes": [volume], "serviceAccountName": "robot"}
+    await house.create("web", spec)
+    await house.until("web", ready)
+    told = dict(await house.events("web"))
+    assert "serviceAccountName" in told["FieldNotHonoured"]

@@ -100,3 +100,10 @@ def test_an_edge_port_that_is_taken_names_its_holder(empty: local.Local) -> None
     assert done.returncode == 1
     assert str(empty.edge_port) in done.stderr
     assert "python" in done.stderr, done.stderr
+
+
+def test_a_container_engine_that_is_asked_for_and_is_not_here_ends_the_start(empty: local.Local) -> None:
+    done = empty.fairlead("up", "-d", *empty.arguments(), "--runtime", "/no/such.sock", check=False)
+    assert done.returncode == 1
+    assert "--runtime /no/such.sock" in done.stderr
+    assert "no container engine answers" in done.stderr or "not offered in rootless mode" in done.stderr
