@@ -46,12 +46,39 @@ def shop() -> Iterator[Shop]:
         "stringData": {"tls.crt": chain, "tls.key": key},
     }  # fmt: skip
     certificate = cluster.root / "secret.yaml"
-    certificate.write_text(yaml.safe_dump(secret))
+    authority = {**secret, "metadata": {"name": "badges"}, "type": "Opaque", "stringData": {"ca.crt": chain}}
+    guarded = [
+        ingress("members", {"auth-url": "http://shop.default.svc.cluster.local/check?of=members"}),
+        ingress("circle", {"auth-url": "http://$host/check"}),
+        ingress("badge", {"auth-tls-secret": "default/badges"}),
+    ]
+    certificate.write_text(yaml.safe_dump_all([secret, authority, *guarded]))
     try:
         cluster.up(certificate, EXAMPLE)
         yield cluster
     finally:
         local.remove(cluster)
+
+
+def ingress(name: str, annotations: dict[str, str]) -> dict[str, Any]:
+    """An Ingress at NAME.localhost with these annotations of ingress-nginx."""
+    backend = {"service": {"name": "shop", "port": {"number": 80}}}
+    return {
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {
+            "name": name, "namespace": "default",
+            "annotations": {f"nginx.ingress.kubernetes.io/{key}": value for key, value in annotations.items()},
+        },
+        "spec": {
+            "ingressClassName": "nginx",
+            "rules": [
+                {
+                    "host": f"{name}.localhost",
+                    "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]},
+                }
+            ],
+        },
+    }  # fmt: skip
 
 
 class Browser:
@@ -100,6 +127,14 @@ async def test_http_is_redirected_to_tls_with_the_shops_own_certificate(shop: Sh
     assert headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains"
 
 
+async def test_what_guards_is_asked_and_is_never_open(browser: Browser) -> None:
+    status, _, told = await browser.get("http://members.localhost/x")
+    assert (status, told["path"]) == (200, "/x")
+    assert (told["headers"]["x-real-ip"], told["headers"]["x-scheme"]) == ("127.0.0.1", "http")
+    assert (await browser.get("http://circle.localhost/"))[0] == 500  # it would ask itself
+    assert (await browser.get("http://badge.localhost/"))[0] == 400
+
+
 async def test_a_session_sticks_to_its_pod(browser: Browser) -> None:
     pods = {(await browser.get("https://shop.localhost/"))[2]["pod"] for _ in range(10)}
     assert len(pods) == 1
@@ -109,7 +144,7 @@ async def test_a_session_sticks_to_its_pod(browser: Browser) -> None:
 
 async def test_without_a_cookie_every_pod_has_its_turn(shop: Shop) -> None:
     pods = set()
-    for _ in range(8):
+    for _ in range(24):  # a new session's endpoint is drawn
         one = Browser(shop)
         pods.add((await one.get("https://shop.localhost/"))[2]["pod"])
         await one.session.close()

@@ -209,6 +209,8 @@ fn decide(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>, record:
             Verdict::Answer { status, body, content_type } => {
                 let page = pages::prepare(&head, &origin, entry).filter(|_| pages::replaces(entry, status));
                 let (reason, entry, framing) = (body, Some(entry.clone()), head.framing);
+                // Who was sent to another connection shall make one.
+                let asked = Asked { close: asked.close || status == 421, ..asked };
                 let own =
                     Own { status, reason, content_type, asked, framing, entry, lines, question, page, record: None };
                 return Step::Answer(head.bytes, own);

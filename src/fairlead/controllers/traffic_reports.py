@@ -42,7 +42,8 @@ def _problem(structure: table.Structure, nack: Nack) -> Problem:
     kind, _, name = nack.object.partition("/")
     info = _info(structure, kind, name)
     path = info.rule if info.rule else nack.path
-    return Problem(info.object or nack.object, path, "NotProgrammed", nack.message)
+    closed = "; it answers 503 until this is mended" if kind == "route" else ""
+    return Problem(info.object or nack.object, path, "NotProgrammed", nack.message + closed)
 
 
 def _info(structure: table.Structure, kind: str, name: str) -> table.Info:

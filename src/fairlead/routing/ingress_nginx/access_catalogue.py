@@ -43,7 +43,7 @@ def cache_duration(value: str) -> tuple[tuple[int, ...], float]:
 
 
 def _guard(name: str, parse: object, note: str = "") -> Entry:
-    return Entry(name, "honoured", note, parse, guards=True)  # type: ignore[arg-type]
+    return Entry(name, "honoured", note, parse, guards=True, differs=bool(note))  # type: ignore[arg-type]
 
 
 NETWORKS = (
@@ -77,7 +77,11 @@ EXTERNAL = (
     _guard("enable-global-auth", values.flag),
 )
 CERTIFICATES = (
-    _guard("auth-tls-secret", values.reference),
+    _guard(
+        "auth-tls-secret",
+        values.reference,
+        "over plain http its paths are closed (400), and a connection made for another name is sent away (421)",
+    ),
     _guard("auth-tls-verify-client", values.one_of("on", "off", "optional", "optional_no_ca")),
     _guard("auth-tls-verify-depth", values.integer(0, 100)),
     _guard("auth-tls-match-cn", certificate_name),
