@@ -1,6 +1,8 @@
 """One form of a path for the interpreter and the engine; engine/src/http/path.rs has the same table."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairlead.routing import outcome, paths, table
 
@@ -54,3 +56,13 @@ def test_rewrites_of_odd_spellings(rewrite: table.Rewrite, uri: str, wanted: str
     route = table.Route(id="r", listeners=("edge",), match=match, rewrite=rewrite)
     structure = table.Structure(routes={"r": route})
     assert outcome.of(structure, "edge", outcome.Request(host="a", uri=uri)).uri == wanted
+
+
+@given(st.text(alphabet="/.;%\\ab2eEfF05é", max_size=24).map("/".__add__))
+def test_a_form_is_its_own_form_and_never_climbs(raw: str) -> None:
+    path = paths.normal(raw)
+    if path is None:
+        return
+    assert "//" not in path
+    assert not {".", ".."} & set(path.split("/"))
+    assert paths.normal(paths.encode(path)) == path
