@@ -7,6 +7,7 @@ watches and the connections; the store is its owner's to close.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -157,6 +158,7 @@ class ApiServer:
         await own_service.publish(self._store, self.chain, self._allocator, addresses=self._reachable(), port=self.port)
         self.chain.audit = audit.Audit(config.state_folder / "log" / "audit.log", self.chain.metrics, clock=self._clock)
         self._nursery.start(self.chain.audit.run(), name="audit log")
+        self._nursery.start(asyncio.to_thread(self.chain.tokens.warm), name="the tokens' key")
         self._nursery.start(housekeeping.compact(self._store, self._clock), name="compaction")
         self._nursery.start(housekeeping.expire_events(self._store, self._clock), name="expiry of Events")
         self._nursery.start(housekeeping.place_waiting_pods(self.chain, SYSTEM), name="placement")

@@ -44,6 +44,12 @@ class Tokens:
         self._key: Any = None
         self._known: dict[str, Object] = {}
 
+    def warm(self) -> None:
+        """Does what the first token would wait for (an import of 50 ms, the key). For a thread."""
+        from cryptography.hazmat.primitives.asymmetric import ec, utils  # noqa: F401
+
+        self._private_key()
+
     def _private_key(self) -> Any:
         if self._key is None:
             from cryptography.hazmat.primitives import serialization
