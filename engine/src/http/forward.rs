@@ -122,6 +122,8 @@ fn write_told(one: Tell, head: &Head<'_>, origin: &Origin<'_>, scheme: &[u8], ou
     let client = origin.client.to_string();
     match one {
         Tell::RealIp => put(&[b"X-Real-IP: ", client.as_bytes(), b"\r\n"]),
+        // A proxy whose word counts knows the port that the client came to; ours is its own business.
+        Tell::Port if origin.believed && head.values(PORT).next().is_some() => {}
         Tell::Port => put(&[b"X-Forwarded-Port: ", origin.port.to_string().as_bytes(), b"\r\n"]),
         Tell::Scheme => put(&[b"X-Forwarded-Scheme: ", scheme, b"\r\nX-Scheme: ", scheme, b"\r\n"]),
         Tell::Forwarded => {
@@ -137,6 +139,7 @@ fn write_told(one: Tell, head: &Head<'_>, origin: &Origin<'_>, scheme: &[u8], ou
     }
 }
 
+const PORT: &str = "x-forwarded-port";
 const REQUEST_ID: &str = "x-request-id";
 
 /// Is the field one that we tell ourselves?
@@ -145,8 +148,7 @@ fn told(tell: &[Tell], name: &str) -> bool {
     tell.iter().any(|one| match one {
         Tell::Forwarded => is("forwarded"),
         Tell::RealIp => is("x-real-ip"),
-        Tell::Port => is("x-forwarded-port"),
         Tell::Scheme => is("x-scheme") || is("x-forwarded-scheme"),
-        Tell::RequestId => false,
+        Tell::Port | Tell::RequestId => false,
     })
 }

@@ -78,7 +78,7 @@ fn claims_of_strangers_are_removed_and_ours_are_told() {
 fn a_proxy_before_us_that_is_trusted_tells_how_the_client_came() {
     let mut engine = Engine::start(1);
     let backend = Backend::named("b");
-    let http = json!({"trusted_hops": 1, "tell": ["scheme"]});
+    let http = json!({"trusted_hops": 1, "tell": ["scheme", "port"]});
     let fields = "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.test\r\nX-Forwarded-Port: 443\r\n";
     let seen = through(&mut engine, &backend, &http, fields).unwrap();
     assert_eq!(seen.header("x-forwarded-for"), Some("1.1.1.1, 127.0.0.1"));
