@@ -39,22 +39,31 @@ def write(folder: Path, files: Mapping[str, FileContent], *, owner: tuple[int, i
     generation = Path(tempfile.mkdtemp(prefix="..", dir=folder))
     generation.chmod(0o755)
     for path, content in files.items():
-        target = generation / path
-        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        target.write_bytes(content.data)
-        target.chmod(content.mode)
-        if owner is not None:
-            os.chown(target, *owner)
+        if "/" in path:
+            (generation / path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _write_file(f"{generation}/{path}", content, owner)
     before = folder / _DATA
     old = before.readlink() if before.is_symlink() else None
+    if old is None:  # the first generation: nobody reads yet
+        for name in (_DATA, *{path.split("/", 1)[0] for path in files}):
+            os.symlink(generation.name if name == _DATA else f"{_DATA}/{name}", f"{folder}/{name}")  # noqa: PTH211
+        return True
     fresh = folder / "..data_new"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(generation.name)
     fresh.replace(before)
     _relink(folder, {path.split("/", 1)[0] for path in files})
-    if old is not None:
-        shutil.rmtree(folder / old, ignore_errors=True)
+    shutil.rmtree(folder / old, ignore_errors=True)
     return True
+
+
+def _write_file(path: str, content: FileContent, owner: tuple[int, int] | None) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content.data)
+        os.fchmod(descriptor, content.mode)
+        if owner is not None:
+            os.fchown(descriptor, *owner)
 
 
 def _check(path: str) -> None:
