@@ -10,7 +10,8 @@ pub enum Algorithm {
     InterleavedRoundRobin,
     /// By weight.
     Random,
-    /// Fewest (requests in flight + 1) / weight; round robin among equals. IPVS: `sed`.
+    /// Fewest (requests in flight + 1) / weight; round robin among equals. Busy ones are equal if they answer about as
+    /// quickly, too. IPVS: `sed`.
     LeastRequest,
     /// Fewest requests in flight, whatever the weight. IPVS: `lc`.
     LeastConnection,
@@ -39,6 +40,14 @@ pub enum Algorithm {
     /// One endpoint per destination while it is not overloaded, and with replication. IPVS: `lblc`, `lblcr`.
     Locality,
     LocalityReplicated,
+}
+
+/// What is measured of responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    Nothing,
+    Usual,
+    Peak,
 }
 
 impl Algorithm {
@@ -82,8 +91,12 @@ impl Algorithm {
         matches!(self, IpHash | Hash | Maglev | RingHash)
     }
 
-    /// Does it look at latencies?
-    pub fn measures(self) -> bool {
-        matches!(self, Self::Ewma | Self::Prequal)
+    /// Which latencies does it look at?
+    pub fn measures(self) -> Measure {
+        match self {
+            Self::Ewma => Measure::Peak,
+            Self::LeastRequest | Self::NeverQueue | Self::Prequal => Measure::Usual,
+            _ => Measure::Nothing,
+        }
     }
 }

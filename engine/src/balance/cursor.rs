@@ -22,6 +22,14 @@ impl Cursor {
         self.current = set.iter().map(|c| (c.id(), before(c.id()))).collect();
     }
 
+    pub fn place(&self) -> usize {
+        self.at
+    }
+
+    pub fn back_to(&mut self, place: usize) {
+        self.at = place;
+    }
+
     fn order(&self, len: usize) -> impl Iterator<Item = usize> {
         let start = self.at.min(len);
         (start..len).chain(0..start)

@@ -34,10 +34,13 @@ impl Candidate for Fake {
     fn identity(&self) -> u64 {
         hash_bytes(&self.id.to_be_bytes())
     }
-    fn latency_nanos(&self, _: u64) -> u64 {
+    fn peak_nanos(&self, _: u64) -> u64 {
         self.latency.get()
     }
-    fn latency_now(&self, _: u64) -> u64 {
+    fn answered_nanos(&self) -> u64 {
+        0
+    }
+    fn usual_nanos(&self) -> u64 {
         self.latency.get()
     }
     fn place(&self) -> Place {

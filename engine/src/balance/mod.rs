@@ -12,6 +12,7 @@ pub mod chooser;
 mod cursor;
 #[cfg(test)]
 mod fake;
+mod floor;
 pub mod hashing;
 mod interleaved;
 pub mod latency;
@@ -53,9 +54,11 @@ pub trait Candidate {
     /// Hash of the address and port: the same in every process and life.
     fn identity(&self) -> u64;
     /// Peak-EWMA of the latency, in nanoseconds; 0 when nothing was measured.
-    fn latency_nanos(&self, now_nanos: u64) -> u64;
-    /// What a request takes at its present number in flight, in nanoseconds; 0 when nothing was measured.
-    fn latency_now(&self, now_nanos: u64) -> u64;
+    fn peak_nanos(&self, now_nanos: u64) -> u64;
+    /// What a response usually takes, in nanoseconds; 0 when nothing was measured.
+    fn usual_nanos(&self) -> u64;
+    /// When the last response was measured.
+    fn answered_nanos(&self) -> u64;
     /// Where it is; all are at one place unless something says otherwise.
     fn place(&self) -> near::Place {
         near::Place::default()
@@ -89,6 +92,8 @@ pub struct Ask<'a> {
     pub panic_threshold: f64,
 }
 
+#[cfg(test)]
+mod affinity_tests;
 #[cfg(test)]
 mod bounded_tests;
 #[cfg(test)]

@@ -1,21 +1,23 @@
-//! Algorithms that draw lots: random, the better of two, peak-EWMA and Prequal.
+//! Algorithms that draw lots or look at latencies: random, the better of two, peak-EWMA and Prequal.
 //!
 //! Prequal follows Wydrowski et al., "Load is not what you should balance" (NSDI 2024): probes of random endpoints are
 //! kept in a pool, reused a few times and removed when old or worst; among them an endpoint whose requests in flight are
 //! above a quantile of what was seen is hot, the cold one with the lowest latency is taken, and the one with the fewest
-//! in flight when all are hot. One balancer sees all requests here, so a probe reads the counts at once. Ours: latencies
-//! within a band count as equal and go in turn, and every `EXPLORE`th choice goes in turn, so that none is starved.
+//! in flight when all are hot. One balancer sees all requests here, so a probe reads the counts at once, and there is no
+//! request of its own to measure with. Ours: latencies within a band count as equal, and then the fewest in flight is
+//! taken; one that was never measured is as good as the best; and `floor` keeps the latencies of the slow ones fresh.
 
 use super::cursor::Cursor;
+use super::floor::Floor;
 use super::random::{Random, mix};
 use super::{Ask, Candidate};
 
-/// Every so many choices one is made in turn.
-const EXPLORE: u64 = 16;
 /// Latencies under this are noise.
-const NOISE_NANOS: u64 = 500_000;
-/// Costs up to this many quarters of the best are equal to it.
+pub const NOISE_NANOS: u64 = 500_000;
+/// Costs up to this many quarters of the best are equal to it (peak-EWMA).
 const BAND_QUARTERS: u64 = 6;
+/// Latencies up to so many times the best are equal to it: requests of one application cost different amounts.
+pub const BAND: u64 = 3;
 
 const POOL: usize = 16;
 const PROBES_PER_CHOICE: u64 = 3;
@@ -26,9 +28,7 @@ const HOT_QUANTILE: f64 = 0.84;
 
 #[derive(Default)]
 pub struct Sampler {
-    choices: u64,
-    /// Whose turn it is among explored ones; its own, so that no rhythm leaves one out.
-    explored: Cursor,
+    floor: Floor,
     pool: Vec<Probe>,
     /// Requests in flight as probes saw them, the newest last.
     seen: std::collections::VecDeque<u32>,
@@ -44,8 +44,13 @@ fn usable_indices(len: usize, usable: impl Fn(usize) -> bool) -> smallvec::Small
     (0..len).filter(|&i| usable(i)).collect()
 }
 
+/// The highest latency that counts as equal to the lowest one measured.
+pub fn slowest_equal(latencies: impl Iterator<Item = u64>) -> u64 {
+    latencies.filter(|nanos| *nanos > 0).min().map_or(u64::MAX, |best| best.max(NOISE_NANOS).saturating_mul(BAND))
+}
+
 fn cost<C: Candidate>(candidate: &C, now_nanos: u64) -> u64 {
-    let latency = candidate.latency_nanos(now_nanos).max(NOISE_NANOS);
+    let latency = candidate.peak_nanos(now_nanos).max(NOISE_NANOS);
     latency.saturating_mul(u64::from(candidate.in_flight()) + 1) / u64::from(candidate.weight().max(1))
 }
 
@@ -93,11 +98,6 @@ pub fn two_by_weight<C: Candidate>(set: &[C], ask: &Ask<'_>, usable: impl Fn(usi
 }
 
 impl Sampler {
-    fn explores(&mut self) -> bool {
-        self.choices += 1;
-        self.choices.is_multiple_of(EXPLORE)
-    }
-
     pub fn ewma<C: Candidate>(
         &mut self,
         set: &[C],
@@ -105,14 +105,17 @@ impl Sampler {
         cursor: &mut Cursor,
         usable: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        if self.explores() {
-            return self.explored.next(set.len(), usable);
-        }
-        let indices = usable_indices(set.len(), usable);
-        let costs: smallvec::SmallVec<[u64; 64]> = indices.iter().map(|&i| cost(&set[i], ask.now_nanos)).collect();
-        let limit = costs.iter().min()?.saturating_mul(BAND_QUARTERS) / 4;
-        let fits = |i: usize| indices.iter().position(|&x| x == i).is_some_and(|at| costs[at] <= limit);
-        cursor.next(set.len(), fits)
+        let found = match self.floor.due(set, ask.now_nanos, &usable) {
+            Some(due) => due,
+            None => {
+                let costs: smallvec::SmallVec<[u64; 64]> = set.iter().map(|c| cost(c, ask.now_nanos)).collect();
+                let best = (0..set.len()).filter(|&i| usable(i)).map(|i| costs[i]).min()?;
+                let limit = best.saturating_mul(BAND_QUARTERS) / 4;
+                cursor.next(set.len(), |i| costs[i] <= limit && usable(i))?
+            }
+        };
+        self.floor.note(set, found, ask.now_nanos);
+        Some(found)
     }
 
     pub fn prequal<C: Candidate>(
@@ -127,23 +130,9 @@ impl Sampler {
             return None;
         }
         self.probe(set, &indices, ask);
-        if self.explores() {
-            return self.explored.next(set.len(), usable);
-        }
-        let pooled: smallvec::SmallVec<[usize; POOL]> =
-            indices.iter().copied().filter(|&i| self.pool.iter().any(|p| p.id == set[i].id())).collect();
-        let threshold = self.hot_threshold();
-        let load = |i: usize| u64::from(set[i].in_flight()) * 1024 / u64::from(set[i].weight().max(1));
-        let cold: smallvec::SmallVec<[usize; POOL]> =
-            pooled.iter().copied().filter(|&i| load(i) <= u64::from(threshold) * 1024).collect();
-        let found = if cold.is_empty() {
-            cursor.least(set.len(), |i| pooled.contains(&i), |i| (load(i), 1))
-        } else {
-            let latency = |i: usize| set[i].latency_now(ask.now_nanos).max(NOISE_NANOS);
-            let limit = cold.iter().map(|&i| latency(i)).min()?.saturating_mul(BAND_QUARTERS) / 4;
-            // Among latencies that are equal, the fewest requests in flight.
-            cursor.least(set.len(), |i| cold.contains(&i) && latency(i) <= limit, |i| (load(i), 1))
-        }?;
+        let due = self.floor.due(set, ask.now_nanos, usable);
+        let found = due.or_else(|| self.best_probe(set, &indices, ask.now_nanos, cursor))?;
+        self.floor.note(set, found, ask.now_nanos);
         if let Some(at) = self.pool.iter().position(|p| p.id == set[found].id()) {
             self.pool[at].uses += 1;
             if self.pool[at].uses >= REUSE && self.pool.len() > POOL / 2 {
@@ -151,6 +140,33 @@ impl Sampler {
             }
         }
         Some(found)
+    }
+
+    /// The hot/cold rule over the pool.
+    fn best_probe<C: Candidate>(
+        &self,
+        set: &[C],
+        indices: &[usize],
+        now_nanos: u64,
+        cursor: &mut Cursor,
+    ) -> Option<usize> {
+        let in_pool = |i: &usize| self.pool.iter().any(|p| p.id == set[*i].id());
+        let pooled: smallvec::SmallVec<[usize; POOL]> = indices.iter().copied().filter(in_pool).collect();
+        let threshold = u64::from(self.hot_threshold()) * 1024;
+        let load = |i: usize| u64::from(set[i].in_flight()) * 1024 / u64::from(set[i].weight().max(1));
+        let cold: smallvec::SmallVec<[usize; POOL]> =
+            pooled.iter().copied().filter(|&i| load(i) <= threshold).collect();
+        if cold.is_empty() {
+            return cursor.least(set.len(), |i| pooled.contains(&i), |i| (load(i), 1));
+        }
+        // What is usual, or at least what those in flight have waited for any answer: a stall shows before it has ended.
+        let latency = |i: usize| match set[i].usual_nanos() {
+            0 => 0,
+            usual => usual.max(self.floor.silence_nanos(&set[i], i, now_nanos)),
+        };
+        let limit = slowest_equal(cold.iter().map(|&i| latency(i)));
+        let quick = |i: usize| cold.contains(&i) && latency(i) <= limit;
+        cursor.least(set.len(), quick, |i| (load(i), 1))
     }
 
     fn probe<C: Candidate>(&mut self, set: &[C], indices: &[usize], ask: &Ask<'_>) {

@@ -92,8 +92,8 @@ struct Exchange<'s, C> {
     retries_left: u32,
     tries: u32,
     started: u64,
-    /// What was in flight at the endpoint when it was chosen, this request left out.
-    found_in_flight: u32,
+    /// When this try's endpoint was chosen.
+    tried: u64,
     response_started: bool,
     /// The final response's status, and how much of its body was passed on.
     status: u16,
@@ -120,7 +120,7 @@ pub async fn run<C: Client>(session: &mut Session<C>, plan: Plan, head: Vec<u8>)
         avoid: SmallVec::new(),
         retries_left,
         tries: 0,
-        found_in_flight: 0,
+        tried: 0,
         response_started: false,
         status: 0,
         bytes: 0,

@@ -3,8 +3,9 @@
 
 use std::cell::Cell;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use crate::balance::algorithm::Measure;
 use crate::balance::latency::Latency;
 use crate::balance::near::Place;
 use crate::balance::random::hash_bytes;
@@ -48,8 +49,28 @@ pub struct Server {
     free: Vec<u64>,
     in_flight: Cell<u32>,
     estimate: Latency,
+    requests: u64,
+    /// Those that had not ended when the last share was taken.
+    jobs: Vec<Job>,
+}
+
+struct Job {
+    sent: u64,
+    begun: u64,
+    done: u64,
+}
+
+/// What one endpoint had of a step.
+#[derive(Debug, Serialize)]
+pub struct Share {
+    pub name: String,
     pub requests: u64,
-    pub busy_nanos: u64,
+    pub in_flight: u32,
+    /// Of those, not yet begun.
+    pub queued: u32,
+    pub mean_in_flight: f64,
+    /// Time that its workers worked, all together.
+    pub worked_seconds: f64,
 }
 
 impl Server {
@@ -63,7 +84,7 @@ impl Server {
             in_flight: Cell::new(0),
             estimate: Latency::default(),
             requests: 0,
-            busy_nanos: 0,
+            jobs: Vec::new(),
         }
     }
 
@@ -72,17 +93,34 @@ impl Server {
         self.in_flight.set(self.in_flight.get() + 1);
         self.requests += 1;
         let took = (cost_nanos as f64 * self.spec.slowness) as u64;
-        self.busy_nanos += took;
         let (every, last) = (self.spec.stall_every_seconds, self.spec.stall_for_seconds);
         let Some(worker) = self.free.iter_mut().min() else { return now_nanos };
-        *worker = after_stall(now_nanos.max(*worker), every, last) + took;
-        *worker
+        let begun = after_stall(now_nanos.max(*worker), every, last);
+        *worker = begun + took;
+        self.jobs.push(Job { sent: now_nanos, begun, done: begun + took });
+        begun + took
+    }
+
+    /// Its share of the step between the two times; the next one begins at `end`.
+    pub fn share(&mut self, begin: u64, end: u64) -> Share {
+        let within = |from: u64, to: u64| to.min(end).saturating_sub(from.max(begin));
+        let sum = |from: fn(&Job) -> u64| self.jobs.iter().map(|job| within(from(job), job.done)).sum::<u64>() as f64;
+        let (open, worked) = (sum(|job| job.sent), sum(|job| job.begun));
+        self.jobs.retain(|job| job.done > end);
+        Share {
+            name: self.spec.name.clone(),
+            requests: std::mem::take(&mut self.requests),
+            in_flight: self.open(),
+            queued: self.jobs.iter().filter(|job| job.begun > end).count() as u32,
+            mean_in_flight: open / end.saturating_sub(begin).max(1) as f64,
+            worked_seconds: worked / 1e9,
+        }
     }
 
     /// A request is done; what an exchange of the engine notes then.
-    pub fn done(&self, took_nanos: u64, found_in_flight: u32, now_nanos: u64) {
+    pub fn done(&self, measure: Measure, took_nanos: u64, now_nanos: u64) {
         self.in_flight.set(self.in_flight.get() - 1);
-        self.estimate.observe(took_nanos, found_in_flight, now_nanos);
+        self.estimate.measure(measure, took_nanos, now_nanos);
     }
 
     pub fn open(&self) -> u32 {
@@ -114,11 +152,14 @@ impl balance::Candidate for Server {
     fn identity(&self) -> u64 {
         hash_bytes(self.spec.name.as_bytes())
     }
-    fn latency_nanos(&self, now_nanos: u64) -> u64 {
+    fn peak_nanos(&self, now_nanos: u64) -> u64 {
         self.estimate.peak_nanos(now_nanos)
     }
-    fn latency_now(&self, _now_nanos: u64) -> u64 {
-        self.estimate.at_nanos(self.in_flight.get())
+    fn answered_nanos(&self) -> u64 {
+        self.estimate.at_nanos()
+    }
+    fn usual_nanos(&self) -> u64 {
+        self.estimate.usual_nanos()
     }
     fn place(&self) -> Place {
         Place::default()

@@ -2,7 +2,7 @@ use super::world::{Config, Outcome, Step, World};
 use super::{converse, server};
 
 /// The scenario of the benchmark `tail`: ten endpoints with two workers, one ten times slower, one that stalls.
-pub fn tail(algorithm: &str, seconds: f64) -> Outcome {
+fn tail(algorithm: &str, seconds: f64, seed: u64) -> Outcome {
     let costs: Vec<f64> = include_str!("../../../bench/data/costs.txt")
         .lines()
         .filter_map(|line| Some(line.rsplit_once('=')?.1.parse::<f64>().ok()? / 1e6))
@@ -18,23 +18,55 @@ pub fn tail(algorithm: &str, seconds: f64) -> Outcome {
     };
     let endpoints: Vec<_> = (0..10).map(endpoint).collect();
     let rate = 0.7 * (8.0 + 0.9 + 0.1) * 2.0 / mean;
-    let config = Config { algorithm: algorithm.to_owned(), costs, ..Config::default() };
+    let config = Config { algorithm: algorithm.to_owned(), costs, seed, ..Config::default() };
     World::new(config).unwrap().step(&Step { seconds, rate, endpoints, finish: true }).unwrap()
 }
 
+/// p99 and p99.9 in milliseconds, means over some seeds.
+fn tails(algorithm: &str, seconds: f64) -> (f64, f64) {
+    let found: Vec<_> = (1..=4).map(|seed| tail(algorithm, seconds, seed)).collect();
+    let mean = |of: fn(&Outcome) -> f64| found.iter().map(of).sum::<f64>() / found.len() as f64 * 1e3;
+    (mean(|o| o.p99_seconds), mean(|o| o.p999_seconds))
+}
+
+/// `lc` is what HAProxy's leastconn and nginx's least_conn do: the fewest in flight, in turn among equals.
 #[test]
-#[ignore = "prints a table"]
-fn show_tail() {
-    for algorithm in ["least-request", "prequal", "ewma", "power-of-two", "lc", "random"] {
-        let found = tail(algorithm, 60.0);
-        let slow: Vec<_> = found.endpoints.iter().map(|e| e.requests).collect();
-        println!(
-            "{algorithm:15} mean {:6.2} p50 {:6.2} p99 {:7.2} p999 {:7.2} {slow:?}",
-            found.mean_seconds * 1e3,
-            found.p50_seconds * 1e3,
-            found.p99_seconds * 1e3,
-            found.p999_seconds * 1e3
-        );
+fn slow_and_stalling_endpoints_cost_less_than_with_least_connections() {
+    for seconds in [4.0, 20.0] {
+        let (p99, p999) = tails("lc", seconds);
+        for (algorithm, most_p99, most_p999) in [("least-request", 0.95, 0.95), ("prequal", 0.75, 0.65)] {
+            let (own, own9) = tails(algorithm, seconds);
+            println!("{algorithm}, {seconds} s: {own:.1} / {own9:.1} ms of {p99:.1} / {p999:.1} ms");
+            assert!(own <= most_p99 * p99 && own9 <= most_p999 * p999, "{algorithm}: {own} {own9}, lc {p99} {p999}");
+        }
+    }
+}
+
+#[test]
+fn one_that_stalls_at_times_is_used_again_afterwards() {
+    let found = tail("prequal", 30.0, 1);
+    let share = |i: usize| found.endpoints[i].requests as f64 / found.answered as f64;
+    assert!(share(6) > 0.03, "it stalls a tenth of the time: {}", share(6));
+    assert!((0.0005..0.005).contains(&share(3)), "ten times slower, and yet known: {}", share(3));
+}
+
+/// The scenario of the benchmark `fair`, for the algorithms that do not hash.
+#[test]
+fn equal_endpoints_get_even_shares_of_overlapping_requests() {
+    let words = ["round-robin", "weighted-round-robin", "wrr", "random", "least-request", "lc", "wlc", "nq", "twos"];
+    for algorithm in words.into_iter().chain(["power-of-two", "ewma", "prequal"]) {
+        for (rate, cost) in [(1000.0, 0.005), (1000.0, 0.0009), (300.0, 0.05)] {
+            let endpoint = |i: usize| server::Spec { name: format!("{i}"), workers: 100, ..server::Spec::default() };
+            let endpoints = (0..5).map(endpoint).collect();
+            let costs = (0..97).map(|i| cost * (0.5 + f64::from(i) / 97.0)).collect();
+            let config = Config { algorithm: algorithm.to_owned(), costs, ..Config::default() };
+            let step = Step { seconds: 1500.0 / rate, rate, endpoints, finish: true };
+            let found = World::new(config).unwrap().step(&step).unwrap();
+            for endpoint in &found.endpoints {
+                let share = endpoint.requests as f64 / found.answered as f64;
+                assert!((0.10..0.30).contains(&share), "{algorithm} {rate}: {share}");
+            }
+        }
     }
 }
 
@@ -58,6 +90,21 @@ fn a_conversation_is_one_answer_for_each_step() {
     assert_eq!(answers[2]["waiting"], 100, "nobody is there: they wait, and then are answered");
     assert_eq!(answers[3]["answered"], 100);
     assert!(answers[0]["p99_seconds"].as_f64().unwrap() < 0.0011);
+}
+
+#[test]
+fn a_step_tells_what_was_worked_on_within_it_and_what_waits() {
+    let config = Config { poisson: false, costs: vec![1.0], ..Config::default() };
+    let mut world = World::new(config).unwrap();
+    let endpoints = vec![server::Spec { name: "a".to_owned(), workers: 2, ..server::Spec::default() }];
+    // Due at 0.25, 0.5, 0.75, ...: eight requests of a second each for two workers.
+    let first = world.step(&Step { seconds: 2.1, rate: 4.0, endpoints: endpoints.clone(), finish: false }).unwrap();
+    let share = &first.endpoints[0];
+    assert_eq!((first.arrived, first.answered, share.in_flight, share.queued), (8, 2, 6, 4));
+    assert!((share.worked_seconds - (2.1 - 0.25 + 2.1 - 0.5)).abs() < 1e-6, "{share:?}");
+    let rest = world.step(&Step { seconds: 10.0, rate: 0.0, endpoints, finish: false }).unwrap();
+    assert_eq!((rest.answered, rest.endpoints[0].in_flight), (6, 0));
+    assert!((share.worked_seconds + rest.endpoints[0].worked_seconds - 8.0).abs() < 1e-6);
 }
 
 #[test]

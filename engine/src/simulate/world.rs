@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::server::{Server, Spec};
+use super::server::{Server, Share, Spec};
 use crate::balance::random::{Random, mix};
 use crate::balance::{Algorithm, Ask, Candidate, Chooser, Tuning};
 
@@ -66,15 +66,6 @@ pub struct Outcome {
     pub endpoints: Vec<Share>,
 }
 
-#[derive(Debug, Serialize)]
-pub struct Share {
-    pub name: String,
-    pub requests: u64,
-    pub in_flight: u32,
-    /// Time of work that it was given.
-    pub busy_seconds: f64,
-}
-
 /// When it is done; then its number, so that the order is total.
 type Done = Reverse<(u64, u64)>;
 
@@ -82,13 +73,12 @@ struct Open {
     arrived_nanos: u64,
     sent_nanos: u64,
     server: u64,
-    found_in_flight: u32,
 }
 
 pub struct World {
     config: Config,
     chooser: Chooser,
-    hashes: bool,
+    algorithm: Algorithm,
     random: Random,
     arrivals: Random,
     next_nanos: f64,
@@ -115,7 +105,7 @@ impl World {
         chooser.tune(Tuning { load_bound: config.load_bound, spill_factor: None });
         Ok(Self {
             chooser,
-            hashes: algorithm.hashes(),
+            algorithm,
             random: Random::new(mix(config.seed)),
             arrivals: Random::new(config.seed),
             config,
@@ -138,7 +128,8 @@ impl World {
         }
         self.settle(&step.endpoints);
         let before = self.arrived;
-        let end = self.now_nanos + (step.seconds * 1e9) as u64;
+        let begin = self.now_nanos;
+        let end = begin + (step.seconds * 1e9) as u64;
         if step.rate > 0.0 {
             self.arrive_until(end, step.rate);
         } else {
@@ -146,7 +137,7 @@ impl World {
         }
         self.answer_until(if step.finish { u64::MAX } else { end });
         self.now_nanos = self.now_nanos.max(end);
-        Ok(self.outcome(self.arrived - before))
+        Ok(self.outcome(self.arrived - before, begin))
     }
 
     fn settle(&mut self, wanted: &[Spec]) {
@@ -198,7 +189,7 @@ impl World {
     fn send(&mut self, number: u64, arrived_nanos: u64, now_nanos: u64) {
         let random = self.random.draw();
         let key = match self.config.keys.as_slice() {
-            _ if !self.hashes => 0,
+            _ if !self.algorithm.hashes() => 0,
             [] => mix(number),
             keys => crate::balance::random::hash_bytes(keys[number as usize % keys.len()].as_bytes()),
         };
@@ -207,11 +198,10 @@ impl World {
             return self.waiting.push_back((number, arrived_nanos));
         };
         let server = &mut self.set[index];
-        let found_in_flight = server.open();
         let cost = self.config.costs[number as usize % self.config.costs.len()];
         let done = server.take((cost * 1e9) as u64, now_nanos);
         self.heap.push(Reverse((done, number)));
-        self.open.insert(number, Open { arrived_nanos, sent_nanos: now_nanos, server: server.id(), found_in_flight });
+        self.open.insert(number, Open { arrived_nanos, sent_nanos: now_nanos, server: server.id() });
     }
 
     fn answer_until(&mut self, end: u64) {
@@ -222,25 +212,20 @@ impl World {
             let Some(open) = self.open.remove(&number) else { continue };
             self.now_nanos = self.now_nanos.max(done);
             if let Some(server) = self.set.iter().chain(&self.gone).find(|s| s.id() == open.server) {
-                server.done(done - open.sent_nanos, open.found_in_flight, done);
+                server.done(self.algorithm.measures(), done - open.sent_nanos, done);
             }
             self.latencies.push(done - open.arrived_nanos);
         }
     }
 
-    fn outcome(&mut self, arrived: u64) -> Outcome {
+    fn outcome(&mut self, arrived: u64, begin_nanos: u64) -> Outcome {
         let mut latencies = std::mem::take(&mut self.latencies);
         latencies.sort_unstable();
         let at = |q: f64| match latencies.len() {
             0 => 0.0,
             n => latencies[((q * n as f64).ceil() as usize).clamp(1, n) - 1] as f64 / 1e9,
         };
-        let share = |server: &mut Server| Share {
-            name: server.spec.name.clone(),
-            requests: std::mem::take(&mut server.requests),
-            in_flight: server.open(),
-            busy_seconds: std::mem::take(&mut server.busy_nanos) as f64 / 1e9,
-        };
+        let end_nanos = self.now_nanos;
         Outcome {
             at_seconds: self.now_nanos as f64 / 1e9,
             arrived,
@@ -250,7 +235,7 @@ impl World {
             p50_seconds: at(0.5),
             p99_seconds: at(0.99),
             p999_seconds: at(0.999),
-            endpoints: self.set.iter_mut().map(share).collect(),
+            endpoints: self.set.iter_mut().map(|server| server.share(begin_nanos, end_nanos)).collect(),
         }
     }
 }

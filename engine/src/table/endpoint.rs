@@ -183,11 +183,14 @@ impl balance::Candidate for Arc<Endpoint> {
     fn identity(&self) -> u64 {
         self.identity
     }
-    fn latency_nanos(&self, now_nanos: u64) -> u64 {
+    fn peak_nanos(&self, now_nanos: u64) -> u64 {
         self.estimate.peak_nanos(now_nanos)
     }
-    fn latency_now(&self, _now_nanos: u64) -> u64 {
-        self.estimate.at_nanos(self.in_flight.load(Relaxed))
+    fn answered_nanos(&self) -> u64 {
+        self.estimate.at_nanos()
+    }
+    fn usual_nanos(&self) -> u64 {
+        self.estimate.usual_nanos()
     }
     fn place(&self) -> Place {
         Place {

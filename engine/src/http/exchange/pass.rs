@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::stats::access_log::{End, Record};
+use crate::balance::algorithm::Measure;
 
 impl<C: Client> Exchange<'_, C> {
     /// Passes a final response on: head and the body's beginning in one write.
     pub(super) async fn pass_on(&mut self, head: response::Head, output: &mut Vec<u8>) -> Result<Outcome, Failure> {
         self.response_started = true;
         self.status = head.status;
+        self.measure();
         let asked = self.plan.asked;
         self.keep = !asked.close && self.session.context.closing.get() == Closing::No;
         let mut reusable = head.reusable;
@@ -143,6 +145,17 @@ impl<C: Client> Exchange<'_, C> {
         }
     }
 
+    /// Until the response's head: what follows may be a stream, and goes as fast as the client reads.
+    fn measure(&self) {
+        let measure = self.plan.backend.algorithm.measures();
+        if measure != Measure::Nothing
+            && let Some(endpoint) = &self.endpoint
+        {
+            let now = self.session.context.now_nanos();
+            endpoint.estimate.measure(measure, now.saturating_sub(self.tried), now);
+        }
+    }
+
     pub(super) fn count(&self, status: u16) {
         let nanos = self.session.context.now_nanos().saturating_sub(self.started);
         self.session.listener.counters.codes.count(status);
@@ -151,9 +164,6 @@ impl<C: Client> Exchange<'_, C> {
         if let Some(endpoint) = &self.endpoint {
             endpoint.codes.count(status);
             endpoint.latency.record(nanos);
-            if self.plan.backend.algorithm.measures() {
-                endpoint.estimate.observe(nanos, self.found_in_flight, self.started + nanos);
-            }
         }
     }
 

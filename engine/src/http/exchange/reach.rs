@@ -7,11 +7,15 @@ impl<C: Client> Exchange<'_, C> {
     pub(super) async fn reach(&mut self) -> Result<(), Failure> {
         let context = &self.session.context;
         let ask = self.plan.ask(context, &self.avoid);
+        self.tried = ask.now_nanos;
         let (endpoint, in_flight) = match self.plan.backend.shared.choose(&ask) {
             Some(chosen) => chosen,
-            None => self.wait_for_endpoint().await?,
+            None => {
+                let chosen = self.wait_for_endpoint().await?;
+                self.tried = self.session.context.now_nanos();
+                chosen
+            }
         };
-        self.found_in_flight = endpoint.in_flight_now().saturating_sub(1);
         self.endpoint = Some(endpoint.clone());
         self.in_flight = Some(in_flight);
         if self.plan.backend.speaks_h2()
