@@ -15,6 +15,39 @@ pub enum Outcome {
     ConnectFailure,
 }
 
+/// Why an endpoint is thrown out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    Errors,
+    ConnectFailures,
+    SuccessRate,
+    HealthCheck,
+}
+
+impl Cause {
+    pub const ALL: [Self; 4] = [Self::Errors, Self::ConnectFailures, Self::SuccessRate, Self::HealthCheck];
+
+    /// For statistics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Errors => "errors",
+            Self::ConnectFailures => "connect-failures",
+            Self::SuccessRate => "success-rate",
+            Self::HealthCheck => "health-check",
+        }
+    }
+
+    /// For people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Errors => "errors in a row",
+            Self::ConnectFailures => "connect failures in a row",
+            Self::SuccessRate => "success rate",
+            Self::HealthCheck => "health check",
+        }
+    }
+}
+
 /// One endpoint's record.
 #[derive(Debug, Default, Clone)]
 pub struct Record {
@@ -32,8 +65,8 @@ const WINDOW_NANOS: u64 = 10_000_000_000;
 const WINDOW_REQUESTS: u32 = 20;
 
 impl Record {
-    /// Notes an outcome; the reason when the endpoint shall be ejected.
-    pub fn note(&mut self, outcome: Outcome, policy: &Policy, now_nanos: u64) -> Option<&'static str> {
+    /// Notes an outcome; the cause when the endpoint shall be ejected.
+    pub fn note(&mut self, outcome: Outcome, policy: &Policy, now_nanos: u64) -> Option<Cause> {
         self.roll(now_nanos);
         self.window_all += 1;
         match outcome {
@@ -54,11 +87,11 @@ impl Record {
         let reached = |limit: u32, count: u32| limit > 0 && count >= limit;
         let rate = f64::from(self.window_good) * 100.0 < policy.success_rate_percent * f64::from(self.window_all);
         if reached(policy.connect_failures, self.connect_failures) {
-            Some("connect failures in a row")
+            Some(Cause::ConnectFailures)
         } else if reached(policy.consecutive_errors, self.errors) {
-            Some("errors in a row")
+            Some(Cause::Errors)
         } else if rate && self.window_all >= WINDOW_REQUESTS {
-            Some("success rate")
+            Some(Cause::SuccessRate)
         } else {
             None
         }
@@ -86,6 +119,11 @@ impl Record {
         self.window_from = 0;
     }
 
+    /// How long it still is out.
+    pub fn seconds_out(&self, now_nanos: u64) -> f64 {
+        self.until_nanos.saturating_sub(now_nanos) as f64 / 1e9
+    }
+
     pub fn may_return(&self, now_nanos: u64) -> bool {
         now_nanos >= self.until_nanos
     }
@@ -110,10 +148,10 @@ mod tests {
         (0..4).for_each(|_| assert_eq!(record.note(Outcome::Error, &policy, 1), None));
         assert_eq!(record.note(Outcome::Good, &policy, 1), None);
         (0..4).for_each(|_| assert_eq!(record.note(Outcome::Error, &policy, 1), None));
-        assert_eq!(record.note(Outcome::Error, &policy, 1), Some("errors in a row"));
+        assert_eq!(record.note(Outcome::Error, &policy, 1), Some(Cause::Errors));
         let mut record = Record::default();
         (0..2).for_each(|_| assert_eq!(record.note(Outcome::ConnectFailure, &policy, 1), None));
-        assert_eq!(record.note(Outcome::ConnectFailure, &policy, 1), Some("connect failures in a row"));
+        assert_eq!(record.note(Outcome::ConnectFailure, &policy, 1), Some(Cause::ConnectFailures));
     }
 
     #[test]
@@ -139,7 +177,7 @@ mod tests {
         let outcome = |i: usize| if i.is_multiple_of(2) { Outcome::Good } else { Outcome::Error };
         let reasons: Vec<_> = (0..20).map(|i| record.note(outcome(i), &policy, 1)).collect();
         assert!(reasons[..19].iter().all(Option::is_none));
-        assert_eq!(reasons[19], Some("success rate"));
+        assert_eq!(reasons[19], Some(Cause::SuccessRate));
     }
 
     #[test]

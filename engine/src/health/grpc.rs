@@ -1,9 +1,9 @@
-//! gRPC's health protocol (grpc/grpc doc/health-checking.md) over h2c, as the kubelet asks it.
+//! gRPC's health protocol (grpc/grpc doc/health-checking.md) over HTTP/2, as the kubelet asks it.
 //!
 //! Promises: only SERVING is success; the message of a failure has the service's status or gRPC's code. The answer is a
 //! dozen bytes of protobuf, read by hand.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::attempt;
 use crate::control::objects::Probe;
@@ -15,13 +15,31 @@ const MOST_HEAD_BYTES: usize = 64 << 10;
 const MOST_HEADERS: usize = 100;
 
 pub async fn check(probe: &Probe) -> Result<String, String> {
-    let tcp = attempt::connect(&probe.address, probe.port).await?;
-    let (mut stream, _connection) = client::once(tcp);
-    let message = question(&probe.service);
+    let stream = attempt::connect(&probe.address, probe.port).await?;
+    let authority = attempt::place(&probe.address, probe.port);
+    let asked = Question { scheme: "http", authority: &authority, service: &probe.service, agent: "kube-probe/1.36" };
+    ask(stream, &asked).await
+}
+
+/// One `grpc.health.v1.Health/Check`; service "" is the server as a whole.
+pub struct Question<'a> {
+    pub scheme: &'a str,
+    pub authority: &'a str,
+    pub service: &'a str,
+    pub agent: &'a str,
+}
+
+/// Asks over a connection that is TLS already where it must be. Runs inside a local runtime (`spawn_local`).
+pub async fn ask<T>(stream: T, asked: &Question<'_>) -> Result<String, String>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let (mut stream, _connection) = client::once(stream);
+    let message = question(asked.service);
+    let Question { scheme, authority, agent, .. } = asked;
     let mut request = format!(
-        "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: {}\r\ncontent-type: application/grpc\r\n\
-         user-agent: kube-probe/1.36\r\ncontent-length: {}\r\n\r\n",
-        attempt::place(&probe.address, probe.port),
+        "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: {authority}\r\nx-forwarded-proto: {scheme}\r\n\
+         content-type: application/grpc\r\nuser-agent: {agent}\r\ncontent-length: {}\r\n\r\n",
         message.len()
     )
     .into_bytes();

@@ -4,6 +4,7 @@
 //! this file keeps one task per probe. Promises: a probe that is set again unchanged goes on and repeats its last report,
 //! so that a controller that returns knows. Refuses: what could not be asked, by its field.
 
+pub mod active;
 pub mod attempt;
 pub mod decision;
 mod get;

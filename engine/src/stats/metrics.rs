@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::counters::{BUCKETS, Codes, Histogram};
+use crate::balance::flags;
 use crate::table::store::Store;
 
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -91,6 +92,15 @@ fn endpoints(out: &mut String, store: &Store) {
     let mut gauges = String::new();
     family(&mut requests, "fairlead_endpoint_requests_total", "counter", "Requests by endpoint and class.");
     family(&mut gauges, "fairlead_endpoint_in_flight", "gauge", "Requests or connections in flight.");
+    let mut out_now = String::new();
+    family(&mut out_now, "fairlead_endpoint_ejected", "gauge", "1 while an endpoint is thrown out or unhealthy.");
+    let mut ejections = String::new();
+    family(
+        &mut ejections,
+        "fairlead_endpoint_ejections_total",
+        "counter",
+        "Times an endpoint was thrown out, by cause.",
+    );
     let mut seconds = String::new();
     family(&mut seconds, "fairlead_endpoint_request_seconds", "histogram", "Time of requests by endpoint.");
     for b in store.backends() {
@@ -99,10 +109,17 @@ fn endpoints(out: &mut String, store: &Store) {
                 format!("backend=\"{}\",endpoint=\"{}\",name=\"{}\"", quoted(&b.spec.id), e.address, quoted(&e.name));
             codes(&mut requests, "fairlead_endpoint_requests_total", &labels, &e.codes);
             let _ = writeln!(gauges, "fairlead_endpoint_in_flight{{{labels}}} {}", e.in_flight_now());
+            let ejected = u8::from(e.has(flags::EJECTED | flags::UNHEALTHY));
+            let _ = writeln!(out_now, "fairlead_endpoint_ejected{{{labels}}} {ejected}");
+            for (cause, n) in e.ejections.counts() {
+                let _ = writeln!(ejections, "fairlead_endpoint_ejections_total{{{labels},reason=\"{cause}\"}} {n}");
+            }
             histogram(&mut seconds, "fairlead_endpoint_request_seconds", &labels, &e.latency);
         }
     }
     out.push_str(&requests);
     out.push_str(&gauges);
+    out.push_str(&out_now);
+    out.push_str(&ejections);
     out.push_str(&seconds);
 }

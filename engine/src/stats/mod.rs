@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod counters;
+pub mod ejections;
 mod metrics;
 mod snapshot;
 

@@ -41,6 +41,7 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         "requests": endpoint.codes.total(),
         "codes": codes(&endpoint.codes),
         "connect_failures": endpoint.connect_failures.get(),
+        "ejections": endpoint.ejections.snapshot(),
         "latency": latency(&endpoint.latency),
     })
 }

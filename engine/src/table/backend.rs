@@ -165,13 +165,14 @@ impl Shared {
         let inner = &mut *self.inner();
         let Some(policy) = &inner.outlier else { return };
         let record = inner.records.entry(endpoint.id).or_default();
-        let Some(reason) = record.note(outcome, policy, now_nanos) else { return };
+        let Some(cause) = record.note(outcome, policy, now_nanos) else { return };
         let known = inner.set.iter().any(|e| e.id == endpoint.id) && !endpoint.has(flags::EJECTED);
         if known && outlier::room(policy, inner.ejected, inner.set.len()) {
             record.eject(policy, now_nanos);
             inner.ejected += 1;
             endpoint.raise(flags::EJECTED);
-            self.tell(endpoint, "ejected", reason);
+            endpoint.ejections.note(cause, cause.text(), Some(record.seconds_out(now_nanos)));
+            self.tell(endpoint, "ejected", cause.text());
         }
     }
 

@@ -22,7 +22,9 @@ pub fn listener(spec: &objects::Listener) -> Outcome {
 
 pub fn backend(spec: &objects::Backend) -> Result<(Algorithm, HashOn), Refusal> {
     let layer7 = backend::layer7(spec.protocol);
-    refuse_if(spec.health.as_ref().is_some_and(|h| h.kind == CheckKind::Grpc), "health.kind")?;
+    if let Some(health) = spec.health.as_ref().filter(|h| !h.service.is_empty() && h.kind != CheckKind::Grpc) {
+        return Err(Refusal::new("health.service", format!("a check of kind {:?} asks for no service", health.kind)));
+    }
     refuse_if(spec.hold && !layer7, "hold")?;
     if !spec.resolve.is_empty() && resolver::parse(&spec.resolve).is_none() {
         return Err(Refusal::new("resolve", format!("{:?} is not NAME:PORT", spec.resolve)));

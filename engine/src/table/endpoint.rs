@@ -16,6 +16,7 @@ use crate::balance::near::Place;
 use crate::balance::{self, flags, random};
 use crate::control::objects;
 use crate::stats::counters::{Codes, Counter, Histogram};
+use crate::stats::ejections::Ejections;
 use crate::worker::clock;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -61,6 +62,7 @@ pub struct Endpoint {
     pub latency: Histogram,
     pub estimate: Latency,
     pub connect_failures: Counter,
+    pub ejections: Ejections,
     /// When it came, and how long it then starts slowly.
     since_nanos: u64,
     slow_start_nanos: AtomicU64,
@@ -86,6 +88,7 @@ impl Endpoint {
             codes: Codes::default(),
             latency: Histogram::default(),
             connect_failures: Counter::default(),
+            ejections: Ejections::default(),
             estimate: Latency::default(),
             since_nanos: clock::now_nanos(),
             slow_start_nanos: AtomicU64::new(0),

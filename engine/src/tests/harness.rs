@@ -107,7 +107,7 @@ impl Engine {
         socket.local_addr().unwrap().port()
     }
 
-    fn hand_over(&self, id: &str, transport: &str, fd: BorrowedFd<'_>) {
+    pub fn hand_over(&self, id: &str, transport: &str, fd: BorrowedFd<'_>) {
         let message = json!({"type": "sockets", "sockets": [{"id": id, "family": "ipv4", "transport": transport}]});
         let bytes = frame::encode(message.to_string().as_bytes());
         assert_eq!(frame::send(&self.socket, &bytes, &[fd]).unwrap(), bytes.len());

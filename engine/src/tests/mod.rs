@@ -4,6 +4,7 @@
 
 mod access_log;
 mod affinity;
+mod checks;
 mod claims;
 mod client_certificates;
 mod dns_names;

@@ -20,7 +20,7 @@ use rustls::{RootCertStore, ServerConfig};
 use crate::control::objects::{self, Refusal};
 
 pub const ALPN_H2: &[u8] = b"h2";
-const ALPN_HTTP1: &[u8] = b"http/1.1";
+pub const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));

@@ -112,7 +112,7 @@ async def _out(folder: state.StateFolder) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return {
-        place.rpartition(":")[0].strip("[]"): f"{endpoint['state']} by the engine"
+        place.rpartition(":")[0].strip("[]"): f"by the engine: {lbstats.state(endpoint)}"
         for backend in found.get("backends", {}).values()
         for place, endpoint in backend.get("endpoints", {}).items()
         if endpoint["state"] != "ready"

@@ -132,7 +132,8 @@ def document(flags: dict[str, Any]) -> dict[str, Any]:
         backend["algorithm"] = flags["algorithm"]
     if flags["check"]:
         kind, _, path = flags["check"].partition(":")
-        backend["health"] = {"kind": kind} | ({"path": path} if path else {})
+        word = "service" if kind == "grpc" else "path"
+        backend["health"] = {"kind": kind} | ({word: path} if path else {})
     return {"listeners": listeners, "backends": {"servers": backend}}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import click
@@ -81,12 +82,24 @@ def rows(before: Snapshot, now: Snapshot) -> list[tuple[str, ...]]:
             buckets = _since(old.get("latency", {}), endpoint["latency"])
             found.append(
                 (
-                    backend, address, endpoint["state"], f"{rate:.0f}", str(endpoint["in_flight"]),
+                    backend, address, state(endpoint), f"{rate:.0f}", str(endpoint["in_flight"]),
                     str(endpoint["codes"]["5xx"] + endpoint["codes"]["none"]),
                     quantile(buckets, 0.5), quantile(buckets, 0.99),
                 )
             )  # fmt: skip
     return found
+
+
+def state(endpoint: Snapshot, *, now_seconds: float | None = None) -> str:
+    """Its state; of one that is thrown out the cause too, and how long it still is out where that is known."""
+    found = str(endpoint["state"])
+    last = endpoint.get("ejections", {}).get("last")
+    if found not in ("ejected", "unhealthy") or not last:
+        return found
+    now = time.time() if now_seconds is None else now_seconds
+    left = f", {max(last['until'] - now, 0):.0f} s left" if "until" in last else ""
+    times = sum(endpoint["ejections"]["count"].values())
+    return f"{found}: {last['reason']}{left}" + (f" ({times} times so far)" if times > 1 else "")
 
 
 def _since(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[int, int]]:

@@ -1,0 +1,169 @@
+//! Active checks by gRPC's health protocol, and what the statistics tell of endpoints that were thrown out.
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use bytes::Bytes;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+
+use super::harness::{Backend, Client, Engine};
+use super::tls;
+use crate::tls::provider;
+
+/// A server of grpc.health.v1 that knows the service "a.B"; with a certificate it speaks TLS.
+fn health_server(made: Option<&tls::Made>, serving: &Arc<AtomicBool>) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (acceptor, serving) = (made.map(acceptor), serving.clone());
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            listener.set_nonblocking(true).unwrap();
+            let listener = TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, serving) = (acceptor.clone(), serving.clone());
+                tokio::spawn(async move {
+                    match acceptor {
+                        None => answer(stream, serving).await,
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                answer(stream, serving).await;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+    });
+    port
+}
+
+fn acceptor(made: &tls::Made) -> tokio_rustls::TlsAcceptor {
+    let chain = vec![CertificateDer::from_pem_slice(made.chain.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).unwrap();
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_no_client_auth().with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config).into()
+}
+
+async fn answer<T: AsyncRead + AsyncWrite + Unpin>(stream: T, serving: Arc<AtomicBool>) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        let known = request.uri().path() == "/grpc.health.v1.Health/Check";
+        let mut body = request.into_body();
+        let asked = tokio::select! {
+            asked = body.data() => asked.and_then(Result::ok).unwrap_or_default(),
+            _ = std::future::poll_fn(|task| connection.poll_closed(task)) => return,
+        };
+        let head = http::Response::builder().header("content-type", "application/grpc");
+        if !known || asked.as_ref() != [0, 0, 0, 0, 5, 0x0a, 3, b'a', b'.', b'B'] {
+            let _ = respond.send_response(head.header("grpc-status", "5").body(()).unwrap(), true);
+            continue;
+        }
+        let status = if serving.load(SeqCst) { 1 } else { 2 };
+        let Ok(mut stream) = respond.send_response(head.body(()).unwrap(), false) else { return };
+        let _ = stream.send_data(Bytes::copy_from_slice(&[0, 0, 0, 0, 2, 8, status]), false);
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        let _ = stream.send_trailers(trailers);
+    }
+}
+
+fn follows_serving(made: Option<&tls::Made>, mut backend: Value) {
+    let mut engine = Engine::start(1);
+    let serving = Arc::new(AtomicBool::new(false));
+    let port = health_server(made, &serving);
+    backend["health"] = json!({"kind": "grpc", "service": "a.B", "interval_seconds": 0.02, "unhealthy_threshold": 2});
+    engine.simple(&[port, health_server(made, &Arc::new(AtomicBool::new(true)))], backend);
+    let event = engine.wait_for("endpoint");
+    assert_eq!((&event["state"], &event["port"]), (&json!("ejected"), &json!(port)), "{event}");
+    assert!(event["reason"].as_str().unwrap().contains("NOT_SERVING"), "{event}");
+    serving.store(true, SeqCst);
+    let event = engine.wait_for("endpoint");
+    assert_eq!((&event["state"], &event["port"]), (&json!("returned"), &json!(port)), "{event}");
+}
+
+#[test]
+fn grpc_health_decides_over_h2c() {
+    follows_serving(None, json!({"protocol": "h2c"}));
+}
+
+#[test]
+fn grpc_health_decides_over_tls_whatever_the_backend_speaks() {
+    let made = tls::make(&["inner.test"]);
+    let tls = json!({"ca_pem": made.chain, "server_name": "inner.test"});
+    for protocol in ["h2", "https"] {
+        follows_serving(Some(&made), json!({"protocol": protocol, "tls": tls}));
+    }
+}
+
+#[test]
+fn http_health_is_asked_over_tls_where_the_backend_has_it() {
+    let made = tls::make(&["inner.test"]);
+    let mut engine = Engine::start(1);
+    let (secure, plain) = (tls::tls_backend(&made), Backend::named("plain"));
+    let tls = json!({"ca_pem": made.chain, "server_name": "inner.test"});
+    let health = json!({"interval_seconds": 0.02, "unhealthy_threshold": 1});
+    engine.simple(&[secure, plain.port], json!({"protocol": "https", "tls": tls, "health": health}));
+    let event = engine.wait_for("endpoint");
+    assert_eq!((&event["state"], &event["port"]), (&json!("ejected"), &json!(plain.port)), "{event}");
+}
+
+#[test]
+fn a_service_is_for_grpc_alone() {
+    let mut engine = Engine::start(1);
+    let backend = json!({"id": "b", "health": {"kind": "http", "service": "a.B"}});
+    let nacks = engine.change(json!({"type": "structure", "full": true, "backends": [backend]}));
+    assert_eq!(nacks[0]["path"], json!("health.service"));
+}
+
+/// What the statistics socket says under that path.
+fn stats(path: &std::path::Path, target: &str) -> String {
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.write_all(format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+#[test]
+fn statistics_tell_how_often_and_why_an_endpoint_was_thrown_out_and_until_when() {
+    let folder = std::env::temp_dir().join(format!("fairlead-checks-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("stats.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut engine = Engine::start(1);
+    engine.hand_over("stats", "unix", listener.as_fd());
+    let failing = Backend::scripted(b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops");
+    let outlier = json!({"algorithm": "rr", "outlier": {"consecutive_errors": 3, "ejection_seconds": 60}});
+    let port = engine.simple(&[failing.port, Backend::named("good").port], outlier);
+    let mut client = Client::connect(port);
+    (0..6).for_each(|_| drop(client.get("/")));
+    engine.wait_for("endpoint");
+    let seen: Value = serde_json::from_str(&stats(&path, "/stats")).unwrap();
+    let endpoint = &seen["backends"]["b"]["endpoints"][format!("127.0.0.1:{}", failing.port)];
+    assert_eq!((&endpoint["state"], &endpoint["ejections"]["count"]), (&json!("ejected"), &json!({"errors": 1})));
+    let last = &endpoint["ejections"]["last"];
+    assert_eq!(last["reason"], json!("errors in a row"));
+    let seconds = last["until"].as_f64().unwrap() - last["at"].as_f64().unwrap();
+    assert!((seconds - 60.0).abs() < 1e-3, "{seconds}");
+    let text = stats(&path, "/metrics");
+    let labels = format!("backend=\"b\",endpoint=\"127.0.0.1:{}\",name=\"\"", failing.port);
+    for line in [
+        format!("fairlead_endpoint_ejected{{{labels}}} 1"),
+        format!("fairlead_endpoint_ejections_total{{{labels},reason=\"errors\"}} 1"),
+        format!("fairlead_endpoint_ejections_total{{{labels},reason=\"health-check\"}} 0"),
+    ] {
+        assert!(text.contains(&line), "{line} is not in {text}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
