@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(hpa.command, ["replay", "--load", str(folder / "trace.csv"), *arguments])
+    done = CliRunner().invoke(hpa.command, ["replay", "--formula", "--load", str(folder / "trace.csv"), *arguments])
     return done.exit_code, done.output
 
 

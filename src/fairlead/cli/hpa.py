@@ -1,12 +1,14 @@
 """`fairlead hpa replay` and `explain`: how an HPA would have reacted to a load, and why a live one did what it did.
 
-The decisions are the autoscaler's own; the application is a model (see `controllers.autoscaling.replay`). Several -f
-compare specs on the same load. A Deployment beside the HPA gives the CPU request and the first replicas.
+The decisions are the autoscaler's own, the balancing is the engine's under virtual time, the application is a model
+(see `controllers.autoscaling.replay`). Several -f compare specs on the same load. A Deployment beside the HPA gives the
+CPU request and the first replicas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +34,30 @@ def command() -> None:
 @click.option("--start-seconds", default=1.0, show_default=True, help="How long a pod takes to get ready.")
 @click.option("--cpu-request", default="", help="Of a pod; default: the Deployment's beside the HPA, else 100m.")
 @click.option("--window", default=5.0, show_default=True, help="Seconds over which metrics are averaged.")
+@click.option("--algorithm", default="", help="How pods are chosen; default: least-request.")
+@click.option("--formula", is_flag=True, help="No balancing by the engine: requests are spread evenly.")
 @click.option("--every", default=0, metavar="SECONDS", help="Rows of the table; default: about 30 rows.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Write the picture there.")
-def replay(paths: tuple[str, ...], trace: Path, every: int, svg: Path | None, **how: Any) -> None:
+def replay(
+    paths: tuple[str, ...], trace: Path, every: int, svg: Path | None, algorithm: str, formula: bool, **how: Any
+) -> None:
     """Replay a load through one or several HPAs under virtual time."""
     from fairlead.api import quantity
     from fairlead.controllers.autoscaling import picture
     from fairlead.controllers.autoscaling import replay as replays
+    from fairlead.dataplane import simulator
 
     try:
         load = replays.read_trace(trace.read_text())
         found = {}
         for path in paths:
             hpa, model = _read(path, how)
-            found[path] = replays.Replay(hpa, model, window_seconds=how["window"]).run(load)
+            with _balancer(algorithm, model, formula=formula) as balancer:
+                found[path] = replays.Replay(hpa, model, window_seconds=how["window"], balancer=balancer).run(load)
     except (replays.TraceError, OSError) as error:
         raise failure.Failure(f"{trace}: {error}") from None
+    except simulator.SimulatorError as error:
+        raise failure.Failure(f"the engine's simulator: {error}") from None
     except quantity.QuantityError as error:
         raise failure.Failure(f"--cpu-request: {error}") from None
     _show(found, every)
@@ -81,6 +91,22 @@ async def _explain(name: str, hpa: str, namespace: str) -> None:
             raise failure.Failure(str(error)) from None
     for line in explaining.text(found):
         click.echo(line)
+
+
+@contextlib.contextmanager
+def _balancer(algorithm: str, model: Any, *, formula: bool) -> Iterator[Any]:
+    """The engine's; None where a formula is asked for."""
+    from fairlead.dataplane import simulator, spawn
+
+    if formula:
+        yield None
+        return
+    try:
+        binary = spawn.find_binary()
+    except spawn.EngineMissing as error:
+        raise failure.Failure(f"{error} (or give --formula)") from None
+    with simulator.Simulator(binary, algorithm=algorithm, costs=[model.cost_seconds]) as found:
+        yield found
 
 
 def _read(path: str, how: Mapping[str, Any]) -> tuple[Object, Any]:

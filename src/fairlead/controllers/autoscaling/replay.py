@@ -1,11 +1,12 @@
 """`hpa replay`: the very decision function of the autoscaler under virtual time, over a load that was written down.
 Pure.
 
-The world around it is a model, and a simple one: requests cost `cost_seconds` of CPU each and are spread evenly over
-the pods that are ready (what round robin and least-request give on average); a pod works on at most `cores` at a
-time, what is too much waits in line and is worked off; a new pod takes `start_seconds` until it is ready. Latency is
-that of a processor-sharing server, cost / (1 - load), and grows with the line when the load is over 1. It shows how a
-spec reacts, not what an application will do to the millisecond.
+The world around it is a model, and a simple one: requests cost `cost_seconds` of CPU each, a pod works on at most
+`cores` at a time, what is too much waits in line and is worked off; a new pod takes `start_seconds` until it is ready.
+Who gets which request is the engine's own balancing under virtual time where a `Balancer` is given
+(`fairlead-engine simulate`): requests arrive at random and wait behind those that were sent to the same pod. Without
+one they are spread evenly, and latency is that of a processor-sharing server, cost / (1 - load), which grows with the
+line when the load is over 1. It shows how a spec reacts, not what an application will do to the millisecond.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import io
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from fairlead.base import clock as clocks
 from fairlead.controllers.autoscaling import behaviour, decide, metrics, panic
@@ -24,6 +25,14 @@ from fairlead.controllers.writes import Object
 
 START = 1_700_000_000.0
 FULLEST = 0.99  # of a pod: the latency formula has a pole at 1
+
+
+class Balancer(Protocol):
+    """Requests and pods under virtual time."""
+
+    def step(self, *, seconds: float, rate: float, endpoints: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """So much time with that rate and those pods; what came of it (engine/src/simulate, `Outcome`)."""
+        ...
 
 
 class TraceError(ValueError):
@@ -54,6 +63,17 @@ class Row:
     waiting: float
     latency_seconds: float
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What one second did: cores used and requests in flight by pod, and the waiting, in flight and latency of all."""
+
+    cores: Mapping[str, float]
+    in_flight: Mapping[str, float]
+    all_in_flight: float
+    waiting: float
+    latency_seconds: float
 
 
 @dataclass(slots=True)
@@ -91,10 +111,13 @@ def _is_number(text: str) -> bool:
 class Replay:
     """One HPA over one trace; `run` gives a Row for every second."""
 
-    def __init__(self, hpa: Object, model: Model, *, window_seconds: float = 5.0) -> None:
+    def __init__(
+        self, hpa: Object, model: Model, *, window_seconds: float = 5.0, balancer: Balancer | None = None
+    ) -> None:
         self._hpa = _complete(hpa)
         self._model = model
         self._window = window_seconds
+        self._balancer = balancer
         self._history, self._panic = behaviour.History(), panic.State()
         self._made = 0
         self._pods = [self._make(START - 600) for _ in range(model.replicas)]
@@ -115,40 +138,59 @@ class Replay:
     def _second(self, at: float, rate: float) -> Row:
         now = START + at
         ready = [pod for pod in self._pods if pod.ready_at <= now]
-        load, in_flight, latency = self._work(ready, rate)
+        work = self._simulated(ready, rate) if self._balancer else self._by_formula(ready, rate)
         for pod in ready:
-            pod.cores.append((now, load))
-            pod.in_flight.append((now, in_flight / len(ready)))
+            pod.cores.append((now, work.cores[pod.name]))
+            pod.in_flight.append((now, work.in_flight[pod.name]))
             while pod.cores[0][0] <= now - 60:
                 pod.cores.popleft()
                 pod.in_flight.popleft()
-        verdict = self._decide(now, rate, in_flight)
+        verdict = self._decide(now, rate, work.all_in_flight)
         before = len(self._pods)
         self._scale(verdict.replicas, now)
+        load = sum(work.cores.values()) / max(len(ready), 1)
         return Row(
             at=at,
             requests_per_second=rate,
             replicas=before,
             ready=len(ready),
             utilization=load * 1000 * 100 / self._model.cpu_request_milli,
-            in_flight=in_flight,
-            waiting=self._backlog / self._model.cost_seconds,
-            latency_seconds=latency,
+            in_flight=work.all_in_flight,
+            waiting=work.waiting,
+            latency_seconds=work.latency_seconds,
             reason=verdict.reason or _held(verdict),
         )
 
-    def _work(self, ready: list[_Pod], rate: float) -> tuple[float, float, float]:
-        """(cores used per pod, requests in flight, latency) of one second."""
+    def _by_formula(self, ready: list[_Pod], rate: float) -> _Work:
         model = self._model
         capacity = len(ready) * model.cores
         due = self._backlog + rate * model.cost_seconds
         done = min(due, capacity)
         self._backlog = due - done
+        waiting = self._backlog / model.cost_seconds
         if not ready:
-            return 0.0, due / model.cost_seconds, self._backlog
+            return _Work({}, {}, due / model.cost_seconds, waiting, self._backlog)
         share = min(rate * model.cost_seconds / capacity, FULLEST)
         latency = model.cost_seconds / (1 - share) + self._backlog / capacity
-        return done / len(ready), rate * latency, latency
+        cores = dict.fromkeys((pod.name for pod in ready), done / len(ready))
+        in_flight = dict.fromkeys(cores, rate * latency / len(ready))
+        return _Work(cores, in_flight, rate * latency, waiting, latency)
+
+    def _simulated(self, ready: list[_Pod], rate: float) -> _Work:
+        assert self._balancer is not None
+        workers = max(1, int(self._model.cores))
+        slowness = workers / self._model.cores
+        endpoints = [{"name": pod.name, "workers": workers, "slowness": slowness} for pod in ready]
+        found = self._balancer.step(seconds=1.0, rate=rate, endpoints=endpoints)
+        shares = {share["name"]: share for share in found["endpoints"]}
+        in_flight = {name: float(share["mean_in_flight"]) for name, share in shares.items()}
+        return _Work(
+            cores={name: share["worked_seconds"] / slowness for name, share in shares.items()},
+            in_flight=in_flight,
+            all_in_flight=sum(in_flight.values()) + found["waiting"],
+            waiting=found["waiting"] + sum(share["queued"] for share in shares.values()),
+            latency_seconds=found["mean_seconds"],
+        )
 
     def _decide(self, now: float, rate: float, in_flight: float) -> decide.Verdict:
         short = None
