@@ -1,7 +1,8 @@
 //! Idle connections to endpoints, one pool per thread.
 //!
 //! Promises: the connection used last is taken first; one that the endpoint has closed, or on which bytes came that
-//! nobody asked for, is never given out as far as the event loop has seen it; those of endpoints that are going are closed.
+//! nobody asked for, is never given out as far as the event loop has seen it; those of endpoints that are going, and those
+//! that are old, are closed.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -28,7 +29,7 @@ pub struct Pool {
 
 impl Idle {
     fn kept(&self) -> bool {
-        self.connection.opened.as_ref().is_some_and(|o| o.endpoint().keeps_connections())
+        self.connection.opened.as_ref().is_some_and(Opened::goes_on)
     }
 }
 
@@ -47,11 +48,10 @@ impl Pool {
 
     /// Keeps a connection on which a whole response has been read.
     pub fn give(&self, connection: Connection) {
-        let Some(endpoint) = connection.opened.as_ref().map(Opened::endpoint) else { return };
-        if connection.named || !endpoint.keeps_connections() {
+        let Some(opened) = connection.opened.as_ref().filter(|opened| !connection.named && opened.goes_on()) else {
             return;
-        }
-        let id = endpoint.id;
+        };
+        let id = opened.endpoint().id;
         let mut idle = self.idle.borrow_mut();
         let list = idle.entry(id).or_default();
         if list.len() < MAX_IDLE_PER_ENDPOINT {

@@ -26,6 +26,7 @@ use crate::table::Listener;
 use crate::table::router::Entry;
 use crate::tcp::proxy_out::Ends;
 use crate::tls::peer::Peer;
+use crate::worker::age::Age;
 use crate::worker::context::{self, Closing, Context};
 use crate::worker::deadline::Deadline;
 
@@ -51,6 +52,7 @@ pub struct Session<C> {
     local: Option<SocketAddr>,
     seed: u64,
     identity: Peer,
+    age: Age,
     _counted: context::Client,
 }
 
@@ -71,6 +73,7 @@ pub struct Whence {
 pub async fn serve<C: Client>(context: Rc<Context>, io: C, whence: Whence, scheme: &'static str) {
     let Whence { socket, peer, local, destination, peer_identity } = whence;
     let Some(listener) = context.listener(&socket) else { return };
+    let age_seconds = listener.http.max_connection_age_seconds;
     let mut session = Session {
         io,
         input: Buffer::default(),
@@ -87,6 +90,7 @@ pub async fn serve<C: Client>(context: Rc<Context>, io: C, whence: Whence, schem
         local,
         seed: context.draw(),
         identity: peer_identity,
+        age: Age::begin(age_seconds, || (context.now_nanos(), context.draw())),
         _counted: context::Client::new(&context),
         context,
     };
@@ -105,7 +109,8 @@ impl<C: Client> Session<C> {
         loop {
             let mut output = Vec::new();
             let go_on = match self.next(&mut output).await {
-                Ok(Step::Forward(bytes, plan)) => {
+                Ok(Step::Forward(bytes, mut plan)) => {
+                    plan.asked.close |= self.age.is_over(|| self.context.now_nanos());
                     self.input.consume(bytes);
                     self.forward(plan, output).await
                 }
@@ -164,6 +169,11 @@ impl<C: Client> Session<C> {
                 self.deadline.set(self.listener.http.request_header_timeout_seconds);
             }
         }
+    }
+
+    /// Whether this connection ends with the response: the worker does, or it is old.
+    fn is_last(&self) -> bool {
+        self.context.closing.get() != Closing::No || self.age.is_over(|| self.context.now_nanos())
     }
 
     /// Works by the newest table.
@@ -268,7 +278,7 @@ impl<C: Client> Session<C> {
             Framing::Length(n) => usize::try_from(n).ok().filter(|n| *n <= self.input.filled().len()),
             Framing::Chunked | Framing::UntilClose => None,
         };
-        let close = own.asked.close || skip.is_none() || self.context.closing.get() != Closing::No;
+        let close = own.asked.close || skip.is_none() || self.is_last();
         let reason = if own.content_type.is_none() { own.reason.clone() } else { String::new() };
         let mut body = own.reason.into_bytes();
         if let Some(page) = page {

@@ -83,6 +83,7 @@ struct Inner {
     chooser: Chooser,
     here: Here,
     slow_start_seconds: f64,
+    connection_age_seconds: f64,
     limits: Option<objects::Limits>,
     outlier: Option<objects::Outlier>,
     records: HashMap<u64, outlier::Record>,
@@ -103,6 +104,7 @@ impl Shared {
             chooser: Chooser::new(algorithm),
             here: Here::default(),
             slow_start_seconds: 0.0,
+            connection_age_seconds: 0.0,
             limits: None,
             outlier: None,
             records: HashMap::new(),
@@ -139,6 +141,8 @@ impl Shared {
         });
         inner.set.iter().for_each(|e| e.set_here(&inner.here));
         inner.chooser.subset = spec.subset as usize;
+        inner.connection_age_seconds = spec.timeouts.as_ref().map_or(0.0, |t| t.connection_age_seconds);
+        inner.set.iter().for_each(|e| e.set_connection_age(inner.connection_age_seconds));
         inner.slow_start_seconds = spec.slow_start_seconds;
         inner.limits = spec.limits.clone();
         inner.outlier = spec.outlier.clone();
@@ -233,6 +237,7 @@ impl Shared {
                 }
             };
             endpoint.set_weight(wanted.weight);
+            endpoint.set_connection_age(inner.connection_age_seconds);
             endpoint.set_place(&wanted.zone, &wanted.node, &inner.here);
             endpoint.set_policy(inner.slow_start_seconds, inner.limits.as_ref());
             endpoint.set_flag(flags::DRAINING, wanted.state == objects::EndpointState::Draining);

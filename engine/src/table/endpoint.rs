@@ -17,6 +17,7 @@ use crate::balance::{self, flags, random};
 use crate::control::objects;
 use crate::stats::counters::{Codes, Counter, Histogram};
 use crate::stats::ejections::Ejections;
+use crate::worker::age::Age;
 use crate::worker::clock;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -68,6 +69,8 @@ pub struct Endpoint {
     slow_start_nanos: AtomicU64,
     max_requests: AtomicU32,
     max_connections: AtomicU32,
+    /// How long its connections live, as the bits of seconds; 0: no end.
+    age_seconds_bits: AtomicU64,
     idle: Arc<Notify>,
     waiting: Arc<Waiting>,
 }
@@ -94,6 +97,7 @@ impl Endpoint {
             slow_start_nanos: AtomicU64::new(0),
             max_requests: AtomicU32::new(0),
             max_connections: AtomicU32::new(0),
+            age_seconds_bits: AtomicU64::new(0),
             idle,
             waiting,
         }
@@ -113,6 +117,10 @@ impl Endpoint {
         let is = |place: &AtomicU64, own: &str| !own.is_empty() && place.load(Relaxed) == hash_of(own);
         self.places.own_zone.store(is(&self.places.zone, &here.zone), Relaxed);
         self.places.own_node.store(is(&self.places.node, &here.node), Relaxed);
+    }
+
+    pub fn set_connection_age(&self, seconds: f64) {
+        self.age_seconds_bits.store(seconds.to_bits(), Relaxed);
     }
 
     pub fn set_policy(&self, slow_start_seconds: f64, limits: Option<&objects::Limits>) {
@@ -232,22 +240,35 @@ impl Drop for InFlight {
 }
 
 /// An open socket to an endpoint.
-pub struct Opened(Arc<Endpoint>);
+pub struct Opened {
+    endpoint: Arc<Endpoint>,
+    age: Age,
+}
 
 impl Opened {
     pub fn new(endpoint: Arc<Endpoint>) -> Self {
         endpoint.connections.fetch_add(1, AcqRel);
-        Self(endpoint)
+        let seconds = f64::from_bits(endpoint.age_seconds_bits.load(Relaxed));
+        let drawn = || {
+            let now = clock::now_nanos();
+            (now, now ^ endpoint.id)
+        };
+        Self { age: Age::begin(seconds, drawn), endpoint }
     }
 
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
+        &self.endpoint
+    }
+
+    /// May it have another request?
+    pub fn goes_on(&self) -> bool {
+        self.endpoint.keeps_connections() && !self.age.is_over(clock::now_nanos)
     }
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, AcqRel);
-        self.0.tell_if_idle();
+        self.endpoint.connections.fetch_sub(1, AcqRel);
+        self.endpoint.tell_if_idle();
     }
 }

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod affinity;
+mod age;
 mod checks;
 mod claims;
 mod client_certificates;

@@ -5,6 +5,7 @@
 //! statistics socket over as the socket id `stats`. When the master dies, the worker carries on and waits for the next one (`estate`).
 
 mod accept;
+pub mod age;
 mod checks;
 pub mod clock;
 pub mod context;

@@ -85,6 +85,7 @@ SPEC: dict[str, tuple[str, Any]] = {
     "timeouts": ("timeouts", Group(table.Timeouts, {
         "connectSeconds": ("connect_seconds", Number(0.001, 3600)), "requestSeconds": ("request_seconds", _SECONDS),
         "idleSeconds": ("idle_seconds", _SECONDS), "backendRequestSeconds": ("backend_request_seconds", _SECONDS),
+        "connectionAgeSeconds": ("connection_age_seconds", _SECONDS),
     })),
     "limits": ("limits", Group(table.Limits, {
         "endpointConnections": ("endpoint_connections", _COUNT), "endpointRequests": ("endpoint_requests", _COUNT),

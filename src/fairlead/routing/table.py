@@ -31,6 +31,7 @@ class HttpSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
     request_header_timeout_seconds: float = 10.0
     idle_timeout_seconds: float = 75.0
+    max_connection_age_seconds: float = 0.0  # then it is closed gently, give or take a tenth; 0: no end
     max_header_bytes: int = 65536
     max_headers: int = 100
     max_body_bytes: int = 0  # 0: no limit
@@ -138,6 +139,7 @@ class Timeouts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     request_seconds: float = 0.0  # 0: none
     idle_seconds: float = 0.0
     backend_request_seconds: float = 0.0
+    connection_age_seconds: float = 0.0  # a pooled connection gets no request after it, give or take a tenth; 0: no end
 
 
 class RateLimit(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

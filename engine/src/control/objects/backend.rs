@@ -71,11 +71,18 @@ pub struct Timeouts {
     pub request_seconds: f64,
     pub idle_seconds: f64,
     pub backend_request_seconds: f64,
+    pub connection_age_seconds: f64,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect_seconds: 5.0, request_seconds: 0.0, idle_seconds: 0.0, backend_request_seconds: 0.0 }
+        Self {
+            connect_seconds: 5.0,
+            request_seconds: 0.0,
+            idle_seconds: 0.0,
+            backend_request_seconds: 0.0,
+            connection_age_seconds: 0.0,
+        }
     }
 }
 

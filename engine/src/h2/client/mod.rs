@@ -32,8 +32,7 @@ struct Kept {
 
 impl Kept {
     fn stays(&self) -> bool {
-        self.opened.upgrade().is_some_and(|o| o.endpoint().keeps_connections())
-            && !self.connection.borrow().is_leaving()
+        self.opened.upgrade().is_some_and(|o| o.goes_on()) && !self.connection.borrow().is_leaving()
     }
 }
 

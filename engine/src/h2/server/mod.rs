@@ -1,6 +1,6 @@
 //! A client's HTTP/2 connection: one task that reads, serves every stream in turn and writes all answers together.
 //!
-//! Promises: the limits of `h2`; when the worker ends, GOAWAY and then the streams' ends; an idle connection is told so
+//! Promises: the limits of `h2`; when the worker ends or the connection is old, GOAWAY and then the streams' ends; an idle connection is told so
 //! after the Listener's time, and closed; header blocks must be whole within the Listener's limit of time; a stream that the
 //! client takes back ends at once, and what was done for it at the backend.
 
@@ -22,6 +22,7 @@ use super::pipe::Shared;
 use crate::http::Client;
 use crate::http::buffer::Buffer;
 use crate::http::serve::Whence;
+use crate::worker::age::Age;
 use crate::worker::context::{self, Closing, Context};
 use crate::worker::{clock, deadline::Deadline};
 
@@ -55,6 +56,7 @@ struct Server<C> {
     waiting: Waiting,
     header_seconds: f64,
     idle_seconds: f64,
+    age: Age,
 }
 
 /// Serves a connection whose preface has not been read.
@@ -78,6 +80,7 @@ pub async fn serve<C: Client + 'static>(context: Rc<Context>, io: C, whence: Whe
         waiting: Waiting::Headers,
         header_seconds: listener.http.request_header_timeout_seconds,
         idle_seconds: listener.http.idle_timeout_seconds,
+        age: Age::begin(listener.http.max_connection_age_seconds, || (clock::now_nanos(), context.draw())),
         context,
         socket,
         io,
@@ -218,7 +221,7 @@ impl<C: Client> Server<C> {
 
     /// Says goodbye when the worker ends.
     fn leave_in_time(&mut self) {
-        if self.context.closing.get() != Closing::No {
+        if self.context.closing.get() != Closing::No || self.age.is_over(clock::now_nanos) {
             self.connection.borrow_mut().say_farewell();
         }
     }

@@ -1,8 +1,8 @@
 //! The response on its way to the client.
 
 use super::*;
-use crate::stats::access_log::{End, Record};
 use crate::balance::algorithm::Measure;
+use crate::stats::access_log::{End, Record};
 
 impl<C: Client> Exchange<'_, C> {
     /// Passes a final response on: head and the body's beginning in one write.

@@ -59,7 +59,8 @@ _SPEC = _object(
     ),
     retry=_object(attempts=_COUNT, on=_list(_TEXT), bufferBytes=_COUNT, budgetPercent=_NUMBER, timeoutSeconds=_NUMBER),
     timeouts=_object(
-        connectSeconds=_NUMBER, requestSeconds=_NUMBER, idleSeconds=_NUMBER, backendRequestSeconds=_NUMBER
+        connectSeconds=_NUMBER, requestSeconds=_NUMBER, idleSeconds=_NUMBER, backendRequestSeconds=_NUMBER,
+        connectionAgeSeconds=_NUMBER,
     ),
     limits=_object(endpointConnections=_COUNT, endpointRequests=_COUNT, maxWaiting=_COUNT),
 )  # fmt: skip
