@@ -59,7 +59,8 @@ def test_every_field_reaches_the_backend() -> None:
             affinity={"kind": "cookie", "cookie": "sid", "sameSite": "Lax"},
             health={"kind": "http", "path": "/ok", "intervalSeconds": 2, "unhealthyThreshold": 5},
             outlier={"consecutiveErrors": 7, "ejectionSeconds": 1.5}, retry={"attempts": 4, "on": ["connect", "5xx"]},
-            timeouts={"connectSeconds": 0.5, "requestSeconds": 9, "connectionAgeSeconds": 60}, limits={"endpointRequests": 100},
+            timeouts={"connectSeconds": 0.5, "requestSeconds": 9, "connectionAgeSeconds": 60},
+            limits={"endpointRequests": 100},
         ),
     )  # fmt: skip
     found = backend(translation, "web:http/http")
