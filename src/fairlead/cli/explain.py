@@ -50,6 +50,8 @@ async def _explain(name: str, namespace: str, what: str, headers: tuple[str, ...
         if kind in ("hpa", "horizontalpodautoscaler"):
             for text in hpa_lines(await client.get(kinds.HPA, target, namespace=namespace)):
                 click.echo(text)
+            for text in await _last_decision(client, namespace, target):
+                click.echo(f"  {text}")
         elif kind in ("pod", "pods", "po"):
             await _explain_pod(client, folder, namespace, target)
         elif kind in ("", "svc", "service", "services"):
@@ -156,6 +158,21 @@ async def _explain_pod(client: protocol.Client, folder: state.StateFolder, names
                     selected = True
     if not selected:
         click.echo("  no Service selects it")
+
+
+async def _last_decision(client: protocol.Client, namespace: str, name: str) -> list[str]:
+    """Each metric's samples, what it asked for and what held it back; nothing where no decision was made yet."""
+    from fairlead.api.kinds import Kind
+    from fairlead.client import errors
+    from fairlead.controllers.autoscaling import explaining
+
+    kind = Kind(explaining.GROUP, explaining.VERSION, explaining.KIND, "horizontalpodautoscalers")
+    try:
+        return explaining.text(await client.get(kind, name, namespace=namespace))
+    except errors.ApiError as error:
+        if error.not_found:
+            return []
+        raise
 
 
 def hpa_lines(hpa: Object) -> list[str]:

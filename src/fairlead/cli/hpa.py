@@ -29,7 +29,7 @@ def command() -> None:
 @click.option(
     "--load", "trace", required=True, type=click.Path(path_type=Path), help="CSV: seconds,requests per second."
 )
-@click.option("--cost-ms", default=10.0, show_default=True, help="CPU that a request costs.")
+@click.option("--cost-ms", type=float, help="CPU that a request costs; default: as it was recorded, else 10.")
 @click.option("--cores", default=1.0, show_default=True, help="CPU that a pod may use at most.")
 @click.option("--start-seconds", default=1.0, show_default=True, help="How long a pod takes to get ready.")
 @click.option("--cpu-request", default="", help="Of a pod; default: the Deployment's beside the HPA, else 100m.")
@@ -43,12 +43,13 @@ def replay(
 ) -> None:
     """Replay a load through one or several HPAs under virtual time."""
     from fairlead.api import quantity
-    from fairlead.controllers.autoscaling import picture
+    from fairlead.controllers.autoscaling import picture, recording
     from fairlead.controllers.autoscaling import replay as replays
     from fairlead.dataplane import simulator
 
     try:
         load = replays.read_trace(trace.read_text())
+        how["cost_ms"] = how["cost_ms"] or 1000 * (recording.cost_seconds(trace.read_text()) or 0.01)
         found = {}
         for path in paths:
             hpa, model = _read(path, how)

@@ -24,6 +24,7 @@ _COMMANDS = {
     "curl": ("fairlead.cli.curl", "curl, with the names of the cluster's Services."),
     "lb": ("fairlead.cli.lb", "Balance any servers, without manifests."),
     "migrate": ("fairlead.cli.migrate", "What of ingress-nginx' manifests stays the same, differs or is refused."),
+    "record": ("fairlead.cli.record", "Record the load of a Service or Ingress for `fairlead hpa replay`."),
     "hpa": ("fairlead.cli.hpa", "Replay a load through HorizontalPodAutoscalers, without a cluster."),
     "backup": ("fairlead.cli.backup", "Every object of a cluster in one file, while it runs or not."),
     "restore": ("fairlead.cli.restore", "Put a backup in the place of a stopped cluster's objects."),
