@@ -1,5 +1,5 @@
 """An application with manifests as ingress-nginx users write them works unchanged: TLS, WebSocket, sticky sessions,
-canary, basic auth, rewrites. Spoken to by a client with a cookie jar, as a browser has one."""
+canary, basic auth, rewrites. Spoken to by a client with a cookie jar, as a browser has one, and by a real browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from fairlead.base import x509
-from tests.system import local
+from tests.system import chromium, local
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 EXAMPLE = local.ROOT / "examples" / "from-ingress-nginx"
@@ -208,3 +208,32 @@ async def test_a_broken_ingress_is_closed_and_told_and_nobody_else_notices(shop:
     assert (status, "closed" in text) == (503, True)
     assert (await browser.get("https://shop.localhost/"))[0] == 200
     shop.kubectl("delete", "ingress", "broken")
+
+
+TELLS = "fetch('/', {cache: 'no-store'}).then(answer => answer.json())"
+ECHOES = """new Promise((done, failed) => {
+    const socket = new WebSocket(`wss://${location.host}/ws`);
+    socket.onopen = () => socket.send('hello');
+    socket.onmessage = message => { done(message.data); socket.close(); };
+    socket.onerror = () => failed(new Error('the WebSocket was not opened'));
+})"""
+
+
+@pytest.mark.skipif(not chromium.BINARY, reason="no chromium here; scripts/system-packages test installs it")
+async def test_a_real_browser_gets_tls_cookies_websocket_canary_and_a_password(shop: Shop) -> None:
+    trusted = "--ignore-certificate-errors"  # the certificate is self-signed, as in the manifests
+    async with chromium.page(arguments=(trusted,)) as page:
+        await page.open(f"http://shop.localhost:{shop.edge_port}/cart")
+        assert await page.run("location.href") == f"https://shop.localhost:{shop.https_port}/cart"
+        first = (await page.run(TELLS))["pod"]
+        assert {(await page.run(TELLS))["pod"] for _ in range(6)} == {first}
+        cookie = (await page.cookies())["route"]
+        assert (cookie["secure"], cookie["httpOnly"], cookie["session"]) == (True, True, False)
+        assert await page.run("document.cookie") == ""
+        assert await page.run(ECHOES) == f"{first}: hello"
+        await page.run("document.cookie = 'next=always; path=/'")
+        assert (await page.run(TELLS))["release"] == "next"
+        await page.run("document.cookie = 'next=never; path=/'")
+        assert (await page.run(TELLS))["release"] == "main"
+        await page.open(f"http://boss:secret@admin.localhost:{shop.edge_port}/")
+        assert '"release"' in await page.run("document.body.innerText")
