@@ -1,6 +1,7 @@
 //! A connection to an endpoint: plain, TLS, or one stream of HTTP/2; HTTP/1.1 bytes whatever it is.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll};
@@ -30,15 +31,53 @@ pub struct Connection {
     pub reused: bool,
     /// It was opened in one client's name, and is nobody else's.
     pub named: bool,
+    /// Connected so quickly that the event loop has not been asked whether it can be written to.
+    pub fresh: bool,
+}
+
+/// A connection, and whether it was there at once, as it is to a server on the same machine: then there is nothing to
+/// wait for, although the kernel said that it was in progress.
+async fn connect(address: SocketAddr) -> io::Result<(TcpStream, bool)> {
+    let stream = begin(address)?;
+    if rustix::net::getpeername(&stream).is_ok() {
+        return Ok((stream, true));
+    }
+    std::future::poll_fn(|task| stream.poll_write_ready(task)).await?;
+    match stream.take_error()? {
+        Some(error) => Err(error),
+        None => Ok((stream, false)),
+    }
+}
+
+fn begin(address: SocketAddr) -> io::Result<TcpStream> {
+    let kind = socket2::Type::STREAM.nonblocking().cloexec();
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), kind, None)?;
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => TcpStream::from_std(socket.into()),
+    }
 }
 
 impl Connection {
+    /// Connects, and makes TLS or HTTP/2 of it where the Backend has that; those are rare and large, so they have a box.
     /// `ends`: in whose name, where the Backend wants to know.
     pub async fn open(endpoint: Arc<Endpoint>, backend: &Backend, context: &Context, ends: Ends) -> io::Result<Self> {
         let opened = Opened::new(endpoint);
-        let address = opened.endpoint().address;
-        let mut stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        let (stream, fresh) = connect(opened.endpoint().address).await?;
+        if backend.spec.proxy_protocol == 0 && backend.upstream.is_none() && !backend.speaks_h2() {
+            return Ok(Self { link: Link::Plain(stream), opened: Some(opened), reused: false, named: false, fresh });
+        }
+        Box::pin(Self::introduce(stream, opened, backend, context, ends)).await
+    }
+
+    async fn introduce(
+        mut stream: TcpStream,
+        opened: Opened,
+        backend: &Backend,
+        context: &Context,
+        ends: Ends,
+    ) -> io::Result<Self> {
         let named = backend.spec.proxy_protocol > 0;
         if named {
             stream.write_all(&proxy_out::header(backend.spec.proxy_protocol, ends)).await?;
@@ -47,18 +86,18 @@ impl Connection {
             if backend.speaks_h2() {
                 return Ok(Self::of_stream(context.h2.open(stream, opened)));
             }
-            return Ok(Self { link: Link::Plain(stream), opened: Some(opened), reused: false, named });
+            return Ok(Self { link: Link::Plain(stream), opened: Some(opened), reused: false, named, fresh: false });
         };
-        let name = upstream.name.clone().unwrap_or_else(|| ServerName::from(address.ip()));
+        let name = upstream.name.clone().unwrap_or_else(|| ServerName::from(opened.endpoint().address.ip()));
         let stream = TlsConnector::from(upstream.config.clone()).connect(name, stream).await?;
         if backend.speaks_h2() {
             return Ok(Self::of_stream(context.h2.open(stream, opened)));
         }
-        Ok(Self { link: Link::Tls(Box::new(stream)), opened: Some(opened), reused: false, named })
+        Ok(Self { link: Link::Tls(Box::new(stream)), opened: Some(opened), reused: false, named, fresh: false })
     }
 
     pub fn of_stream(stream: h2::client::Stream) -> Self {
-        Self { link: Link::H2(stream), opened: None, reused: false, named: false }
+        Self { link: Link::H2(stream), opened: None, reused: false, named: false, fresh: false }
     }
 
     /// Nothing of a request has left us, so it may be sent elsewhere whatever it is.

@@ -47,4 +47,4 @@ impl Client for tokio::net::TcpStream {
     }
 }
 
-impl Client for tokio_rustls::server::TlsStream<tokio::net::TcpStream> {}
+impl Client for Box<tokio_rustls::server::TlsStream<tokio::net::TcpStream>> {}

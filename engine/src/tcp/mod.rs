@@ -12,7 +12,7 @@ pub mod splice;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 use tokio::net::TcpStream;
@@ -24,105 +24,123 @@ use crate::http::link::{Connection, Link};
 use crate::http::relay;
 use crate::http::serve::Whence;
 use crate::table::backend::Backend;
-use crate::table::endpoint::InFlight;
+use crate::table::endpoint::{Endpoint, InFlight};
 use crate::table::template;
-use crate::tcp::proxy_out::Ends;
 use crate::worker::context::{self, Context};
 use crate::worker::deadline::Deadline;
 
 const DEFAULT_CONNECT_SECONDS: f64 = 5.0;
 const DEFAULT_ATTEMPTS: u32 = 4;
 
-pub async fn serve(context: Rc<Context>, client: TcpStream, whence: Whence) {
-    let Some(listener) = context.listener(&whence.socket) else { return };
-    let at = whence.destination.and_then(|d| context.at(d));
-    let meant = at.as_ref().and_then(|entry| entry.backends.first()).and_then(|(backend, _)| backend.as_ref());
-    let Some(backend) = meant.or(listener.backend.as_ref()) else { return refuse(&client) };
+pub fn serve(context: Rc<Context>, client: TcpStream, whence: Whence) -> impl Future<Output = ()> {
+    let backend = find(&context, &whence);
     let deadline = context.deadlines.register();
-    carry_to(&context, client, backend, whence.peer, &deadline).await;
+    carry_to(context, client, backend, whence.peer, deadline)
 }
 
-/// Carries a connection to an endpoint of the Backend.
-pub async fn carry_to(
-    context: &Rc<Context>,
+fn find(context: &Context, whence: &Whence) -> Option<Arc<Backend>> {
+    let listener = context.listener(&whence.socket)?;
+    let at = whence.destination.and_then(|d| context.at(d));
+    let meant = at.as_ref().and_then(|entry| entry.backends.first()).and_then(|(backend, _)| backend.clone());
+    meant.or_else(|| listener.backend.clone())
+}
+
+/// Carries a connection to an endpoint of the Backend; without one, or when none can be reached, it is reset.
+pub fn carry_to(
+    context: Rc<Context>,
     mut client: TcpStream,
-    backend: &Backend,
+    backend: Option<Arc<Backend>>,
     peer: SocketAddr,
-    deadline: &Deadline,
-) {
-    let _counted = context::Client::new(context);
-    let ends = client.local_addr().ok().map(|local| (peer, local));
-    let Some((mut connection, _in_flight)) = reach(context, backend, peer, ends, deadline).await else {
-        return refuse(&client);
-    };
-    let idle_seconds = idle_seconds(backend);
-    if let Link::Plain(backend) = &connection.link {
-        let _ = splice::both_ways(context, &client, backend, deadline, idle_seconds).await;
-        return;
+    deadline: Deadline,
+) -> impl Future<Output = ()> {
+    let mut carried = backend.map(|backend| Carried::new(context, backend, peer, deadline));
+    async move {
+        match &mut carried {
+            Some(carried) => carried.carry(&mut client).await,
+            None => refuse(&client),
+        }
     }
-    let mut nothing = Buffer::default();
-    relay::both_ways(context, &mut client, &mut nothing, &mut connection.link, deadline, idle_seconds).await;
 }
 
-fn idle_seconds(backend: &Backend) -> f64 {
-    backend.spec.timeouts.as_ref().map_or(0.0, |t| t.idle_seconds)
-}
-
-/// A connection to an endpoint of the Backend, counted there; `None`: no endpoint could be connected to.
-async fn reach(
-    context: &Rc<Context>,
-    backend: &Backend,
+/// A client's connection and where it may go.
+struct Carried {
+    context: Rc<Context>,
+    _counted: context::Client,
+    backend: Arc<Backend>,
     peer: SocketAddr,
-    ends: Ends,
-    deadline: &Deadline,
-) -> Option<(Connection, InFlight)> {
-    let connect_seconds = backend.spec.timeouts.as_ref().map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds);
-    let attempts = backend.spec.retry.as_ref().map_or(DEFAULT_ATTEMPTS, |r| r.attempts.max(1));
-    let peer = peer.ip().to_canonical();
-    let hash = if backend.algorithm.hashes() { template::hash_client(peer) } else { 0 };
-    let mut avoid: SmallVec<[u64; 4]> = SmallVec::new();
-    for _ in 0..attempts {
-        let ask = Ask {
-            now_nanos: context.now_nanos(),
-            avoid: &avoid,
-            hash,
-            random: context.draw(),
+    deadline: Deadline,
+    avoid: SmallVec<[u64; 2]>,
+}
+
+impl Carried {
+    fn new(context: Rc<Context>, backend: Arc<Backend>, peer: SocketAddr, deadline: Deadline) -> Self {
+        Self { _counted: context::Client::new(&context), context, backend, peer, deadline, avoid: SmallVec::new() }
+    }
+
+    fn idle_seconds(&self) -> f64 {
+        self.backend.spec.timeouts.as_ref().map_or(0.0, |t| t.idle_seconds)
+    }
+
+    /// A connection to an endpoint of the Backend, counted there; `None`: no endpoint could be connected to.
+    /// `local`: where the client came to, for Backends that want to know.
+    async fn reach(&mut self, local: Option<SocketAddr>) -> Option<(Connection, InFlight)> {
+        let timeouts = self.backend.spec.timeouts.as_ref();
+        let connect_seconds = timeouts.map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds);
+        let attempts = self.backend.spec.retry.as_ref().map_or(DEFAULT_ATTEMPTS, |r| r.attempts.max(1));
+        for _ in 0..attempts {
+            let Some((endpoint, in_flight)) = self.choose() else { break };
+            self.deadline.set(connect_seconds);
+            match self.open(&endpoint, local).await {
+                Ok(connection) => {
+                    if self.backend.spec.outlier.is_some() {
+                        self.backend.shared.note(&endpoint, Outcome::Good, self.context.now_nanos());
+                    }
+                    return Some((connection, in_flight));
+                }
+                Err(_) => self.failed(&endpoint),
+            }
+        }
+        self.backend.shared.no_endpoint.add(1);
+        None
+    }
+
+    async fn open(&self, endpoint: &Arc<Endpoint>, local: Option<SocketAddr>) -> io::Result<Connection> {
+        let ends = local.map(|local| (self.peer, local));
+        let opening = std::pin::pin!(Connection::open(endpoint.clone(), &self.backend, &self.context, ends));
+        self.deadline.bound(opening).await
+    }
+
+    fn choose(&self) -> Option<(Arc<Endpoint>, InFlight)> {
+        let (backend, peer) = (&self.backend, self.peer.ip().to_canonical());
+        backend.shared.choose(&Ask {
+            now_nanos: self.context.now_nanos(),
+            avoid: &self.avoid,
+            hash: if backend.algorithm.hashes() { template::hash_client(peer) } else { 0 },
+            random: self.context.draw(),
             identity: None,
             client: backend.client_timeout_nanos().map(|timeout| (peer, timeout)),
             panic_threshold: backend.spec.panic_threshold,
-        };
-        let Some((endpoint, in_flight)) = backend.shared.choose(&ask) else { break };
-        match connect(deadline, connect_seconds, Connection::open(endpoint.clone(), backend, context, ends)).await {
-            Ok(connection) => {
-                if backend.spec.outlier.is_some() {
-                    backend.shared.note(&endpoint, Outcome::Good, context.now_nanos());
-                }
-                return Some((connection, in_flight));
-            }
-            Err(_) => {
-                endpoint.connect_failures.add(1);
-                backend.shared.note(&endpoint, Outcome::ConnectFailure, context.now_nanos());
-                backend.shared.retries.add(1);
-                avoid.push(endpoint.id);
-            }
-        }
+        })
     }
-    backend.shared.no_endpoint.add(1);
-    None
-}
 
-async fn connect(
-    deadline: &Deadline,
-    seconds: f64,
-    opening: impl Future<Output = io::Result<Connection>>,
-) -> io::Result<Connection> {
-    deadline.set(seconds);
-    let mut opening = std::pin::pin!(opening);
-    std::future::poll_fn(|task| match opening.as_mut().poll(task) {
-        Poll::Pending if deadline.passed(task) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-        polled => polled,
-    })
-    .await
+    fn failed(&mut self, endpoint: &Arc<Endpoint>) {
+        endpoint.connect_failures.add(1);
+        self.backend.shared.note(endpoint, Outcome::ConnectFailure, self.context.now_nanos());
+        self.backend.shared.retries.add(1);
+        self.avoid.push(endpoint.id);
+    }
+
+    async fn carry(&mut self, client: &mut TcpStream) {
+        let local = if self.backend.spec.proxy_protocol > 0 { client.local_addr().ok() } else { None };
+        let Some((mut connection, _in_flight)) = self.reach(local).await else { return refuse(client) };
+        let (fresh, idle_seconds) = (connection.fresh, self.idle_seconds());
+        if let Link::Plain(backend) = &mut connection.link {
+            let _ = splice::both_ways(&self.context, client, backend, fresh, &self.deadline, idle_seconds).await;
+            return;
+        }
+        let (mut nothing, link) = (Buffer::default(), &mut connection.link);
+        Box::pin(relay::both_ways(&self.context, client, &mut nothing, link, &self.deadline, idle_seconds)).await;
+    }
 }
 
 /// Closes with a reset: the client sees at once that nothing is there.

@@ -19,7 +19,7 @@ use crate::http::serve::Whence;
 use crate::table::Listener;
 use crate::table::backend::Backend;
 use crate::table::router::{Entry, Request};
-use crate::worker::context::{self, Context};
+use crate::worker::context::Context;
 
 const MAX_HELLO_BYTES: usize = 16 << 10;
 
@@ -28,23 +28,25 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, whence: Whence) {
     let deadline = context.deadlines.register();
     deadline.set(listener.http.request_header_timeout_seconds);
     let name = peek::until(&stream, MAX_HELLO_BYTES, &deadline, server_name).await;
-    match name.ok().and_then(|name| meant(&listener, name)) {
-        Some(backend) => super::carry_to(&context, stream, &backend, whence.peer, &deadline).await,
-        None => super::refuse(&stream),
-    }
+    let backend = name.ok().and_then(|name| meant(&listener, name));
+    Box::pin(super::carry_to(context, stream, backend, whence.peer, deadline)).await;
 }
 
 /// A connection whose TLS has ended here.
-pub async fn terminated(context: Rc<Context>, mut stream: TlsStream<TcpStream>, whence: Whence, listener: &Listener) {
-    let _counted = context::Client::new(&context);
-    let deadline = context.deadlines.register();
+pub async fn terminated(
+    context: Rc<Context>,
+    mut stream: Box<TlsStream<TcpStream>>,
+    whence: Whence,
+    listener: Arc<Listener>,
+) {
     let name = stream.get_ref().1.server_name().unwrap_or("").to_ascii_lowercase().into_bytes();
-    let Some(backend) = meant(listener, name) else { return };
-    let ends = whence.local.map(|local| (whence.peer, local));
-    let reached = super::reach(&context, &backend, whence.peer, ends, &deadline).await;
-    let Some((mut connection, _in_flight)) = reached else { return };
-    let (mut nothing, idle_seconds) = (Buffer::default(), super::idle_seconds(&backend));
-    relay::both_ways(&context, &mut stream, &mut nothing, &mut connection.link, &deadline, idle_seconds).await;
+    let Some(backend) = meant(&listener, name) else { return };
+    let deadline = context.deadlines.register();
+    let mut carried = super::Carried::new(context, backend, whence.peer, deadline);
+    let Some((mut connection, _in_flight)) = carried.reach(whence.local).await else { return };
+    let (mut nothing, idle_seconds) = (Buffer::default(), carried.idle_seconds());
+    let super::Carried { context, deadline, .. } = &carried;
+    relay::both_ways(context, &mut stream, &mut nothing, &mut connection.link, deadline, idle_seconds).await;
 }
 
 /// The Backend of a name, by the Listener's Routes, else its own.

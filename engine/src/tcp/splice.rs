@@ -5,10 +5,12 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::task::{Context as Task, Poll, ready};
 
+use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags};
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::http::buffer;
@@ -29,6 +31,8 @@ pub struct Pipe {
     /// Copied bytes that the socket did not take at once.
     rest: Vec<u8>,
     rest_at: usize,
+    /// The socket can be written to, although the event loop has not seen it yet.
+    fresh: bool,
 }
 
 fn open() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -96,18 +100,13 @@ impl Pipe {
         &mut self,
         task: &mut Task<'_>,
         context: &Context,
-        from: &TcpStream,
-        to: &TcpStream,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
         moved: &mut bool,
     ) -> Poll<io::Result<()>> {
         loop {
             while let Some(rest) = self.rest.get(self.rest_at..).filter(|rest| !rest.is_empty()) {
-                ready!(to.poll_write_ready(task))?;
-                match to.try_write(rest) {
-                    Ok(n) => self.rest_at += n,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Poll::Ready(Err(error)),
-                }
+                self.rest_at += ready!(Pin::new(&mut *to).poll_write(task, rest))?;
             }
             if self.bulk {
                 let polled = self.poll_move(task, from, to, &mut u64::MAX.clone(), moved);
@@ -121,57 +120,80 @@ impl Pipe {
                 ready!(polled)?;
             }
             if self.ended {
-                if !self.shut {
-                    self.shut = true;
-                    let _ = socket2::SockRef::from(to).shutdown(std::net::Shutdown::Write);
-                }
                 return Poll::Ready(Ok(()));
             }
-            ready!(from.poll_read_ready(task))?;
-            self.copy_once(context, from, to, moved)?;
+            ready!(self.poll_copy(task, context, from, to, moved))?;
         }
     }
 
-    fn copy_once(&mut self, context: &Context, from: &TcpStream, to: &TcpStream, moved: &mut bool) -> io::Result<()> {
+    /// Copies once. `poll_read` knows that a read of less than its buffer was the last for now; `try_read` would ask again.
+    fn poll_copy(
+        &mut self,
+        task: &mut Task<'_>,
+        context: &Context,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        moved: &mut bool,
+    ) -> Poll<io::Result<()>> {
         let mut buffer = context.buffers.take();
-        let read = from.try_read(buffer.spare());
-        match &read {
-            Ok(0) => self.ended = true,
-            Ok(n) => {
-                let bytes = &buffer.spare()[..*n];
-                *moved = true;
-                self.bulk = *n == buffer::SMALL_BYTES;
-                // What does not go at once waits for the socket.
-                let sent = to.try_write(bytes).unwrap_or(0);
-                self.rest.clear();
-                self.rest_at = 0;
-                self.rest.extend_from_slice(&bytes[sent..]);
-            }
-            Err(_) => {}
+        let mut space = ReadBuf::new(buffer.spare());
+        let polled = Pin::new(from).poll_read(task, &mut space);
+        if let Poll::Ready(Ok(())) = &polled {
+            let bytes = space.filled();
+            *moved = true;
+            self.ended = bytes.is_empty();
+            self.bulk = bytes.len() == buffer::SMALL_BYTES;
+            // What does not go at once waits for the socket.
+            let sent = if self.ended { 0 } else { self.send(task, to, bytes) };
+            self.rest.clear();
+            self.rest_at = 0;
+            self.rest.extend_from_slice(&bytes[sent..]);
         }
         context.buffers.give(buffer);
-        match read {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            _ => Ok(()),
+        polled
+    }
+
+    /// Sends what goes at once; an error is seen again by whoever sends the rest.
+    fn send(&mut self, task: &mut Task<'_>, to: &mut TcpStream, bytes: &[u8]) -> usize {
+        if std::mem::take(&mut self.fresh) {
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            return rustix::net::send(&*to, bytes, flags).unwrap_or(0);
+        }
+        match Pin::new(to).poll_write(task, bytes) {
+            Poll::Ready(Ok(sent)) => sent,
+            _ => 0,
+        }
+    }
+
+    fn pass_end_on(&mut self, to: &TcpStream) {
+        if !std::mem::replace(&mut self.shut, true) {
+            let _ = socket2::SockRef::from(to).shutdown(std::net::Shutdown::Write);
         }
     }
 }
 
-pub async fn both_ways(
+/// Carries until both have ended, and leaves it to the caller to close them.
+/// `fresh`: `b` has just been connected, and the event loop does not know yet that it can be written to.
+pub fn both_ways(
     context: &Context,
-    a: &TcpStream,
-    b: &TcpStream,
+    a: &mut TcpStream,
+    b: &mut TcpStream,
+    fresh: bool,
     deadline: &Deadline,
     idle_seconds: f64,
-) -> io::Result<()> {
-    let (mut up, mut down) = (Pipe::default(), Pipe::default());
+) -> impl Future<Output = io::Result<()>> {
+    let mut up = Pipe { fresh, ..Pipe::default() };
+    let mut down = Pipe::default();
     deadline.set(idle_seconds);
-    std::future::poll_fn(|task| {
+    std::future::poll_fn(move |task| {
         let mut moved = false;
         let first = up.poll_direction(task, context, a, b, &mut moved)?;
         let second = down.poll_direction(task, context, b, a, &mut moved)?;
-        if first.is_ready() && second.is_ready() {
-            return Poll::Ready(Ok(()));
+        match (first, second) {
+            (Poll::Ready(()), Poll::Ready(())) => return Poll::Ready(Ok(())),
+            (Poll::Ready(()), Poll::Pending) => up.pass_end_on(b),
+            (Poll::Pending, Poll::Ready(())) => down.pass_end_on(a),
+            (Poll::Pending, Poll::Pending) => {}
         }
         if moved {
             deadline.set(idle_seconds);
@@ -181,5 +203,4 @@ pub async fn both_ways(
         }
         Poll::Pending
     })
-    .await
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -27,9 +26,14 @@ use crate::{tcp, tls, udp};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How many are accepted before others have their turn: more at a time would leave nothing to the other threads.
+const AT_ONCE: usize = 4;
+
 /// Accepts for as long as the socket is ours. What cannot be accepted for want of descriptors is tried again later.
 pub async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>) {
-    loop {
+    // What is accepted inherits it.
+    let _ = socket2::SockRef::from(&listener).set_tcp_nodelay(true);
+    for turn in 1usize.. {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -40,7 +44,6 @@ pub async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>
         };
         let Some(found) = context.listener(&socket) else { continue };
         found.counters.connections.add(1);
-        let _ = stream.set_nodelay(true);
         let destination = if found.spec.transparent { original_destination(&stream) } else { None };
         let local = destination.or_else(|| stream.local_addr().ok());
         let whence = Whence { socket: socket.clone(), peer, local, destination, peer_identity: Peer::Plain };
@@ -50,7 +53,9 @@ pub async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>
             begin(&context, stream, whence, found);
         }
         // Others on this thread get their turn, and with a burst of connections so do the other threads.
-        tokio::task::yield_now().await;
+        if turn.is_multiple_of(AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -116,11 +121,11 @@ async fn either(context: Rc<Context>, stream: TcpStream, whence: Whence, listene
     };
     // One more than the preface, so that a whole one is not mistaken for a header that never ends.
     let Ok(h2) = peek::until(&stream, PREFACE.len() + 1, &deadline, judge).await else { return };
-    drop(deadline);
+    // A task of its own, so that what decided is not kept beside it.
     if h2 {
-        h2::server::serve(context, stream, whence, "http").await;
+        spawn_local(h2::server::serve(context, stream, whence, "http"));
     } else {
-        serve::serve(context, stream, whence, "http").await;
+        spawn_local(serve::serve(context, stream, whence, "http"));
     }
 }
 
@@ -133,28 +138,25 @@ async fn secure(context: Rc<Context>, stream: TcpStream, mut whence: Whence, lis
     let Some(config) = listener.tls.clone() else { return };
     let deadline = context.deadlines.register();
     deadline.set(listener.http.request_header_timeout_seconds);
-    let mut handshake = std::pin::pin!(shake(stream, config, &listener));
-    let shaken = std::future::poll_fn(|task| match handshake.as_mut().poll(task) {
-        Poll::Pending if deadline.passed(task) => Poll::Ready(None),
-        polled => polled.map(Result::ok),
-    });
-    let Some(stream) = shaken.await else {
+    let shaking = std::pin::pin!(shake(stream, config, &listener));
+    let Ok((stream, asked)) = deadline.bound(shaking).await else {
         listener.counters.bad_requests.add(1);
         return;
     };
-    drop(deadline);
-    let (stream, asked) = stream;
+    let stream = Box::new(stream);
     whence.peer_identity = match (asked, stream.get_ref().1.peer_certificates()) {
         (false, _) => Peer::NotAsked,
         (true, chain) => Peer::Asked(Shown::new(chain.unwrap_or_default())),
     };
+    // A task of its own, so that the handshake's state is not kept beside it.
     if listener.spec.protocol == ListenerProtocol::Tls {
-        return tcp::passthrough::terminated(context, stream, whence, &listener).await;
+        spawn_local(tcp::passthrough::terminated(context, stream, whence, listener.clone()));
+        return;
     }
     if stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2) {
-        h2::server::serve(context, stream, whence, "https").await;
+        spawn_local(h2::server::serve(context, stream, whence, "https"));
     } else {
-        serve::serve(context, stream, whence, "https").await;
+        spawn_local(serve::serve(context, stream, whence, "https"));
     }
 }
 

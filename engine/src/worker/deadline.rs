@@ -3,8 +3,10 @@
 //! Promises: a deadline is noticed at most `TICK` late; no timer is armed while nothing is registered.
 
 use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as Task, Waker};
+use std::task::{Context as Task, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -109,6 +111,18 @@ impl Deadline {
             *waker = Some(task.waker().clone());
         }
         false
+    }
+}
+
+impl Deadline {
+    /// Waits for `work`, but not beyond the deadline: then it is an error of the kind `TimedOut`.
+    /// It is pinned by the caller, because here it would be kept twice.
+    pub async fn bound<T>(&self, mut work: Pin<&mut impl Future<Output = io::Result<T>>>) -> io::Result<T> {
+        std::future::poll_fn(|task| match work.as_mut().poll(task) {
+            Poll::Pending if self.passed(task) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            polled => polled,
+        })
+        .await
     }
 }
 

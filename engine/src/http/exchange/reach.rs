@@ -5,17 +5,17 @@ use super::*;
 impl<C: Client> Exchange<'_, C> {
     /// Chooses an endpoint and gets a connection to it.
     pub(super) async fn reach(&mut self) -> Result<(), Failure> {
-        let context = &self.session.context;
-        let ask = self.plan.ask(context, &self.avoid);
-        self.tried = ask.now_nanos;
-        let (endpoint, in_flight) = match self.plan.backend.shared.choose(&ask) {
+        let (now_nanos, chosen) = self.choose();
+        self.tried = now_nanos;
+        let (endpoint, in_flight) = match chosen {
             Some(chosen) => chosen,
             None => {
-                let chosen = self.wait_for_endpoint().await?;
+                let chosen = Box::pin(self.wait_for_endpoint()).await?;
                 self.tried = self.session.context.now_nanos();
                 chosen
             }
         };
+        let context = &self.session.context;
         self.endpoint = Some(endpoint.clone());
         self.in_flight = Some(in_flight);
         if self.plan.backend.speaks_h2()
@@ -31,14 +31,9 @@ impl<C: Client> Exchange<'_, C> {
             }
         }
         self.session.deadline.set(self.plan.timeouts().map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds));
-        let deadline = &self.session.deadline;
         let ends = self.session.ends(self.plan.client);
-        let mut connect = std::pin::pin!(Connection::open(endpoint.clone(), &self.plan.backend, context, ends));
-        let opened = std::future::poll_fn(|task| match connect.as_mut().poll(task) {
-            Poll::Pending if deadline.passed(task) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            polled => polled,
-        })
-        .await;
+        let opening = std::pin::pin!(Connection::open(endpoint.clone(), &self.plan.backend, context, ends));
+        let opened = self.session.deadline.bound(opening).await;
         match opened {
             Ok(connection) => self.backend = Some(connection),
             Err(_) => {
@@ -50,6 +45,12 @@ impl<C: Client> Exchange<'_, C> {
         Ok(())
     }
 
+    /// Also when it was chosen.
+    fn choose(&self) -> (u64, Option<(Arc<Endpoint>, InFlight)>) {
+        let ask = self.plan.ask(&self.session.context, &self.avoid);
+        (ask.now_nanos, self.plan.backend.shared.choose(&ask))
+    }
+
     /// An empty Backend that holds requests, or one whose endpoints are full: the request waits for its turn.
     pub(super) async fn wait_for_endpoint(&self) -> Result<(Arc<Endpoint>, InFlight), Failure> {
         let backend = &self.plan.backend;
@@ -57,11 +58,10 @@ impl<C: Client> Exchange<'_, C> {
         let most = if backend.spec.hold && queue == 0 { MOST_HELD } else { queue };
         let (waiter, now) = backend.shared.waiting.join(most).ok_or(Failure::NoEndpoint)?;
         self.arm(HOLD_SECONDS);
-        let context = &self.session.context;
         loop {
             let mut turn = std::pin::pin!(waiter.turn());
             turn.as_mut().enable();
-            if let Some(chosen) = backend.shared.choose(&self.plan.ask(context, &self.avoid)) {
+            if let (_, Some(chosen)) = self.choose() {
                 return Ok(chosen);
             }
             if backend.spec.hold && backend.shared.is_empty() {
