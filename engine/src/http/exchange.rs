@@ -10,7 +10,6 @@ mod moving;
 mod pass;
 mod reach;
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll};
@@ -28,7 +27,7 @@ use super::pages;
 use super::relay;
 use super::request::{self, Framing, Refused};
 use super::response::{self, Edits};
-use super::serve::Session;
+use super::serve::{Prepared, Session};
 use super::sticky;
 use super::understand::{Own, Plan};
 use super::upload::{self, Upload};
@@ -78,7 +77,8 @@ enum Failure {
     Over,
 }
 
-struct Exchange<'s, C> {
+/// Boxed as a whole, so that an idle connection has none of it; it fits the allocator's small sizes.
+pub struct Exchange<'s, C> {
     session: &'s mut Session<C>,
     plan: Plan,
     upload: Upload,
@@ -101,44 +101,46 @@ struct Exchange<'s, C> {
     keep: bool,
 }
 
-pub async fn run<C: Client>(session: &mut Session<C>, plan: Plan, head: Vec<u8>) -> Outcome {
-    let retry = plan.retry();
-    let keep_bytes = retry.map_or(DEFAULT_BUFFER_BYTES, |r| r.buffer_bytes);
-    let retries_left = retry.map_or(DEFAULT_RETRIES, |r| r.attempts.saturating_sub(1));
-    plan.backend.shared.budget.earn(retry.map_or(DEFAULT_BUDGET_PERCENT, |r| r.budget_percent));
-    let upload = Upload::new(head, plan.framing, keep_bytes, plan.max_body_bytes);
-    let mut exchange = Exchange {
-        started: session.context.now_nanos(),
-        session,
-        plan,
-        upload,
-        upload_broken: false,
-        backend: None,
-        in_flight: None,
-        endpoint: None,
-        answer: Buffer::default(),
-        avoid: SmallVec::new(),
-        retries_left,
-        tries: 0,
-        tried: 0,
-        response_started: false,
-        status: 0,
-        bytes: 0,
-        keep: true,
-    };
-    let outcome = exchange.run().await;
-    exchange.log("", false);
-    if !exchange.plan.mirrors.is_empty() {
-        exchange.mirror();
+impl<'s, C: Client> Exchange<'s, C> {
+    pub fn new(session: &'s mut Session<C>, plan: Plan, head: Vec<u8>) -> Box<Self> {
+        let retry = plan.retry();
+        let keep_bytes = retry.map_or(DEFAULT_BUFFER_BYTES, |r| r.buffer_bytes);
+        let retries_left = retry.map_or(DEFAULT_RETRIES, |r| r.attempts.saturating_sub(1));
+        plan.backend.shared.budget.earn(retry.map_or(DEFAULT_BUDGET_PERCENT, |r| r.budget_percent));
+        Box::new(Self {
+            started: session.context.now_nanos(),
+            upload: Upload::new(head, plan.framing, keep_bytes, plan.max_body_bytes),
+            session,
+            plan,
+            upload_broken: false,
+            backend: None,
+            in_flight: None,
+            endpoint: None,
+            answer: Buffer::default(),
+            avoid: SmallVec::new(),
+            retries_left,
+            tries: 0,
+            tried: 0,
+            response_started: false,
+            status: 0,
+            bytes: 0,
+            keep: true,
+        })
     }
-    let Exchange { session, answer, upload, .. } = exchange;
-    session.context.buffers.give(answer);
-    session.context.buffers.give_output(upload.into_storage());
-    outcome
-}
 
-impl<C: Client> Exchange<'_, C> {
-    async fn run(&mut self) -> Outcome {
+    pub async fn run(mut self: Box<Self>) -> Outcome {
+        let outcome = self.carry().await;
+        self.log("", false);
+        if !self.plan.mirrors.is_empty() {
+            self.mirror();
+        }
+        let buffers = &self.session.context.buffers;
+        buffers.give(std::mem::take(&mut self.answer));
+        buffers.give_output(self.upload.take_storage());
+        outcome
+    }
+
+    async fn carry(&mut self) -> Outcome {
         if let Err(failure) = self.upload.take_in(&mut self.session.input) {
             return self.fail(refusal(failure)).await;
         }

@@ -4,6 +4,8 @@
 //! answered and the connection closed, so that nothing of it is ever read as a request; the worker's end closes connections
 //! after a response that says so.
 
+mod asking;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -15,13 +17,13 @@ use tokio::io::{AsyncWriteExt, ReadBuf};
 
 use super::Client;
 use super::answer::Answer;
+use super::ask::Reply;
 use super::buffer::Buffer;
 use super::exchange::{self, Outcome};
 use super::request::{Framing, Refused};
 use super::response::Asked;
 use super::understand::{self, Own, Plan, Step, Surroundings};
-use super::{pages, permission};
-use crate::stats::access_log::End;
+use crate::stats::access_log::{End, Record};
 use crate::table::Listener;
 use crate::table::router::Entry;
 use crate::tcp::proxy_out::Ends;
@@ -42,11 +44,11 @@ pub struct Session<C> {
     pub listener: Arc<Listener>,
     socket: Rc<str>,
     generation: u64,
-    /// Where the client meant to go, on a transparent Listener, and what is there.
-    destination: Option<SocketAddr>,
+    /// On a transparent Listener, `local` is where the client meant to go; `at`: what is there.
+    transparent: bool,
     at: Option<Arc<Entry>>,
     client: IpAddr,
-    address: String,
+    address: Box<str>,
     pub scheme: &'static str,
     peer: SocketAddr,
     local: Option<SocketAddr>,
@@ -69,34 +71,57 @@ pub struct Whence {
     pub peer_identity: Peer,
 }
 
-/// Serves a connection accepted on `socket` until it ends.
-pub async fn serve<C: Client>(context: Rc<Context>, io: C, whence: Whence, scheme: &'static str) {
-    let Whence { socket, peer, local, destination, peer_identity } = whence;
-    let Some(listener) = context.listener(&socket) else { return };
-    let age_seconds = listener.http.max_connection_age_seconds;
-    let mut session = Session {
-        io,
-        input: Buffer::default(),
-        deadline: context.deadlines.register(),
-        listener,
-        socket,
-        generation: context.generation(),
-        at: destination.and_then(|d| context.at(d)),
-        destination,
-        client: peer.ip().to_canonical(),
-        address: peer.ip().to_canonical().to_string(),
-        scheme,
-        peer,
-        local,
-        seed: context.draw(),
-        identity: peer_identity,
-        age: Age::begin(age_seconds, || (context.now_nanos(), context.draw())),
-        _counted: context::Client::new(&context),
-        context,
-    };
-    session.run().await;
-    let input = std::mem::take(&mut session.input);
-    session.context.buffers.give(input);
+/// Serves a connection accepted on a socket until it ends.
+///
+/// Not an `async fn`: those keep what they are called with beside what they make of it, for as long as they run. An idle
+/// connection is little more than its `Session`, which tests::memory holds it to.
+pub fn serve<C: Client>(
+    context: Rc<Context>,
+    io: C,
+    whence: Whence,
+    scheme: &'static str,
+) -> impl Future<Output = ()> + use<C> {
+    let mut session = Session::new(context, io, whence, scheme);
+    async move {
+        if let Some(session) = &mut session {
+            session.run().await;
+            session.context.buffers.give(std::mem::take(&mut session.input));
+        }
+    }
+}
+
+/// What comes of a head, small enough to be held while it is done.
+enum Task<'s, C> {
+    Exchange(Box<exchange::Exchange<'s, C>>),
+    /// Whoever must be asked lets it in, or not.
+    Forward(Box<Plan>, Vec<u8>),
+    Answer(Prepared),
+    Close,
+}
+
+/// An answer of our own.
+pub enum Prepared {
+    Ready(Written),
+    /// Somebody has to be asked before.
+    Asking(Box<Own>, Vec<u8>),
+}
+
+/// What the access log gets of it once it has been sent, or not.
+struct Logged {
+    record: Box<Record>,
+    entry: Option<Arc<Entry>>,
+    status: u16,
+    bytes: u64,
+    reason: String,
+}
+
+/// One that only has to be sent.
+pub struct Written {
+    output: Vec<u8>,
+    /// The bytes of the request's body, which are in the input; without it more would have to be read.
+    skip: Option<usize>,
+    close: bool,
+    logged: Option<Box<Logged>>,
 }
 
 impl<C: Client> Session<C> {
@@ -105,25 +130,65 @@ impl<C: Client> Session<C> {
         self.local.map(|local| (SocketAddr::new(client, self.peer.port()), local))
     }
 
+    fn new(context: Rc<Context>, io: C, whence: Whence, scheme: &'static str) -> Option<Self> {
+        let Whence { socket, peer, local, destination, peer_identity } = whence;
+        let client = peer.ip().to_canonical();
+        let listener = context.listener(&socket)?;
+        Some(Self {
+            io,
+            input: Buffer::default(),
+            deadline: context.deadlines.register(),
+            age: Age::begin(listener.http.max_connection_age_seconds, || (context.now_nanos(), context.draw())),
+            listener,
+            socket,
+            generation: context.generation(),
+            at: destination.and_then(|d| context.at(d)),
+            transparent: destination.is_some(),
+            client,
+            address: client.to_string().into(),
+            scheme,
+            peer,
+            local,
+            seed: context.draw(),
+            identity: peer_identity,
+            _counted: context::Client::new(&context),
+            context,
+        })
+    }
+
     async fn run(&mut self) {
         loop {
             let mut output = Vec::new();
-            let go_on = match self.next(&mut output).await {
-                Ok(Step::Forward(bytes, mut plan)) => {
-                    plan.asked.close |= self.age.is_over(|| self.context.now_nanos());
-                    self.input.consume(bytes);
-                    self.forward(plan, output).await
-                }
-                Ok(Step::Answer(bytes, own)) => {
-                    self.input.consume(bytes);
-                    self.answer_asking(own, output).await
-                }
-                Ok(Step::Refuse(refused)) => self.refuse(refused, output).await,
-                Ok(Step::More) | Err(_) => Outcome::Close,
+            let step = self.next(&mut output).await;
+            let outcome = match self.begin(step, output) {
+                Task::Exchange(exchange) => exchange.run().await,
+                Task::Answer(Prepared::Ready(mut written)) => self.send(&mut written).await,
+                Task::Answer(Prepared::Asking(own, output)) => Box::pin(self.answer(*own, output)).await,
+                Task::Forward(plan, output) => Box::pin(self.forward(*plan, output)).await,
+                Task::Close => return,
             };
-            if go_on == Outcome::Close {
+            if outcome == Outcome::Close {
                 return;
             }
+        }
+    }
+
+    fn begin(&mut self, step: io::Result<Step>, output: Vec<u8>) -> Task<'_, C> {
+        match step {
+            Ok(Step::Forward(bytes, mut plan)) => {
+                plan.asked.close |= self.age.is_over(|| self.context.now_nanos());
+                self.input.consume(bytes);
+                if plan.question.is_some() {
+                    return Task::Forward(Box::new(plan), output);
+                }
+                Task::Exchange(exchange::Exchange::new(self, plan, output))
+            }
+            Ok(Step::Answer(bytes, own)) => {
+                self.input.consume(bytes);
+                Task::Answer(self.prepare(own, output))
+            }
+            Ok(Step::Refuse(refused)) => Task::Answer(Prepared::Ready(self.refuse(refused, output))),
+            Ok(Step::More) | Err(_) => Task::Close,
         }
     }
 
@@ -183,7 +248,7 @@ impl<C: Client> Session<C> {
             if let Some(listener) = self.context.listener(&self.socket) {
                 self.listener = listener;
             }
-            self.at = self.destination.and_then(|d| self.context.at(d));
+            self.at = self.local.filter(|_| self.transparent).and_then(|d| self.context.at(d));
         }
     }
 
@@ -220,59 +285,17 @@ impl<C: Client> Session<C> {
         .await
     }
 
-    /// Forwards the request, once whoever must be asked lets it in.
-    async fn forward(&mut self, mut plan: Plan, mut output: Vec<u8>) -> Outcome {
-        if let Some(question) = plan.question.take() {
-            match permission::ask(&self.context, &question).await {
-                permission::Answer::Granted { request, cookies } => {
-                    let end = output.len() - 2;
-                    output.splice(end..end, request);
-                    plan.admit(cookies);
-                }
-                permission::Answer::Denied { status, reason, lines } => {
-                    let page = plan.page.take();
-                    let lines = [std::mem::take(&mut plan.lines), lines].concat();
-                    let (asked, framing, entry) = (plan.asked, plan.framing, Some(plan.entry.clone()));
-                    let (reason, content_type) = (reason.to_owned(), None);
-                    let own = Own {
-                        status,
-                        reason,
-                        content_type,
-                        asked,
-                        framing,
-                        entry,
-                        lines,
-                        question: None,
-                        page,
-                        record: plan.record.take(),
-                    };
-                    return self.answer(own, output).await;
-                }
-            }
+    pub fn prepare(&self, own: Own, output: Vec<u8>) -> Prepared {
+        if own.question.is_some() || own.page.is_some() {
+            return Prepared::Asking(Box::new(own), output);
         }
-        exchange::run(self, plan, output).await
+        Prepared::Ready(self.write_own(own, None, output))
     }
 
-    async fn answer_asking(&mut self, mut own: Own, output: Vec<u8>) -> Outcome {
-        if let Some(question) = own.question.take()
-            && let permission::Answer::Denied { status, reason, lines } =
-                permission::ask(&self.context, &question).await
-        {
-            own.lines.extend_from_slice(&lines);
-            (own.status, own.reason, own.content_type) = (status, reason.to_owned(), None);
-        }
-        self.answer(own, output).await
-    }
-
-    /// Gives our own answer; the connection lives on when the request's body is here already.
-    pub async fn answer(&mut self, mut own: Own, mut output: Vec<u8>) -> Outcome {
+    /// Writes our own answer; the connection lives on when the request's body is here already.
+    /// `page`: what is shown instead.
+    fn write_own(&self, mut own: Own, page: Option<Reply>, mut output: Vec<u8>) -> Written {
         output.clear();
-        let page = match &own.page {
-            Some(page) if own.entry.as_ref().is_some_and(|e| pages::replaces(e, own.status)) => {
-                pages::fetch(&self.context, page, own.status).await
-            }
-            _ => None,
-        };
         let skip = match own.framing {
             Framing::Empty => Some(0),
             Framing::Length(n) => usize::try_from(n).ok().filter(|n| *n <= self.input.filled().len()),
@@ -305,31 +328,14 @@ impl<C: Client> Session<C> {
         if let Some(entry) = &own.entry {
             entry.route.counters.codes.count(own.status);
         }
-        self.deadline.set(self.listener.http.idle_timeout_seconds);
-        let written = self.write(&output).await;
-        self.context.buffers.give_output(output);
-        if let Some(record) = own.record {
-            record.write(&End {
-                status: own.status,
-                bytes: if own.asked.head_method { 0 } else { body.len() as u64 },
-                route: own.entry.as_ref().map_or("", |e| &e.route.spec.id),
-                version: self.io.version(),
-                reason: &reason,
-                whole: written.is_ok(),
-            });
-        }
-        if written.is_err() {
-            return Outcome::Close;
-        }
-        self.input.consume(skip.unwrap_or(0));
-        if close {
-            self.linger(skip.is_none()).await;
-            return Outcome::Close;
-        }
-        Outcome::KeepAlive
+        let logged = own.record.map(|record| {
+            let bytes = if own.asked.head_method { 0 } else { body.len() as u64 };
+            Box::new(Logged { record, entry: own.entry, status: own.status, bytes, reason })
+        });
+        Written { output, skip, close, logged }
     }
 
-    pub async fn refuse(&mut self, refused: Refused, output: Vec<u8>) -> Outcome {
+    fn refuse(&self, refused: Refused, output: Vec<u8>) -> Written {
         self.listener.counters.bad_requests.add(1);
         if let Some(log) = &self.listener.log {
             log.refused(self.client, refused.status, refused.reason, self.seed);
@@ -347,7 +353,32 @@ impl<C: Client> Session<C> {
             page: None,
             record: None,
         };
-        self.answer(own, output).await
+        self.write_own(own, None, output)
+    }
+
+    pub async fn send(&mut self, answer: &mut Written) -> Outcome {
+        self.deadline.set(self.listener.http.idle_timeout_seconds);
+        let written = self.write(&answer.output).await;
+        self.context.buffers.give_output(std::mem::take(&mut answer.output));
+        if let Some(logged) = answer.logged.take() {
+            logged.record.write(&End {
+                status: logged.status,
+                bytes: logged.bytes,
+                route: logged.entry.as_ref().map_or("", |e| &e.route.spec.id),
+                version: self.io.version(),
+                reason: &logged.reason,
+                whole: written.is_ok(),
+            });
+        }
+        if written.is_err() {
+            return Outcome::Close;
+        }
+        self.input.consume(answer.skip.unwrap_or(0));
+        if answer.close {
+            self.linger(answer.skip.is_none()).await;
+            return Outcome::Close;
+        }
+        Outcome::KeepAlive
     }
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -372,6 +403,9 @@ impl<C: Client> Session<C> {
 
     /// Closes our side; `unread`: goes on reading for a while, so that a reset does not destroy the answer.
     pub async fn linger(&mut self, unread: bool) {
+        if !unread && self.io.plain().is_some() {
+            return; // to close it is to shut it down
+        }
         if self.io.shutdown().await.is_err() || !unread {
             return;
         }

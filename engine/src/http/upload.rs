@@ -78,8 +78,8 @@ impl Upload {
         self.sent = 0;
     }
 
-    pub fn into_storage(self) -> Vec<u8> {
-        self.pending
+    pub fn take_storage(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pending)
     }
 
     /// Moves the bytes of the body that are in `input` already behind the head, so that one write takes both.

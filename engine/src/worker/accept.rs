@@ -33,6 +33,8 @@ const AT_ONCE: usize = 4;
 pub async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>) {
     // What is accepted inherits it.
     let _ = socket2::SockRef::from(&listener).set_tcp_nodelay(true);
+    // Where it listens on every address, each connection has to be asked for its own.
+    let door = listener.local_addr().ok().filter(|address| !address.ip().is_unspecified());
     for turn in 1usize.. {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -45,7 +47,7 @@ pub async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>
         let Some(found) = context.listener(&socket) else { continue };
         found.counters.connections.add(1);
         let destination = if found.spec.transparent { original_destination(&stream) } else { None };
-        let local = destination.or_else(|| stream.local_addr().ok());
+        let local = destination.or(door).or_else(|| stream.local_addr().ok());
         let whence = Whence { socket: socket.clone(), peer, local, destination, peer_identity: Peer::Plain };
         if found.spec.proxy_protocol_in {
             spawn_local(introduced(context.clone(), stream, whence, found));

@@ -57,13 +57,21 @@ impl<C: Client> Exchange<'_, C> {
         named && self.retries_left > 0 && safe && self.upload.can_rewind() && !self.response_started
     }
 
-    /// The answer for a request that failed.
+    /// Answers a request that failed.
     pub(super) async fn fail(&mut self, failure: Failure) -> Outcome {
+        match self.prepare_failure(failure) {
+            Some(Prepared::Ready(mut written)) => self.session.send(&mut written).await,
+            Some(Prepared::Asking(own, output)) => Box::pin(self.session.answer(*own, output)).await,
+            None => Outcome::Close,
+        }
+    }
+
+    fn prepare_failure(&mut self, failure: Failure) -> Option<Prepared> {
         if self.response_started {
-            return Outcome::Close;
+            return None;
         }
         let (status, reason) = match failure {
-            Failure::Over => return Outcome::Close,
+            Failure::Over => return None,
             Failure::Refused(refused) => (refused.status, refused.reason),
             Failure::Connect => (502, "no endpoint could be connected to"),
             Failure::NoResponse { .. } => (502, "the endpoint closed without a response"),
@@ -94,7 +102,6 @@ impl<C: Client> Exchange<'_, C> {
             page: self.plan.page.take(),
             record: self.describe(),
         };
-        let output = self.session.context.buffers.take_output();
-        self.session.answer(own, output).await
+        Some(self.session.prepare(own, self.session.context.buffers.take_output()))
     }
 }

@@ -8,12 +8,11 @@ impl<C: Client> Exchange<'_, C> {
     /// Passes a final response on: head and the body's beginning in one write.
     pub(super) async fn pass_on(&mut self, head: response::Head, output: &mut Vec<u8>) -> Result<Outcome, Failure> {
         self.response_started = true;
-        self.status = head.status;
+        self.keep = !self.plan.asked.close && self.session.context.closing.get() == Closing::No;
+        let response::Head { status, framing, reusable, .. } = head;
+        self.status = status;
         self.measure();
-        let asked = self.plan.asked;
-        self.keep = !asked.close && self.session.context.closing.get() == Closing::No;
-        let mut reusable = head.reusable;
-        match head.framing {
+        match framing {
             Framing::Empty => {
                 self.finish(reusable, 0);
                 self.write(output).await?;
@@ -22,51 +21,55 @@ impl<C: Client> Exchange<'_, C> {
                 self.pass_length(length, reusable, output).await?;
                 self.bytes = length;
             }
-            Framing::Chunked => {
-                let mut decoder = Chunked::default();
-                self.keep &= !asked.http10;
-                loop {
-                    let used =
-                        decoder.transfer(self.answer.filled(), output, asked.http10).map_err(|_| Failure::Over)?;
-                    self.answer.consume(used);
-                    self.bytes = decoder.data_bytes();
-                    if decoder.done() {
-                        self.finish(reusable, 0);
-                    }
-                    self.write(output).await?;
-                    output.clear();
-                    if decoder.done() {
-                        break;
-                    }
-                    if self.answer.spare().is_empty() {
-                        return Err(Failure::Over);
-                    }
-                    self.need_more().await?;
-                }
-            }
-            Framing::UntilClose => {
-                self.keep = false;
-                reusable = false;
-                loop {
-                    output.extend_from_slice(self.answer.filled());
-                    let n = self.answer.filled().len();
-                    self.answer.consume(n);
-                    self.bytes += n as u64;
-                    self.write(output).await?;
-                    output.clear();
-                    self.arm_for_more();
-                    match self.fill_answer().await {
-                        Ok(0) => break,
-                        Ok(_) => {}
-                        Err(_) => return Err(Failure::Over),
-                    }
-                }
-                self.finish(reusable, 0);
-            }
+            Framing::Chunked => self.pass_chunks(reusable, output).await?,
+            Framing::UntilClose => self.pass_until_close(output).await?,
         }
-        self.count(head.status);
+        self.count(status);
         self.log("", true);
         self.end().await
+    }
+
+    async fn pass_chunks(&mut self, reusable: bool, output: &mut Vec<u8>) -> Result<(), Failure> {
+        let mut decoder = Chunked::default();
+        let http10 = self.plan.asked.http10;
+        self.keep &= !http10;
+        loop {
+            let used = decoder.transfer(self.answer.filled(), output, http10).map_err(|_| Failure::Over)?;
+            self.answer.consume(used);
+            self.bytes = decoder.data_bytes();
+            if decoder.done() {
+                self.finish(reusable, 0);
+            }
+            self.write(output).await?;
+            output.clear();
+            if decoder.done() {
+                return Ok(());
+            }
+            if self.answer.spare().is_empty() {
+                return Err(Failure::Over);
+            }
+            self.need_more().await?;
+        }
+    }
+
+    async fn pass_until_close(&mut self, output: &mut Vec<u8>) -> Result<(), Failure> {
+        self.keep = false;
+        loop {
+            output.extend_from_slice(self.answer.filled());
+            let n = self.answer.filled().len();
+            self.answer.consume(n);
+            self.bytes += n as u64;
+            self.write(output).await?;
+            output.clear();
+            self.arm_for_more();
+            match self.fill_answer().await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(_) => return Err(Failure::Over),
+            }
+        }
+        self.finish(false, 0);
+        Ok(())
     }
 
     pub(super) async fn pass_length(
@@ -87,7 +90,7 @@ impl<C: Client> Exchange<'_, C> {
         }
         self.write(output).await?;
         if left > SPLICE_BYTES && self.answer.is_empty() && self.upload.done() {
-            left -= self.splice(left - LARGE_BODY_BYTES).await?;
+            left -= Box::pin(self.splice(left - LARGE_BODY_BYTES)).await?;
         }
         while left > 0 {
             self.need_more().await?;
@@ -208,7 +211,7 @@ impl<C: Client> Exchange<'_, C> {
         let Some(mut backend) = self.backend.take() else { return Err(Failure::Over) };
         let idle_seconds = self.plan.timeouts().map_or(0.0, |t| t.idle_seconds);
         let Session { io, input, context, deadline, .. } = &mut *self.session;
-        relay::both_ways(context, io, input, &mut backend.link, deadline, idle_seconds).await;
+        Box::pin(relay::both_ways(context, io, input, &mut backend.link, deadline, idle_seconds)).await;
         Ok(Outcome::Close)
     }
 }

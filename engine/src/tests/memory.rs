@@ -1,0 +1,39 @@
+//! What a connection costs while nothing happens on it: the size of its task, which grows unseen otherwise.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::rc::Rc;
+
+use tokio::net::TcpStream;
+
+use crate::http::serve::{self, Whence};
+use crate::tcp;
+use crate::worker::context::Context;
+
+fn with_stream(look: impl FnOnce(Rc<Context>, TcpStream, Whence)) {
+    let options = tokio::runtime::LocalOptions::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(options).unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let peer = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(peer).await.unwrap();
+        look(Context::new(1), stream, Whence { socket: "s".into(), peer, destination: None });
+    });
+}
+
+#[test]
+fn an_idle_http_connection_is_a_small_task() {
+    with_stream(|context, stream, whence| {
+        let task = serve::serve(context, stream, whence, "http");
+        let bytes = size_of_val(&task);
+        assert!(bytes <= 768, "{bytes}");
+    });
+}
+
+#[test]
+fn an_idle_tcp_connection_is_a_small_task() {
+    with_stream(|context, stream, whence| {
+        let task = tcp::serve(context, stream, whence);
+        let bytes = size_of_val(&task);
+        assert!(bytes <= 640, "{bytes}");
+    });
+}
