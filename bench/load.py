@@ -85,6 +85,16 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     period_seconds: float = 0.0
 
 
+class Abuse(msgspec.Struct, frozen=True, kw_only=True):
+    """Clients that take what they can get; see `loadgen/src/abuse.rs`. It says when its connections are there."""
+
+    target: Target
+    kind: str  # idle, headers, bodies, readers, resets
+    connections: int
+    seconds: float
+    per_second: float = 0.0
+
+
 class Latency(msgspec.Struct, frozen=True):
     """Milliseconds."""
 
@@ -224,7 +234,7 @@ class Running:
         return msgspec.json.decode(await self.output(), type=Held)
 
 
-def start(lab_: lab.Lab, spec: Closed | Open | Hold) -> Running:
+def start(lab_: lab.Lab, spec: Closed | Open | Hold | Abuse) -> Running:
     """Starts a generator on the load's cores and returns at once."""
     command = type(spec).__name__.lower()
     return Running(lab_.spawn(command, _argv(command, spec), core=lab_.cores.load, stdout=subprocess.PIPE))

@@ -1,9 +1,10 @@
-//! The load tools of the benchmarks: `loadgen backend|closed|open|hold SPEC`, where SPEC is one JSON object (see
+//! The load tools of the benchmarks: `loadgen backend|closed|open|hold|abuse SPEC`, where SPEC is one JSON object (see
 //! `spec`), and `loadgen app`, a backend that is a pod. A run prints one JSON object per line: the backend its ports, a generator its outcome. Generators never
 //! retry and count every request that was due.
 
 #![forbid(unsafe_code)]
 
+mod abuse;
 mod alarm;
 mod backend;
 mod client;
@@ -26,6 +27,7 @@ fn run(command: &str, spec: &str) -> io::Result<()> {
         "closed" => closed::run(spec::parse(spec)?),
         "open" => open::run(spec::parse(spec)?),
         "hold" => hold::run(spec::parse(spec)?),
+        "abuse" => abuse::run(spec::parse(spec)?),
         other => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("unknown command {other}"))),
     }
 }
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
         [_, command] if command == "app" => (command, spec::pod().and_then(backend::run)),
         [_, command, spec] => (command, run(command, spec)),
         _ => {
-            eprintln!("usage: loadgen backend|closed|open|hold SPEC, or loadgen app");
+            eprintln!("usage: loadgen backend|closed|open|hold|abuse SPEC, or loadgen app");
             return ExitCode::from(2);
         }
     };

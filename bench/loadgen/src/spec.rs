@@ -138,6 +138,29 @@ pub struct Hold {
     pub period_seconds: f64,
 }
 
+/// See `abuse`.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+pub enum AbuseKind {
+    Idle,
+    Headers,
+    Bodies,
+    Readers,
+    Resets,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Abuse {
+    pub target: Target,
+    pub kind: AbuseKind,
+    pub connections: usize,
+    pub seconds: f64,
+    /// Connections that are opened and reset a second (`resets` only).
+    #[serde(default)]
+    pub per_second: f64,
+}
+
 fn loopback() -> String {
     "127.0.0.1".into()
 }

@@ -2,6 +2,7 @@
 //!
 //! No sleeps: whoever waits, waits for a message, a byte or an end.
 
+mod abuse;
 mod access_log;
 mod affinity;
 mod age;
@@ -19,6 +20,7 @@ mod http2_streams;
 mod http_forward;
 mod http_malformed;
 mod http_retry;
+mod memory;
 mod order;
 mod pages;
 mod paths;
