@@ -58,9 +58,16 @@ impl Sink {
 pub struct Pipes {
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
+    /// A terminal that nobody has open any more, but whose process lives: to close it would hang it up (SIGHUP), and a
+    /// command that has closed its output on its way out would seem to have died of that.
+    let_go: Option<OwnedFd>,
 }
 
 impl Pipes {
+    pub fn new(stdout: OwnedFd, stderr: Option<OwnedFd>) -> Self {
+        Self { stdout: Some(stdout), stderr, let_go: None }
+    }
+
     pub fn get(&self, stream: Stream) -> Option<&OwnedFd> {
         if stream == Stream::Stdout { self.stdout.as_ref() } else { self.stderr.as_ref() }
     }
@@ -89,8 +96,11 @@ impl Pipes {
             Err(rustix::io::Errno::INTR) => true,
             Err(rustix::io::Errno::AGAIN) => false,
             // A terminal whose other end is closed says EIO.
-            Err(_) => {
+            Err(error) => {
                 sink.finish(stream);
+                if error == rustix::io::Errno::IO && stream == Stream::Stdout {
+                    self.let_go = self.stdout.take();
+                }
                 self.close(stream);
                 false
             }
@@ -109,6 +119,7 @@ impl Pipes {
                 self.close(stream);
             }
         }
+        self.let_go = None;
     }
 }
 

@@ -119,7 +119,7 @@ fn open_streams(spec: &Spec, streams: Streams) -> io::Result<Ends> {
         let (ours, theirs) = terminal::open(spec.uid, width, height)?;
         let input = ours.try_clone()?;
         let all = [theirs.try_clone()?, theirs.try_clone()?, theirs];
-        return Ok((all, Some(input), Pipes { stdout: Some(ours), stderr: None }));
+        return Ok((all, Some(input), Pipes::new(ours, None)));
     }
     let (stdout, out) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, errors) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
@@ -129,7 +129,7 @@ fn open_streams(spec: &Spec, streams: Streams) -> io::Result<Ends> {
     } else {
         (std::fs::File::open("/dev/null")?.into(), None)
     };
-    let pipes = Pipes { stdout: Some(unblocked(stdout)?), stderr: Some(unblocked(stderr)?) };
+    let pipes = Pipes::new(unblocked(stdout)?, Some(unblocked(stderr)?));
     Ok(([theirs, out, errors], input, pipes))
 }
 
