@@ -43,11 +43,8 @@ fn peek(client: &mut Client, seen: &mut Vec<u8>) -> bool {
 fn a_head_that_comes_byte_by_byte_gets_no_more_time_for_each_of_them() {
     let backend = Backend::named("x");
     let mut engine = Engine::start(1);
-    let port = listen(
-        &mut engine,
-        backend.port,
-        json!({"request_header_timeout_seconds": 0.3, "idle_timeout_seconds": 60.0}),
-    );
+    let port =
+        listen(&mut engine, backend.port, json!({"request_header_timeout_seconds": 0.3, "idle_timeout_seconds": 60.0}));
     let mut slow: Vec<_> = (0..50).map(|_| (Client::connect(port), Vec::new())).collect();
     slow.iter_mut().for_each(|(client, _)| client.send("GET / HTTP/1.1\r\nHost: a.test\r\nX-Slow: "));
     served_until(port, || {

@@ -16,7 +16,7 @@ fn with_stream(look: impl FnOnce(Rc<Context>, TcpStream, Whence)) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let peer = listener.local_addr().unwrap();
         let stream = TcpStream::connect(peer).await.unwrap();
-        look(Context::new(1), stream, Whence { socket: "s".into(), peer, destination: None });
+        look(Context::new(1), stream, Whence { socket: "s".into(), peer, port: 0, destination: None });
     });
 }
 
