@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::http::serve::{self, Whence};
 use crate::tcp;
+use crate::tls::peer::Peer;
 use crate::worker::context::Context;
 
 fn with_stream(look: impl FnOnce(Rc<Context>, TcpStream, Whence)) {
@@ -16,7 +17,11 @@ fn with_stream(look: impl FnOnce(Rc<Context>, TcpStream, Whence)) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let peer = listener.local_addr().unwrap();
         let stream = TcpStream::connect(peer).await.unwrap();
-        look(Context::new(1), stream, Whence { socket: "s".into(), peer, port: 0, destination: None });
+        look(
+            Context::new(1),
+            stream,
+            Whence { socket: "s".into(), peer, port: 0, destination: None, peer_identity: Peer::Plain },
+        );
     });
 }
 
