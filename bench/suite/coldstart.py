@@ -15,7 +15,7 @@ SUMMARY = "the first request at zero replicas, over the application's own start"
 
 async def run(lab_: lab.Lab) -> report.Report:
     """Down to zero and one request, again and again."""
-    of = app.App(replicas=1, annotations={"fairlead.dev/idle-seconds": "3600"})
+    of = app.App(replicas=1, protocol="http", annotations={"fairlead.dev/idle-seconds": "3600"})
     answers, failed = list[float](), 0
     async with cluster.opened(lab_) as made:
         await made.start(app.write(lab_.path("app"), of.objects()))
