@@ -2,12 +2,14 @@
 //!
 //! Promises: only CRLF ends a line, a size is 1 to 15 hexadecimal digits, extensions are checked and not forwarded,
 //! trailers are forwarded unless they would be framing or hop-by-hop. What was written is what we understood.
-//! Refuses: everything else; lines over 4 KiB; trailers over 16 KiB.
+//! Refuses: everything else; lines over 4 KiB; trailers over 16 KiB; chunks that are little but extensions (CVE-2023-39326).
 
 use super::field::{self, Kind};
 
 const MAX_LINE_BYTES: usize = 4096;
 const MAX_TRAILER_BYTES: usize = 16384;
+/// Extensions may take as much as the payload and this much more.
+const MAX_EXTENSION_BYTES: u64 = 16384;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -25,12 +27,13 @@ pub struct Malformed;
 pub struct Chunked {
     state: State,
     trailer_bytes: usize,
+    extension_bytes: u64,
     data_bytes: u64,
 }
 
 impl Default for Chunked {
     fn default() -> Self {
-        Self { state: State::Size, trailer_bytes: 0, data_bytes: 0 }
+        Self { state: State::Size, trailer_bytes: 0, extension_bytes: 0, data_bytes: 0 }
     }
 }
 
@@ -77,6 +80,10 @@ impl Chunked {
                     let Some(line) = line(rest)? else { return Ok(used) };
                     let size = size(line)?;
                     used += line.len() + 2;
+                    self.extension_bytes += line.len().saturating_sub(16) as u64;
+                    if self.extension_bytes > MAX_EXTENSION_BYTES + self.data_bytes {
+                        return Err(Malformed);
+                    }
                     if !plain {
                         write_size(size, output);
                     }

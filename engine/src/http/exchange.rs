@@ -45,6 +45,8 @@ const DEFAULT_CONNECT_SECONDS: f64 = 5.0;
 const MOST_HELD: u32 = 1024;
 const HOLD_SECONDS: f64 = 60.0;
 const MAX_RESPONSE_HEAD_BYTES: usize = 256 << 10;
+/// A backend that says 100, 102 or 103 more often than this does not answer.
+const MAX_INTERIM_RESPONSES: u32 = 32;
 /// Bodies with more than this left are moved in large pieces.
 const LARGE_BODY_BYTES: u64 = 32 << 10;
 /// And those with more than this left do not come into this process.
@@ -195,6 +197,7 @@ impl<'s, C: Client> Exchange<'s, C> {
             _ => self.session.context.buffers.take(),
         };
         let stale = self.backend.as_ref().is_some_and(|b| b.reused);
+        let mut interim = 0;
         loop {
             let before = self.answer.filled().len();
             match self.fill_answer().await {
@@ -216,9 +219,14 @@ impl<'s, C: Client> Exchange<'s, C> {
                     return self.tunnel(output).await;
                 }
                 if head.status < 200 {
-                    if head.status != 101 && !self.plan.asked.http10 {
+                    interim += 1;
+                    if interim > MAX_INTERIM_RESPONSES {
+                        return Err(Failure::BadResponse);
+                    }
+                    if !self.plan.asked.http10 {
                         self.response_started = true;
                         self.write(output).await?;
+                        self.arm_for_response();
                     }
                     output.clear();
                     continue;

@@ -1,14 +1,13 @@
 //! Writes a request's head as the backend gets it.
 //!
-//! Promises: fields that stay are copied as the client wrote them, in runs; X-Forwarded-For, -Proto and -Host are ours,
-//! unless the peer is a proxy whose claims are believed: then For is appended to and the others are kept. `tell` adds others
+//! Promises: fields that stay are copied as the client wrote them, in runs; Content-Length and Transfer-Encoding are written
+//! anew where a backend could read them in another way than we did. X-Forwarded-For, -Proto and -Host are ours, unless the peer is a proxy whose claims are believed: then For is appended to and the others are kept. `tell` adds others
 //! (RFC 7239's Forwarded, X-Real-IP, …), which replace what came.
 
 use std::net::IpAddr;
 
-use super::field::{self, Kind};
-use super::request::Head;
-use super::response::offset;
+use super::field::{self, Kind, offset};
+use super::request::{Framing, Head};
 use crate::balance::random;
 use crate::control::objects::{self, Tell};
 
@@ -72,6 +71,8 @@ fn write_fields(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edits
         let kind = head.kinds[i];
         head.drops(i)
             || (edits.bare && of_body(kind))
+            || (matches!(kind, Kind::ContentLength | Kind::TransferEncoding)
+                && !field::plain_framing(input, &head.headers[i]))
             || (kind == Kind::Claim && (!origin.believed || told(origin.tell, head.headers[i].name)))
             || edits.drop.iter().any(|name| name.eq_ignore_ascii_case(head.headers[i].name))
             || (edits.host.is_some() && kind == Kind::Host)
@@ -80,14 +81,28 @@ fn write_fields(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edits
     };
     let end = head.bytes - 2;
     let begin = |i: usize| head.headers.get(i).map_or(end, |h| offset(input, h.name.as_bytes()));
-    let mut run = begin(0);
+    let (mut run, mut anew) = (begin(0), false);
     for index in 0..head.headers.len() {
         if drops(index) {
+            anew |= !edits.bare && matches!(head.kinds[index], Kind::ContentLength | Kind::TransferEncoding);
             output.extend_from_slice(&input[run..begin(index)]);
             run = begin(index + 1);
         }
     }
     output.extend_from_slice(&input[run..end]);
+    if anew {
+        write_framing(head.framing, output);
+    }
+}
+
+pub fn write_framing(framing: Framing, output: &mut Vec<u8>) {
+    use std::io::Write;
+    let _ = match framing {
+        Framing::Chunked => write!(output, "Transfer-Encoding: chunked\r\n"),
+        Framing::Length(length) => write!(output, "Content-Length: {length}\r\n"),
+        Framing::Empty => write!(output, "Content-Length: 0\r\n"),
+        Framing::UntilClose => Ok(()),
+    };
 }
 
 fn write_forwarded(head: &Head<'_>, origin: &Origin<'_>, output: &mut Vec<u8>) {

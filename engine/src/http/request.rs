@@ -17,6 +17,8 @@ use crate::table::router;
 
 /// The most fields that any Listener may allow.
 pub const MAX_HEADERS: usize = 256;
+/// RFC 9112, 2.2: some clients send an empty line too many.
+const MAX_EMPTY_LINES: usize = 4;
 pub type Storage<'b> = [MaybeUninit<Header<'b>>; MAX_HEADERS];
 
 pub fn storage<'b>() -> Storage<'b> {
@@ -69,6 +71,9 @@ pub fn parse<'b>(
     storage: &'b mut Storage<'b>,
     settings: &HttpSettings,
 ) -> Result<Option<Head<'b>>, Refused> {
+    if input.chunks(2).take(MAX_EMPTY_LINES + 1).filter(|line| *line == b"\r\n").count() > MAX_EMPTY_LINES {
+        return Err(bad("empty lines before the request"));
+    }
     let mut raw = Raw::new(&mut []);
     let limit = settings.max_headers.min(MAX_HEADERS);
     let bytes = match raw.parse_with_uninit_headers(input, &mut storage[..limit]) {
@@ -86,6 +91,10 @@ pub fn parse<'b>(
         return Err(bad("a bare carriage return or line feed"));
     }
     let (method, target) = (raw.method.unwrap_or(""), raw.path.unwrap_or(""));
+    if method == "CONNECT" {
+        // What follows is not meant for us, so the connection ends.
+        return Err(Refused { status: 405, reason: "CONNECT is not carried" });
+    }
     let http10 = raw.version == Some(0);
     let mut head = Head {
         bytes,
@@ -99,7 +108,7 @@ pub fn parse<'b>(
         headers: raw.headers,
         kinds: SmallVec::new(),
         framing: Framing::Empty,
-        close: http10,
+        close: false,
         expect_continue: false,
         upgrade: false,
         hop_names: SmallVec::new(),
@@ -130,7 +139,8 @@ impl<'b> Head<'b> {
         let mut coding = false;
         let mut hosts = 0;
         let mut upgrade_token = false;
-        let mut upgrade_field = false;
+        let mut upgrade_field = None;
+        let (mut says_close, mut says_keep_alive) = (false, false);
         for header in self.headers {
             let kind = field::kind(header.name);
             self.kinds.push(kind);
@@ -163,9 +173,9 @@ impl<'b> Head<'b> {
                 Kind::Connection => {
                     for token in field::tokens(header.value) {
                         if token.eq_ignore_ascii_case(b"close") {
-                            self.close = true;
+                            says_close = true;
                         } else if token.eq_ignore_ascii_case(b"keep-alive") {
-                            self.close = false;
+                            says_keep_alive = true;
                         } else if token.eq_ignore_ascii_case(b"upgrade") {
                             upgrade_token = true;
                         } else if self.hop_names.len() < 16 {
@@ -176,7 +186,11 @@ impl<'b> Head<'b> {
                     }
                 }
                 // An upgrade to HTTP/2 over clear text is a way around every check of ours.
-                Kind::Upgrade => upgrade_field = !field::tokens(header.value).any(|t| t.starts_with(b"h2")),
+                Kind::Upgrade => {
+                    let h2 = |t: &[u8]| t.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h2"));
+                    let good = !field::tokens(header.value).any(h2);
+                    upgrade_field = Some(good && upgrade_field.unwrap_or(true));
+                }
                 Kind::Expect if header.value.eq_ignore_ascii_case(b"100-continue") => self.expect_continue = true,
                 Kind::Expect => return Err(Refused { status: 417, reason: "this expectation is not known" }),
             }
@@ -197,7 +211,8 @@ impl<'b> Head<'b> {
         if hosts == 1 && !field::is_authority(self.authority) {
             return Err(bad("Host is malformed"));
         }
-        self.upgrade = upgrade_token && upgrade_field && !self.http10 && self.framing == Framing::Empty;
+        self.close = says_close || (self.http10 && !says_keep_alive);
+        self.upgrade = upgrade_token && upgrade_field == Some(true) && !self.http10 && self.framing == Framing::Empty;
         self.expect_continue &= !self.http10;
         Ok(())
     }

@@ -167,9 +167,6 @@ fn decide(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>, record:
     if let Some(log) = &around.listener.log {
         *record = log.begin(&head, client, scheme, around.seed);
     }
-    if head.method == "CONNECT" {
-        return own(405, "CONNECT is not carried", None);
-    }
     let found = if around.listener.spec.transparent { around.at } else { around.listener.router.find(&head) };
     let Some(entry) = found else {
         return own(404, "no Route fits this host and path", None);

@@ -21,13 +21,16 @@ impl<C: Client> Exchange<'_, C> {
             Failure::NoResponse { stale: true } => return safe,
             // It got nothing, so another try costs nobody anything.
             Failure::Connect if on("connect", true) => {}
-            _ if !safe || self.retries_left == 0 || !self.plan.backend.shared.budget.spend(now) => return false,
-            Failure::NoResponse { .. } if on("reset", true) => {}
-            Failure::Timeout if on("timeout", false) => {}
-            Failure::Unwanted(_) => {}
+            Failure::NoResponse { .. } if safe && on("reset", true) => {}
+            Failure::Timeout if safe && on("timeout", false) => {}
+            Failure::Unwanted(_) if safe => {}
             _ => return false,
         }
         if self.retries_left == 0 {
+            return false;
+        }
+        let costs = !matches!(failure, Failure::Connect);
+        if costs && !self.plan.backend.shared.budget.spend(now) {
             return false;
         }
         self.retries_left -= 1;

@@ -33,8 +33,12 @@ impl<C: Client> Exchange<'_, C> {
         let mut decoder = Chunked::default();
         let http10 = self.plan.asked.http10;
         self.keep &= !http10;
+        let mut nothing_sent = true;
         loop {
-            let used = decoder.transfer(self.answer.filled(), output, http10).map_err(|_| Failure::Over)?;
+            let Ok(used) = decoder.transfer(self.answer.filled(), output, http10) else {
+                self.response_started = !nothing_sent;
+                return Err(if nothing_sent { Failure::BadResponse } else { Failure::Over });
+            };
             self.answer.consume(used);
             self.bytes = decoder.data_bytes();
             if decoder.done() {
@@ -42,6 +46,7 @@ impl<C: Client> Exchange<'_, C> {
             }
             self.write(output).await?;
             output.clear();
+            nothing_sent = false;
             if decoder.done() {
                 return Ok(());
             }
