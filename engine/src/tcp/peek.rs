@@ -1,12 +1,12 @@
 //! The first bytes of a connection, looked at without taking them.
 //!
-//! Promises: waits for whole headers until the deadline; what is not whole or not sound by then ends the connection.
+//! Promises: waits for whole headers until the deadline, and costs nothing while it waits; what is not whole or not sound by
+//! then ends the connection.
 
 use std::io;
 use std::task::Poll;
-use std::time::Duration;
 
-use tokio::io::ReadBuf;
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::worker::deadline::Deadline;
@@ -41,11 +41,16 @@ pub async fn until<T>(
         {
             return Ok(value);
         }
-        if n == limit || std::future::poll_fn(|task| Poll::Ready(deadline.passed(task))).await {
+        if n == limit {
             return Err(io::ErrorKind::InvalidData.into());
         }
+        // Read before the readiness is laid aside: where no more can come, it stays.
+        if stream.ready(Interest::READABLE).await?.is_read_closed() && n == before {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         before = n;
-        // The bytes stay in the socket, so readiness says nothing of new ones; a header in pieces is rare.
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        // The bytes stay in the socket, so readiness is laid aside by hand; whatever comes sets it again (it is edge-triggered).
+        let nothing_new = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = stream.try_io(Interest::READABLE, nothing_new);
     }
 }

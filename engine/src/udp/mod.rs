@@ -127,7 +127,10 @@ impl Sessions {
                 self.open.borrow_mut().insert(client, session);
                 return Some(upstream);
             }
-            self.leaving.borrow_mut().push(session);
+            // One whose port is closed owes no answer; keeping it would keep a socket for every datagram.
+            if !session.state.refused.get() {
+                self.leaving.borrow_mut().push(session);
+            }
         }
         let backend = self.context.listener(&self.id)?.backend.clone()?;
         if self.open.borrow().len() >= MOST_SESSIONS {
