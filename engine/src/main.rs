@@ -3,9 +3,14 @@
 //! Promises: nothing in here decides what a Kubernetes object means; it carries out the routing table that it is told
 //! (docs/protocol.md). Refuses: arguments that it does not know, with exit code 64.
 
+// engine/fuzz builds this file as its library.
+#![cfg_attr(fuzzing, allow(dead_code))]
+
 mod balance;
 mod control;
 mod dns;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod h2;
 mod health;
 mod http;

@@ -58,7 +58,7 @@ fn backend(entry: &Entry) -> Option<Arc<Backend>> {
     crate::http::understand::pick_backend(entry).cloned()
 }
 
-fn server_name(bytes: &[u8]) -> io::Result<Seen<Vec<u8>>> {
+pub fn server_name(bytes: &[u8]) -> io::Result<Seen<Vec<u8>>> {
     let mut acceptor = Acceptor::default();
     acceptor.read_tls(&mut &bytes[..])?;
     match acceptor.accept() {

@@ -13,6 +13,7 @@ mod dns_names;
 mod doors;
 mod external;
 mod fixtures;
+mod fuzz;
 mod harness;
 mod health;
 mod http2;

@@ -1,0 +1,5 @@
+//! A chunked body.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| engine::fuzz::chunked(input));
