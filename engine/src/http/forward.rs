@@ -1,8 +1,9 @@
 //! Writes a request's head as the backend gets it.
 //!
 //! Promises: fields that stay are copied as the client wrote them, in runs; Content-Length and Transfer-Encoding are written
-//! anew where a backend could read them in another way than we did. X-Forwarded-For, -Proto and -Host are ours, unless the peer is a proxy whose claims are believed: then For is appended to and the others are kept. `tell` adds others
-//! (RFC 7239's Forwarded, X-Real-IP, …), which replace what came.
+//! anew where a backend could read them in another way than we did. X-Forwarded-For, -Proto and -Host are ours, unless the
+//! peer is a proxy whose claims are believed: then For is appended to and the others are kept. `tell` adds others (RFC
+//! 7239's Forwarded, X-Real-IP, …), which replace what came.
 
 use std::net::IpAddr;
 
@@ -46,12 +47,12 @@ pub fn write_head(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edi
     output.extend_from_slice(edits.method.unwrap_or(head.method).as_bytes());
     output.push(b' ');
     output.extend_from_slice(edits.target.unwrap_or(head.target));
-    output.extend_from_slice(b" HTTP/1.1\r\n");
+    // Only HTTP/1.0 may lack a Host, and servers refuse an empty one.
+    let hostless = head.authority.is_empty() && edits.host.is_none();
+    output.extend_from_slice(if hostless { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
     write_fields(input, head, origin, edits, output);
     if let Some(host) = edits.host {
         [b"Host: ", host.as_bytes(), b"\r\n"].iter().for_each(|part| output.extend_from_slice(part));
-    } else if head.authority.is_empty() && head.http10 {
-        output.extend_from_slice(b"Host: \r\n");
     }
     if head.upgrade && !edits.bare {
         output.extend_from_slice(b"Connection: upgrade\r\n");

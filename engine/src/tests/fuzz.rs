@@ -107,7 +107,7 @@ fn mutate(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-fn try_one(name: &str, target: fn(&[u8]), input: &[u8]) {
+fn try_one(name: &str, target: fuzz::Target, input: &[u8]) {
     if let Err(cause) = panic::catch_unwind(|| target(input)) {
         eprintln!("{name} fails for {:?}", String::from_utf8_lossy(input));
         eprintln!("as bytes: {input:?}");
