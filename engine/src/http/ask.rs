@@ -73,9 +73,9 @@ async fn carry(
         return Err(io::ErrorKind::NotConnected.into());
     };
     let kept = if backend.speaks_h2() {
-        context.h2.take(endpoint.id).map(Connection::of_stream)
+        context.h2.take(endpoint.id, backend.transport).map(Connection::of_stream)
     } else {
-        context.pool.take(endpoint.id)
+        context.pool.take(endpoint.id, backend.transport)
     };
     if let Some(connection) = kept
         && let Ok(reply) = exchange(context, connection, request, most_bytes).await

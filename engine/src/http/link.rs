@@ -63,7 +63,7 @@ impl Connection {
     /// Connects, and makes TLS or HTTP/2 of it where the Backend has that; those are rare and large, so they have a box.
     /// `ends`: in whose name, where the Backend wants to know.
     pub async fn open(endpoint: Arc<Endpoint>, backend: &Backend, context: &Context, ends: Ends) -> io::Result<Self> {
-        let opened = Opened::new(endpoint);
+        let opened = Opened::new(endpoint, backend.transport);
         let (stream, fresh) = connect(opened.endpoint().address).await?;
         if backend.spec.proxy_protocol == 0 && backend.upstream.is_none() && !backend.speaks_h2() {
             return Ok(Self { link: Link::Plain(stream), opened: Some(opened), reused: false, named: false, fresh });

@@ -34,11 +34,13 @@ impl Idle {
 }
 
 impl Pool {
-    pub fn take(&self, endpoint: u64) -> Option<Connection> {
+    /// One to the endpoint that was made under that `transport`.
+    pub fn take(&self, endpoint: u64, transport: u64) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(&endpoint)?;
         while let Some(Idle { mut connection, .. }) = list.pop() {
-            if connection.quiet() {
+            let fits = connection.opened.as_ref().is_some_and(|o| o.fits(transport));
+            if fits && connection.quiet() {
                 connection.reused = true;
                 return Some(connection);
             }

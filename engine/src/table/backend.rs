@@ -30,6 +30,8 @@ pub struct Backend {
     pub hash_on: HashOn,
     /// TLS to its endpoints.
     pub upstream: Option<Upstream>,
+    /// The same as long as `upstream` and the protocol are; connections made under another are not used.
+    pub transport: u64,
     pub shared: Arc<Shared>,
 }
 

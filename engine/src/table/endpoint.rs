@@ -239,21 +239,22 @@ impl Drop for InFlight {
     }
 }
 
-/// An open socket to an endpoint.
+/// An open socket to an endpoint, made under a Backend's `transport`.
 pub struct Opened {
     endpoint: Arc<Endpoint>,
     age: Age,
+    transport: u64,
 }
 
 impl Opened {
-    pub fn new(endpoint: Arc<Endpoint>) -> Self {
+    pub fn new(endpoint: Arc<Endpoint>, transport: u64) -> Self {
         endpoint.connections.fetch_add(1, AcqRel);
         let seconds = f64::from_bits(endpoint.age_seconds_bits.load(Relaxed));
         let drawn = || {
             let now = clock::now_nanos();
             (now, now ^ endpoint.id)
         };
-        Self { age: Age::begin(seconds, drawn), endpoint }
+        Self { age: Age::begin(seconds, drawn), endpoint, transport }
     }
 
     pub fn endpoint(&self) -> &Arc<Endpoint> {
@@ -263,6 +264,11 @@ impl Opened {
     /// May it have another request?
     pub fn goes_on(&self) -> bool {
         self.endpoint.keeps_connections() && !self.age.is_over(clock::now_nanos)
+    }
+
+    /// May it carry requests of a Backend as it is now?
+    pub fn fits(&self, transport: u64) -> bool {
+        self.transport == transport && self.goes_on()
     }
 }
 

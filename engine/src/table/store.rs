@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use serde_json::Value;
@@ -26,6 +27,8 @@ use crate::http::claim::Trust;
 use crate::stats::access_log::{self, Lines, Log};
 use crate::tls::upstream::{self, Upstream};
 use crate::tls::{self, Asks, Identity, peer};
+
+static NEXT_TRANSPORT: AtomicU64 = AtomicU64::new(1);
 
 pub struct Store {
     listeners: BTreeMap<String, (objects::Listener, Arc<ListenerCounters>)>,
@@ -87,6 +90,7 @@ impl Store {
         };
         each("certificate", &message.certificates, &mut |object| self.take_certificate(object));
         each("listener", &message.listeners, &mut |object| self.take_listener(object));
+        self.renew_upstreams(&message.certificates);
         each("backend", &message.backends, &mut |object| self.take_backend(object));
         each("route", &message.routes, &mut |object| self.take_route(object));
         each("name", &message.names, &mut |object| self.names.take(object));
@@ -130,11 +134,38 @@ impl Store {
     fn take_backend(&mut self, object: &Value) -> Result<(), Refusal> {
         let spec: objects::Backend = objects::parse(object)?;
         let (algorithm, hash_on) = carried::backend(&spec)?;
-        let upstream = self.upstream(&spec)?;
+        let before = self.backends.get(&spec.id).filter(|b| b.spec.tls == spec.tls && b.spec.protocol == spec.protocol);
+        let (upstream, transport) = match before {
+            Some(same) => (same.upstream.clone(), same.transport), // and its sessions can be resumed
+            None => (self.upstream(&spec)?, NEXT_TRANSPORT.fetch_add(1, Relaxed)),
+        };
         let shared = self.shared_of(&spec.id);
         shared.set_policy(algorithm, &spec);
-        self.backends.insert(spec.id.clone(), Arc::new(Backend { spec, algorithm, hash_on, upstream, shared }));
+        let backend = Backend { spec, algorithm, hash_on, upstream, transport, shared };
+        self.backends.insert(backend.spec.id.clone(), Arc::new(backend));
         Ok(())
+    }
+
+    /// Backends that show a certificate which has changed show the new one.
+    fn renew_upstreams(&mut self, changed: &wire::Objects) {
+        let changed: Vec<&str> = changed.0.iter().map(wire::object_id).collect();
+        let shows = |backend: &Backend| {
+            let own = backend.spec.tls.as_ref().map_or("", |tls| tls.certificate.as_str());
+            !own.is_empty() && changed.contains(&own)
+        };
+        let stale: Vec<_> = self.backends.values().filter(|backend| shows(backend)).cloned().collect();
+        for old in stale {
+            let Ok(upstream) = self.upstream(&old.spec) else { continue };
+            let new = Backend {
+                spec: old.spec.clone(),
+                algorithm: old.algorithm,
+                hash_on: old.hash_on.clone(),
+                upstream,
+                transport: NEXT_TRANSPORT.fetch_add(1, Relaxed),
+                shared: old.shared.clone(),
+            };
+            self.backends.insert(new.spec.id.clone(), Arc::new(new));
+        }
     }
 
     /// TLS to the endpoints, where the protocol or `tls` says so. The protocol `tls` alone is passed through as it is.

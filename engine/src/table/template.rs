@@ -150,7 +150,7 @@ impl Template {
 }
 
 /// What the hashing algorithms hash: variables joined by `+`; the client's address when there is none of them.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct HashOn(Vec<Variable>);
 
 impl HashOn {

@@ -32,5 +32,7 @@ mod rules;
 mod table_of;
 mod tcp_forward;
 mod tls;
+mod tls_backend;
+mod tls_sessions;
 mod udp_forward;
 mod waiting;

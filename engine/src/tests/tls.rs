@@ -50,7 +50,7 @@ pub fn connect(port: u16, name: &str, config: &Arc<ClientConfig>) -> StreamOwned
     StreamOwned::new(connection, stream)
 }
 
-fn get(stream: &mut (impl Read + Write)) -> std::io::Result<String> {
+pub fn get(stream: &mut (impl Read + Write)) -> std::io::Result<String> {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

@@ -1,14 +1,16 @@
 //! TLS with rustls and ring: certificates by name, client certificates, TLS to backends.
 //!
 //! Promises: each new connection works by the newest table's certificates, those that are open stay; tickets of one worker
-//! resume under every later table; TLS 1.2 and 1.3 only. Refuses: a certificate whose PEM or key is not sound.
+//! resume under every later table that asks for the same of clients; TLS 1.2 and 1.3 only. Refuses: a certificate whose PEM
+//! or key is not sound.
 
 pub mod dn;
 pub mod names;
 pub mod peer;
 pub mod upstream;
 
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
@@ -16,9 +18,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ProducesTickets, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
+use sha2::{Digest, Sha256};
 
 use crate::control::objects::{self, Refusal};
 
+const MOST_TICKET_KEYS: usize = 256;
 pub const ALPN_H2: &[u8] = b"h2";
 pub const ALPN_HTTP1: &[u8] = b"http/1.1";
 
@@ -27,13 +31,26 @@ pub fn provider() -> Arc<CryptoProvider> {
     PROVIDER.clone()
 }
 
-/// Ticket keys of the process: resumption survives every change of the table. Sessions in which no certificate was asked for
-/// are not resumed where one is.
-fn tickets(asking: bool) -> Option<Arc<dyn ProducesTickets>> {
-    type Ticketer = LazyLock<Option<Arc<dyn ProducesTickets>>>;
-    static PLAIN: Ticketer = LazyLock::new(|| ring::Ticketer::new().ok());
-    static ASKING: Ticketer = LazyLock::new(|| ring::Ticketer::new().ok());
-    if asking { ASKING.clone() } else { PLAIN.clone() }
+/// One ticket key of the process for each demand: resumption survives every change of the table, but a resumed client is not
+/// asked for its certificate again, so a ticket must not be good where more is asked, or others are trusted, than where it
+/// was made (as CVE-2025-23419).
+fn tickets(asks: Asks<'_>) -> Option<Arc<dyn ProducesTickets>> {
+    static TICKETS: Mutex<BTreeMap<[u8; 32], Arc<dyn ProducesTickets>>> = Mutex::new(BTreeMap::new());
+    let mut known = TICKETS.lock().unwrap_or_else(PoisonError::into_inner);
+    let demand = match asks {
+        Asks::Nobody => [0; 32],
+        Asks::Anybody => [1; 32],
+        Asks::Signed(client_ca) => Sha256::digest(client_ca).into(),
+    };
+    if let Some(tickets) = known.get(&demand) {
+        return Some(tickets.clone());
+    }
+    if known.len() >= MOST_TICKET_KEYS {
+        known.pop_first(); // Listeners that have it keep it
+    }
+    let tickets = ring::Ticketer::new().ok()?;
+    known.insert(demand, tickets.clone());
+    Some(tickets)
 }
 
 /// A certificate that can be shown, and the names it is for.
@@ -100,7 +117,7 @@ pub fn server(identities: &[Arc<Identity>], asks: Asks<'_>, http: bool) -> Resul
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(names::ByName::build(identities)));
-    if let Some(tickets) = tickets(!matches!(asks, Asks::Nobody)) {
+    if let Some(tickets) = tickets(asks) {
         config.ticketer = tickets;
     }
     if http {

@@ -49,11 +49,11 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// A stream on a connection that is there and has room.
-    pub fn take(&self, endpoint: u64) -> Option<Stream> {
+    /// A stream on a connection that is there, was made under that `transport` and has room.
+    pub fn take(&self, endpoint: u64, transport: u64) -> Option<Stream> {
         let mut open = self.open.borrow_mut();
         let list = open.get_mut(&endpoint)?;
-        list.retain(Kept::stays);
+        list.retain(|kept| kept.stays() && kept.opened.upgrade().is_some_and(|o| o.fits(transport)));
         let kept = list.iter().find(|kept| kept.connection.borrow().has_room(STREAMS_PER_CONNECTION))?;
         Some(Stream::new(kept.connection.clone()))
     }

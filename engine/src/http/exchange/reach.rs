@@ -19,12 +19,12 @@ impl<C: Client> Exchange<'_, C> {
         self.endpoint = Some(endpoint.clone());
         self.in_flight = Some(in_flight);
         if self.plan.backend.speaks_h2()
-            && let Some(stream) = context.h2.take(endpoint.id)
+            && let Some(stream) = context.h2.take(endpoint.id, self.plan.backend.transport)
         {
             self.backend = Some(Connection::of_stream(stream));
             return Ok(());
         }
-        while let Some(connection) = context.pool.take(endpoint.id) {
+        while let Some(connection) = context.pool.take(endpoint.id, self.plan.backend.transport) {
             if self.plan.idempotent || connection.surely_open() {
                 self.backend = Some(connection);
                 return Ok(());
