@@ -143,9 +143,12 @@ impl Chooser {
         self.nearness.among(set, ask, policy, usable)
     }
 
-    /// Which flags are forgiven, step by step; under the panic threshold health is not looked at.
+    /// Which flags are forgiven, step by step; under the panic threshold health is not looked at, with a negative one always.
     fn steps<C: Candidate>(&self, set: &[C], ask: &Ask<'_>) -> &'static [u32] {
-        if ask.panic_threshold <= 0.0 {
+        if ask.panic_threshold < 0.0 {
+            return &flags::CLOSED_STEPS;
+        }
+        if ask.panic_threshold == 0.0 {
             return &flags::STEPS;
         }
         let ready = |c: &&C| c.flags() & (flags::DRAINING | flags::HELD | flags::GONE) == 0;

@@ -117,6 +117,12 @@ fn under_the_panic_threshold_health_is_ignored() {
     let panic = Ask { panic_threshold: 50.0, ..ask(&[]) };
     let chosen: std::collections::BTreeSet<_> = (0..4).map(|_| chooser.choose(&set, &panic).unwrap()).collect();
     assert_eq!(chosen.len(), 4);
+    set[3].flags.set(flags::EJECTED);
+    assert!(chooser.choose(&set, &calm).is_some(), "open: better one that is not healthy than none");
+    let closed = Ask { panic_threshold: -1.0, ..ask(&[]) };
+    assert_eq!(chooser.choose(&set, &closed), None);
+    set[3].flags.set(flags::DRAINING);
+    assert_eq!(chooser.choose(&set, &closed), Some(3), "it is healthy, if leaving");
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub mod flags {
 
     /// Which flags are forgiven, step by step. Healthy draining endpoints come before sick ready ones.
     pub const STEPS: [u32; 4] = [0, DRAINING | HELD, EJECTED | UNHEALTHY, DRAINING | HELD | EJECTED | UNHEALTHY];
+    /// Who is not healthy gets nothing, whatever happens.
+    pub const CLOSED_STEPS: [u32; 2] = [0, DRAINING | HELD];
     /// When too few are healthy: health is not looked at.
     pub const PANIC_STEPS: [u32; 2] = [EJECTED | UNHEALTHY, DRAINING | HELD | EJECTED | UNHEALTHY];
 }

@@ -27,6 +27,7 @@ mod order;
 mod pages;
 mod paths;
 mod proxy_out;
+mod policies;
 mod resolved;
 mod rules;
 mod table_of;

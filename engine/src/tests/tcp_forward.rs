@@ -8,7 +8,7 @@ use serde_json::json;
 use super::harness::{Client, Engine, closed_port, tally};
 
 /// Says its name, then echoes until the client's end, then says goodbye.
-fn echo(name: &'static str) -> u16 {
+pub fn echo(name: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

@@ -183,7 +183,7 @@ _FIELDS: dict[str, Callable[[dict[str, Any], str], None]] = {
     "load-bound": _float("load_bound", low=1.0, high=1000.0),
     "spill-factor": _float("spill_factor", high=1e6),
     "slow-start-seconds": _float("slow_start_seconds"),
-    "panic-threshold": _float("panic_threshold", high=100.0),
+    "panic-threshold": _float("panic_threshold", low=-1.0, high=100.0),
     "connect-timeout-seconds": _within("timeouts", table.Timeouts, "connect_seconds", whole=False, high=3600),
     "request-timeout-seconds": _within("timeouts", table.Timeouts, "request_seconds", whole=False, high=86400),
     "idle-timeout-seconds": _within("timeouts", table.Timeouts, "idle_seconds", whole=False, high=86400),

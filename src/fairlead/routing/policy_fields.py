@@ -56,7 +56,7 @@ SPEC: dict[str, tuple[str, Any]] = {
     "loadBound": ("load_bound", Number(1.0, 1000.0)),
     "spillFactor": ("spill_factor", Number(high=1_000_000)),
     "slowStartSeconds": ("slow_start_seconds", _SECONDS),
-    "panicThreshold": ("panic_threshold", _PERCENT),
+    "panicThreshold": ("panic_threshold", Number(-1.0, 100.0)),
     "affinity": ("affinity", Group(table.Affinity, {
         "kind": ("kind", Word(("client", "cookie"))), "cookie": ("cookie", Word()),
         "timeoutSeconds": ("timeout_seconds", _SECONDS), "path": ("path", Word()), "domain": ("domain", Word()),

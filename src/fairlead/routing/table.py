@@ -328,7 +328,7 @@ class Backend(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     health: ActiveHealth | None = None
     outlier: Outlier | None = None
     slow_start_seconds: float = 0.0
-    panic_threshold: float = 0.0
+    panic_threshold: float = 0.0  # per cent of healthy endpoints; -1: the unhealthy get nothing, even if all are
     retry: Retry | None = None
     timeouts: Timeouts | None = None
     limits: Limits | None = None

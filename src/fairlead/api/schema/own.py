@@ -94,7 +94,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "loadBound": "Of the hashing algorithms: no endpoint gets over so many times its share of what is in flight.",
         "spillFactor": "With trafficDistribution: how many times as busy as elsewhere the near endpoints may be.",
         "slowStartSeconds": "How long a new endpoint gets less than its share.",
-        "panicThreshold": "Below this percentage of healthy endpoints health is ignored.",
+        "panicThreshold": "Below this percentage of healthy endpoints health is ignored; -1: never (fail closed).",
         "affinity": "Keeps a client at one endpoint.",
         "health": "Checks that the balancer makes itself, beside readiness.",
         "outlier": "When an endpoint that fails is left out for a while.",
