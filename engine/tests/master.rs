@@ -85,7 +85,8 @@ fn greet(controller: &mut Framed) -> Value {
     controller.await_type("welcome")
 }
 
-/// Answers `/slow` after a second and everything else at once.
+/// Answers `/slow` after a second, `/stream` in 40 pieces over a second, echoes after an upgrade, and answers everything else at
+/// once.
 fn serve_backend() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -108,6 +109,23 @@ fn answer(mut stream: TcpStream) {
         if request.windows(4).any(|window| window == b"\r\n\r\n") {
             if request.starts_with(b"GET /slow") {
                 std::thread::sleep(Duration::from_secs(1));
+            }
+            if request.starts_with(b"GET /stream") {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
+                for _ in 0..40 {
+                    std::thread::sleep(Duration::from_millis(25));
+                    stream.write_all(b"1\r\nx\r\n").unwrap();
+                }
+                stream.write_all(b"0\r\n\r\n").unwrap();
+                request.clear();
+                continue;
+            }
+            if request.windows(20).any(|window| window.eq_ignore_ascii_case(b"\r\nupgrade: websocket")) {
+                let switched = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+                stream.write_all(switched).unwrap();
+                let mut back = stream.try_clone().unwrap();
+                let _ = std::io::copy(&mut stream, &mut back);
+                return;
             }
             request.clear();
             if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").is_err() {
@@ -316,6 +334,107 @@ fn an_upgrade_loses_no_connection_and_keeps_the_pid() {
     assert_eq!(welcome["master_pid"], world.master.id());
     assert_ne!(welcome["worker_pid"], old_worker);
     assert_eq!(welcome["sockets"], json!(["front"]));
+}
+
+/// An upgraded connection to a backend that echoes.
+struct Tunnel(TcpStream);
+
+impl Tunnel {
+    fn open(front: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(front).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(b"GET /ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+        Self(stream)
+    }
+
+    fn echoes(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).unwrap();
+        let mut back = vec![0; text.len()];
+        self.0.read_exact(&mut back).unwrap();
+        assert_eq!(back, text.as_bytes());
+    }
+}
+
+#[test]
+fn an_upgrade_leaves_upgraded_connections_and_streaming_answers_open() {
+    let mut world = World::start("tunnels");
+    let old_worker = world.welcome["worker_pid"].as_i64().unwrap() as i32;
+    let mut tunnels: Vec<_> = (0..5).map(|_| Tunnel::open(world.front)).collect();
+    tunnels.iter_mut().for_each(|tunnel| tunnel.echoes("before"));
+    let mut streaming = TcpStream::connect(world.front).unwrap();
+    streaming.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    streaming.write_all(b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    await_true("the answer streams", || in_flight(&world.folder) > 5);
+    let load = Load::on(world.front);
+    world.controller.send(&json!({"type": "upgrade", "path": ENGINE}));
+    world.controller.await_type("ack");
+    load.await_more(20);
+    tunnels.iter_mut().for_each(|tunnel| tunnel.echoes("after"));
+    let mut answer = String::new();
+    let mut piece = [0; 4096];
+    while !answer.ends_with("0\r\n\r\n") {
+        let length = streaming.read(&mut piece).unwrap();
+        assert!(length > 0, "it broke off: {answer:?}");
+        answer.push_str(std::str::from_utf8(&piece[..length]).unwrap());
+    }
+    assert_eq!(answer.matches("1\r\nx\r\n").count(), 40, "{answer:?}");
+    let mut newer = Tunnel::open(world.front);
+    assert!(is_alive(old_worker), "it serves what it has");
+    tunnels.iter_mut().for_each(|tunnel| tunnel.echoes("still"));
+    drop(tunnels);
+    drop(streaming);
+    await_true("the old worker has ended", || !is_alive(old_worker));
+    newer.echoes("on the new one");
+    assert_eq!(load.end().0, Vec::<String>::new());
+}
+
+#[test]
+fn listeners_come_and_go_under_load_and_no_request_fails() {
+    let mut world = World::start("listeners");
+    let load = Load::on(world.front);
+    let mut kept = Tunnel::open(world.front);
+    for round in 0..25u64 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (door, id) = (listener.local_addr().unwrap(), format!("door-{round}"));
+        world.controller.send_with(&json!({"type": "sockets", "sockets": [{"id": id}]}), &[listener.as_fd()]);
+        drop(listener); // or it would go on listening here
+        let mut change = |seq: u64, message: Value| {
+            let mut message = message;
+            message["type"] = json!("structure");
+            message["epoch"] = json!(7);
+            message["seq"] = json!(seq);
+            world.controller.send(&message);
+            let ack = world.controller.await_message(|m| m["type"] == "ack" && m["seq"] == seq);
+            assert_eq!(ack["nacks"], json!([]));
+        };
+        change(
+            3 + 2 * round,
+            json!({
+            "listeners": [{"id": id, "protocol": "http", "sockets": [id]}],
+            "routes": [{"id": id, "listeners": [id], "backends": [{"backend": "app"}]}]}),
+        );
+        assert_eq!(get(door, "/").unwrap(), OK);
+        let slow = (round == 0).then(|| {
+            let slow = std::thread::spawn(move || get(door, "/slow"));
+            await_true("the slow request is in flight", || in_flight(&world.folder) > 1);
+            slow
+        });
+        change(4 + 2 * round, json!({"removed": {"listeners": [id], "routes": [id]}}));
+        await_true("nobody listens there", || TcpStream::connect(door).is_err());
+        if let Some(slow) = slow {
+            assert_eq!(slow.join().unwrap().unwrap(), OK, "what was in flight there ends well");
+        }
+    }
+    load.await_more(20);
+    kept.echoes("still here");
+    assert_eq!(load.end().0, Vec::<String>::new());
 }
 
 #[test]
