@@ -41,6 +41,7 @@ test: $(VENV)/.dev build
 	@scripts/system-packages test
 	@scripts/kubectl $(CURDIR)/$(BIN)
 	@scripts/helm $(CURDIR)/$(BIN)
+	@scripts/h2spec $(CURDIR)/$(BIN)
 	@cargo test --manifest-path engine/Cargo.toml --locked
 	@FAIRLEAD_ENGINE=$(CURDIR)/$(ENGINE) PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m pytest -q
 
