@@ -101,6 +101,8 @@ pub struct Exchange<'s, C> {
     status: u16,
     bytes: u64,
     keep: bool,
+    /// The client will send no more, and may have gone.
+    client_left: bool,
 }
 
 impl<'s, C: Client> Exchange<'s, C> {
@@ -127,6 +129,7 @@ impl<'s, C: Client> Exchange<'s, C> {
             status: 0,
             bytes: 0,
             keep: true,
+            client_left: false,
         })
     }
 

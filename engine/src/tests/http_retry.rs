@@ -1,6 +1,6 @@
 //! What is tried again, and what must not be.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use serde_json::json;
 
@@ -138,4 +138,37 @@ fn a_response_may_take_longer_than_the_idle_time_in_pieces_and_between_them() {
     engine.apply(json!({"type": "structure", "listeners":
         [{"id": "l", "protocol": "http", "sockets": ["s"], "http": {"idle_timeout_seconds": 0.1}}]}));
     assert_eq!(Client::connect(port).get("/").text(), "xxxx");
+}
+
+#[test]
+fn a_client_that_went_away_holds_no_request_for_ever_and_one_that_half_closed_is_answered() {
+    let mut engine = Engine::start(1);
+    let (ended, wait) = std::sync::mpsc::channel();
+    let backend = Backend::start(move |seen, stream| {
+        if seen.line().starts_with("GET /never ") {
+            let _ = stream.read(&mut [0u8; 1]); // until the engine lets go
+            let _ = ended.send(());
+            return false;
+        }
+        let never = std::sync::mpsc::channel::<()>();
+        let _ = never.1.recv_timeout(std::time::Duration::from_millis(100));
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok()
+    });
+    let outlier = json!({"consecutive_errors": 1, "ejection_seconds": 60});
+    let port = engine.simple(&[backend.port], json!({"outlier": outlier}));
+    engine.apply(json!({"type": "structure", "listeners":
+        [{"id": "l", "protocol": "http", "sockets": ["s"], "http": {"idle_timeout_seconds": 0.3}}]}));
+    let mut half = Client::connect(port);
+    half.send("GET /soon HTTP/1.1\r\nHost: a\r\n\r\n");
+    half.0.shutdown(std::net::Shutdown::Write).unwrap();
+    assert!(half.rest().ends_with(b"ok"));
+    let mut gone = Client::connect(port);
+    gone.send("GET /never HTTP/1.1\r\nHost: a\r\n\r\n");
+    backend.next();
+    backend.next();
+    drop(gone);
+    wait.recv_timeout(PATIENCE).expect("the request is given up");
+    engine.send(&json!({"type": "ping", "id": 1}));
+    engine.wait_for("pong");
+    assert!(engine.events.is_empty(), "the endpoint is not to blame: {:?}", engine.events);
 }

@@ -97,6 +97,13 @@ impl Deadline {
         self.entry.at_ms.set(at);
     }
 
+    /// Sets it to that many seconds from now, unless it is earlier.
+    pub fn hurry(&self, seconds: f64) {
+        let before = self.entry.at_ms.get();
+        self.set(seconds);
+        self.entry.at_ms.set(before.min(self.entry.at_ms.get()));
+    }
+
     /// Late now? If not, the task is woken when it is.
     pub fn passed(&self, task: &Task<'_>) -> bool {
         let at = self.entry.at_ms.get();

@@ -68,11 +68,41 @@ impl<C: Client> Exchange<'_, C> {
                     Poll::Ready(Ok(n))
                 }
                 Poll::Ready(Err(_)) => Poll::Ready(Err(Fill::Backend)),
-                Poll::Pending if self.session.deadline.passed(task) => Poll::Ready(Err(Fill::Timeout)),
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => {
+                    if !self.client_left && self.sees_end_of_client(task) {
+                        self.client_left = true;
+                        self.session.deadline.hurry(self.session.listener.http.idle_timeout_seconds);
+                    }
+                    match self.session.deadline.passed(task) {
+                        // The endpoint did nothing wrong.
+                        true if self.client_left => Poll::Ready(Err(Fill::Client(Failure::Over))),
+                        true => Poll::Ready(Err(Fill::Timeout)),
+                        false => Poll::Pending,
+                    }
+                }
             }
         })
         .await
+    }
+
+    /// Whether a client on plain TCP has closed its side. Some only half-close, so it may wait for its answer a while; most are
+    /// gone, and must not hold a request at a backend that never answers.
+    fn sees_end_of_client(&self, task: &mut Task<'_>) -> bool {
+        let Some(stream) = self.session.io.plain().filter(|_| self.upload.done()) else { return false };
+        match stream.poll_read_ready(task) {
+            Poll::Pending => false,
+            Poll::Ready(Err(_)) => true,
+            Poll::Ready(Ok(())) => {
+                let peek = || {
+                    let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+                    Ok(rustix::net::recv(stream, &mut [0u8; 1], flags)?.0)
+                };
+                match stream.try_io(tokio::io::Interest::READABLE, peek) {
+                    Ok(bytes) => bytes == 0,
+                    Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+                }
+            }
+        }
     }
 
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
