@@ -1,7 +1,7 @@
 """h2spec, strict, against both doors of HTTP/2: prior knowledge in the clear, and TLS with ALPN.
 
-One case means something else in the clear, where a connection without the preface is one of HTTP/1.1: what h2spec sends
-instead of the preface is answered as a malformed request, by a 400 and a close.
+One case may end in another way in the clear: what h2spec sends instead of the preface ends the connection, but by a
+reset when bytes of it were not read yet, or with an answer of HTTP/1.1, which that door speaks as well.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 
-AS_HTTP1 = "looked like an HTTP/1.1 header"
+ENDED = ("looked like an HTTP/1.1 header", "connection reset by peer")
 
 
 @pytest.fixture
@@ -74,5 +74,6 @@ async def test_http2_is_spoken_by_the_book(folder: Path, door: str) -> None:
     finally:
         server.close()
     if door == "h2c":
-        wrong = [each for each in wrong if not ("Sends invalid connection preface" in each and AS_HTTP1 in each)]
+        preface = "Sends invalid connection preface"
+        wrong = [each for each in wrong if not (preface in each and any(end in each for end in ENDED))]
     assert not wrong, "\n".join(wrong)
