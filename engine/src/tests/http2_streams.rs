@@ -297,7 +297,7 @@ fn a_preface_gone_wrong_is_a_protocol_error() {
     let mut client = Client::connect(port);
     client.send("INVALID CONNECTION PREFACE\r\n\r\n");
     assert_eq!(last_goaway(&client.rest())[13..], [0, 0, 0, 1]);
-    assert_eq!(Client::connect(port).ask("CONNECT A:1 HTTP/1.1\r\nHost: A:1\r\n\r\n").status, 400);
+    assert_eq!(Client::connect(port).ask("CONNECT A:1 HTTP/1.1\r\nHost: A:1\r\n\r\n").status, 405);
 }
 
 #[test]
