@@ -1,11 +1,12 @@
 //! When to try a probe, which tries count, and when its answer has changed. Pure: the clock is an argument.
 //!
 //! Follows the kubelet's prober: a result counts after `success_threshold` successes or `failure_threshold` failures in
-//! a row; the first one that counts is reported, then transitions only. `fast_start` adds tries after 10, 20, 40 ms and
+//! a row; the first one that counts is reported, then transitions only. `fast_start` adds tries after 2.5, 5, 10 ms and
 //! so on up to the period until the first success; failures of those extra tries do not count. Times are seconds of any
 //! monotonic clock.
 
-const FIRST_GAP_SECONDS: f64 = 0.010;
+/// A pod that starts in a few milliseconds waits for half as long again at most.
+const FIRST_GAP_SECONDS: f64 = 0.0025;
 
 /// The timings of one probe (docs/protocol.md, Probe).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -143,7 +144,7 @@ mod tests {
         let seen = tries(Timings { fast_start: true, initial_delay_seconds: 0.0, period_seconds: 0.1, ..SLOW }, 0.35);
         let extra: Vec<f64> = seen.iter().filter(|(_, kind)| *kind == Try::Extra).map(|(at, _)| *at).collect();
         let counted: Vec<f64> = seen.iter().filter(|(_, kind)| *kind == Try::Counted).map(|(at, _)| *at).collect();
-        assert_eq!(extra, [0.0, 0.01, 0.03, 0.07, 0.15]);
+        assert_eq!(extra, [0.0, 0.003, 0.008, 0.018, 0.038, 0.078, 0.158]);
         assert_eq!(counted, [0.1, 0.2, 0.3]);
     }
 

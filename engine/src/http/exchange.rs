@@ -42,8 +42,6 @@ const DEFAULT_BUDGET_PERCENT: f64 = 20.0;
 const DEFAULT_BUFFER_BYTES: usize = 65536;
 const DEFAULT_CONNECT_SECONDS: f64 = 5.0;
 /// How many requests a Backend holds, and how long they may wait, unless it says otherwise.
-const MOST_HELD: u32 = 1024;
-const HOLD_SECONDS: f64 = 60.0;
 const MAX_RESPONSE_HEAD_BYTES: usize = 256 << 10;
 /// A backend that says 100, 102 or 103 more often than this does not answer.
 const MAX_INTERIM_RESPONSES: u32 = 32;

@@ -42,6 +42,7 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         "codes": codes(&endpoint.codes),
         "connect_failures": endpoint.connect_failures.get(),
         "ejections": endpoint.ejections.snapshot(),
+        "carried": endpoint.carried.get(),
         "latency": latency(&endpoint.latency),
     })
 }
@@ -70,7 +71,7 @@ pub fn take(store: &Store) -> Value {
             let endpoints: Map<_, _> =
                 b.shared.endpoints().iter().map(|e| (e.address.to_string(), endpoint(e))).collect();
             let value = json!({"object": b.spec.info.object, "retries": b.shared.retries.get(),
-                "no_endpoint": b.shared.no_endpoint.get(), "endpoints": endpoints});
+                "no_endpoint": b.shared.no_endpoint.get(), "waiting": b.shared.waiting.now(), "endpoints": endpoints});
             (b.spec.id.clone(), value)
         })
         .collect();

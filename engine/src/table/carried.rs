@@ -1,7 +1,7 @@
 //! What this engine carries: a known field that it does not is refused, never half applied.
 
 use crate::balance::Algorithm;
-use crate::control::objects::{self, CheckKind, ListenerProtocol, Refusal};
+use crate::control::objects::{self, BackendProtocol, CheckKind, ListenerProtocol, Refusal};
 use crate::http::field;
 use crate::table::backend;
 use crate::table::rules;
@@ -25,7 +25,7 @@ pub fn backend(spec: &objects::Backend) -> Result<(Algorithm, HashOn), Refusal> 
     if let Some(health) = spec.health.as_ref().filter(|h| !h.service.is_empty() && h.kind != CheckKind::Grpc) {
         return Err(Refusal::new("health.service", format!("a check of kind {:?} asks for no service", health.kind)));
     }
-    refuse_if(spec.hold && !layer7, "hold")?;
+    refuse_if(spec.hold && spec.protocol == BackendProtocol::Udp, "hold")?;
     if !spec.resolve.is_empty() && resolver::parse(&spec.resolve).is_none() {
         return Err(Refusal::new("resolve", format!("{:?} is not NAME:PORT", spec.resolve)));
     }

@@ -64,6 +64,8 @@ pub struct Endpoint {
     pub estimate: Latency,
     pub connect_failures: Counter,
     pub ejections: Ejections,
+    /// Connections that it was given at layer 4.
+    pub carried: Counter,
     /// When it came, and how long it then starts slowly.
     since_nanos: u64,
     slow_start_nanos: AtomicU64,
@@ -92,6 +94,7 @@ impl Endpoint {
             latency: Histogram::default(),
             connect_failures: Counter::default(),
             ejections: Ejections::default(),
+            carried: Counter::default(),
             estimate: Latency::default(),
             since_nanos: clock::now_nanos(),
             slow_start_nanos: AtomicU64::new(0),

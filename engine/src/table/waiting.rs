@@ -5,6 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
+/// How long an empty Backend holds a request or connection, and how many unless it says so itself.
+pub const HOLD_SECONDS: f64 = 60.0;
+pub const MOST_HELD: u32 = 1024;
+
 #[derive(Default)]
 pub struct Waiting {
     count: AtomicU32,

@@ -1,7 +1,8 @@
 //! TCP at layer 4: one connection of a client to one endpoint.
 //!
 //! Promises: a connect that fails is tried on another endpoint; half-close and backpressure are passed on; the connection
-//! counts as in flight at its endpoint until it ends.
+//! counts as in flight at its endpoint until it ends. An empty Backend with `hold` keeps it until an endpoint comes, so long
+//! and so many at most; what the client says meanwhile waits in its socket.
 
 pub mod passthrough;
 pub mod peek;
@@ -13,8 +14,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use smallvec::SmallVec;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::balance::Ask;
@@ -25,7 +28,7 @@ use crate::http::relay;
 use crate::http::serve::Whence;
 use crate::table::backend::Backend;
 use crate::table::endpoint::{Endpoint, InFlight};
-use crate::table::template;
+use crate::table::{template, waiting};
 use crate::worker::context::{self, Context};
 use crate::worker::deadline::Deadline;
 
@@ -83,18 +86,23 @@ impl Carried {
 
     /// A connection to an endpoint of the Backend, counted there; `None`: no endpoint could be connected to.
     /// `local`: where the client came to, for Backends that want to know.
-    async fn reach(&mut self, local: Option<SocketAddr>) -> Option<(Connection, InFlight)> {
+    async fn reach(&mut self, client: &TcpStream, local: Option<SocketAddr>) -> Option<(Connection, InFlight)> {
         let timeouts = self.backend.spec.timeouts.as_ref();
         let connect_seconds = timeouts.map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds);
         let attempts = self.backend.spec.retry.as_ref().map_or(DEFAULT_ATTEMPTS, |r| r.attempts.max(1));
         for _ in 0..attempts {
-            let Some((endpoint, in_flight)) = self.choose() else { break };
+            let chosen = match self.choose() {
+                None if self.backend.spec.hold => Box::pin(self.hold(client)).await,
+                chosen => chosen,
+            };
+            let Some((endpoint, in_flight)) = chosen else { break };
             self.deadline.set(connect_seconds);
             match self.open(&endpoint, local).await {
                 Ok(connection) => {
                     if self.backend.spec.outlier.is_some() {
                         self.backend.shared.note(&endpoint, Outcome::Good, self.context.now_nanos());
                     }
+                    endpoint.carried.add(1);
                     return Some((connection, in_flight));
                 }
                 Err(_) => self.failed(&endpoint),
@@ -102,6 +110,35 @@ impl Carried {
         }
         self.backend.shared.no_endpoint.add(1);
         None
+    }
+
+    /// Waits for the first endpoint of an empty Backend.
+    async fn hold(&self, client: &TcpStream) -> Option<(Arc<Endpoint>, InFlight)> {
+        let backend = &self.backend;
+        let asked = backend.spec.limits.as_ref().map_or(0, |l| l.max_waiting);
+        let (waiter, _) = backend.shared.waiting.join(if asked == 0 { waiting::MOST_HELD } else { asked })?;
+        self.deadline.set(waiting::HOLD_SECONDS);
+        let mut gone = std::pin::pin!(client.ready(Interest::ERROR));
+        loop {
+            let mut turn = std::pin::pin!(waiter.turn());
+            turn.as_mut().enable();
+            if let Some(chosen) = self.choose() {
+                return Some(chosen);
+            }
+            if !backend.shared.is_empty() {
+                return None;
+            }
+            backend.shared.demand(backend.shared.waiting.now());
+            let goes_on = std::future::poll_fn(|task| match turn.as_mut().poll(task) {
+                Poll::Pending if self.deadline.passed(task) || gone.as_mut().poll(task).is_ready() => {
+                    Poll::Ready(false)
+                }
+                polled => polled.map(|()| true),
+            });
+            if !goes_on.await {
+                return None;
+            }
+        }
     }
 
     async fn open(&self, endpoint: &Arc<Endpoint>, local: Option<SocketAddr>) -> io::Result<Connection> {
@@ -132,7 +169,7 @@ impl Carried {
 
     async fn carry(&mut self, client: &mut TcpStream) {
         let local = if self.backend.spec.proxy_protocol > 0 { client.local_addr().ok() } else { None };
-        let Some((mut connection, _in_flight)) = self.reach(local).await else { return refuse(client) };
+        let Some((mut connection, _in_flight)) = self.reach(client, local).await else { return refuse(client) };
         let (fresh, idle_seconds) = (connection.fresh, self.idle_seconds());
         if let Link::Plain(backend) = &mut connection.link {
             let _ = splice::both_ways(&self.context, client, backend, fresh, &self.deadline, idle_seconds).await;

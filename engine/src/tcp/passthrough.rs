@@ -43,7 +43,7 @@ pub async fn terminated(
     let Some(backend) = meant(&listener, name) else { return };
     let deadline = context.deadlines.register();
     let mut carried = super::Carried::new(context, backend, whence.peer, deadline);
-    let Some((mut connection, _in_flight)) = carried.reach(whence.local).await else { return };
+    let Some((mut connection, _in_flight)) = carried.reach(stream.get_ref().0, whence.local).await else { return };
     let (mut nothing, idle_seconds) = (Buffer::default(), carried.idle_seconds());
     let super::Carried { context, deadline, .. } = &carried;
     relay::both_ways(context, &mut stream, &mut nothing, &mut connection.link, deadline, idle_seconds).await;

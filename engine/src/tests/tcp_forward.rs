@@ -26,12 +26,55 @@ pub fn echo(name: &'static str) -> u16 {
 }
 
 fn listen(engine: &mut Engine, ports: &[u16]) -> u16 {
+    listen_with(engine, ports, json!({"id": "b", "protocol": "tcp"}))
+}
+
+fn listen_with(engine: &mut Engine, ports: &[u16], backend: serde_json::Value) -> u16 {
     let port = engine.socket("t");
     engine.apply(json!({"type": "structure", "full": true,
         "listeners": [{"id": "t", "protocol": "tcp", "sockets": ["t"], "backend": "b"}],
-        "backends": [{"id": "b", "protocol": "tcp"}]}));
+        "backends": [backend]}));
     engine.endpoints("b", ports);
     port
+}
+
+#[test]
+fn an_empty_backend_that_holds_keeps_connections_and_what_they_say() {
+    let mut engine = Engine::start(2);
+    let holding = json!({"id": "b", "protocol": "tcp", "hold": true, "limits": {"max_waiting": 3}});
+    let port = listen_with(&mut engine, &[], holding);
+    let mut clients: Vec<_> = (0..3).map(|_| Client::connect(port)).collect();
+    clients.iter_mut().for_each(|c| c.send("hello"));
+    while engine.wait_for("demand")["waiting"] != json!(3) {}
+    let mut fourth = Client::connect(port);
+    assert!(fourth.0.read(&mut [0u8; 1]).map_or(true, |n| n == 0), "more than may wait are refused");
+    engine.endpoints("b", &[echo("1")]);
+    for mut client in clients {
+        client.0.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(client.rest(), b"1hellobye");
+    }
+}
+
+#[test]
+fn a_connection_that_is_held_and_given_up_makes_room() {
+    let mut engine = Engine::start(1);
+    let holding = json!({"id": "b", "protocol": "tcp", "hold": true, "limits": {"max_waiting": 1}});
+    let port = listen_with(&mut engine, &[], holding);
+    let first = Client::connect(port);
+    engine.wait_for("demand");
+    socket2::SockRef::from(&first.0).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(first);
+    // The engine learns of the reset at some time: until then the second is refused.
+    loop {
+        let mut second = Client::connect(port);
+        second.send("hello");
+        engine.endpoints("b", &[echo("1")]);
+        second.0.shutdown(Shutdown::Write).unwrap();
+        if second.rest() == b"1hellobye" {
+            return;
+        }
+        engine.endpoints("b", &[]);
+    }
 }
 
 #[test]

@@ -28,4 +28,6 @@ def reason_against_kernel(backend: table.Backend) -> str:
             return name
     if backend.load_bound:
         return "load bound"
+    if backend.hold:
+        return "scale to zero"
     return "slow start" if backend.slow_start_seconds else ""

@@ -160,7 +160,8 @@ class _Translator:
             fields["protocol"] = _EDGE_PROTOCOLS.get(port.get("appProtocol") or "", "http")
             return fields
         fields["protocol"] = (port.get("protocol") or "TCP").lower()
-        fields.pop("hold", None)  # a connection cannot wait at layer 4
+        if fields["protocol"] == "udp":
+            fields.pop("hold", None)  # a datagram does not wait
         return fields
 
 

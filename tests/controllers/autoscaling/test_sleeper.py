@@ -24,7 +24,7 @@ def snapshot(**given: Any) -> idle.Snapshot:
         pytest.param({"active_at": NOW - 59.5}, 2, 0.5, id="nearly idle"),
         pytest.param({"active_at": NOW - 60}, 0, None, id="idle"),
         pytest.param({"active_at": NOW - 600, "demanded_at": NOW - 5}, 2, 1.0, id="demand counts as activity"),
-        pytest.param({"replicas": 0}, 0, None, id="asleep"),
+        pytest.param({"replicas": 0}, 0, 1.0, id="asleep"),
         pytest.param({"replicas": 0, "demanded_at": NOW}, 1, None, id="woken"),
         pytest.param({"replicas": 0, "demanded_at": NOW, "least_awake": 3}, 3, None, id="woken to the HPA's minimum"),
         pytest.param({"replicas": 0, "demanded_at": NOW, "least_awake": 0}, 1, None, id="never woken to zero"),
@@ -44,8 +44,11 @@ def test_a_wrong_annotation_is_a_problem(text: str) -> None:
 class Traffic:
     def __init__(self) -> None:
         self.in_flight: int | None = 0
+        self.waiting, self.looked_at = 0, 0.0
 
     def reading(self, metric: str, subject: metrics.Subject, *, window_seconds: float) -> metrics.Sample | None:
+        if metric == "requests_waiting":
+            return metrics.Sample(self.waiting * 1000, self.looked_at, 0.0)
         return None if self.in_flight is None else metrics.Sample(self.in_flight * 1000, NOW, window_seconds)
 
 
@@ -112,15 +115,24 @@ async def test_demand_at_a_service_without_the_annotation_changes_nothing() -> N
         assert await replicas(cluster) == 0
 
 
-async def test_a_port_that_the_kernel_may_carry_keeps_the_workload_awake() -> None:
+async def test_a_plain_tcp_port_sleeps_too() -> None:
     async with workloads.FakeCluster(traffic_source=Traffic(), can_hold=True) as cluster:
         await started(cluster, **{idle.ANNOTATION: "5"})
-        spec = {"spec": {"ports": [{"port": 80}]}}
+        spec = {"spec": {"ports": [{"port": 5432}]}}
+        await cluster.client.patch(kinds.SERVICE, "web", spec, namespace="default")
+        await cluster.settle(60)
+        assert await replicas(cluster) == 0
+
+
+async def test_a_port_whose_datagrams_cannot_be_held_keeps_the_workload_awake() -> None:
+    async with workloads.FakeCluster(traffic_source=Traffic(), can_hold=True) as cluster:
+        await started(cluster, **{idle.ANNOTATION: "5"})
+        spec = {"spec": {"ports": [{"port": 53, "protocol": "UDP"}]}}
         await cluster.client.patch(kinds.SERVICE, "web", spec, namespace="default")
         await cluster.settle(60)
         assert await replicas(cluster) == 2
         events = [e for e in (await cluster.client.list(kinds.EVENT)).items if e["reason"] == "ScaleToZeroUnavailable"]
-        assert "appProtocol" in events[0]["message"]
+        assert "port 53 is not TCP" in events[0]["message"]
 
 
 async def test_a_woken_workload_that_starts_slowly_is_not_put_to_sleep_again() -> None:
@@ -134,3 +146,27 @@ async def test_a_woken_workload_that_starts_slowly_is_not_put_to_sleep_again() -
         assert await replicas(cluster) == 1
         await cluster.settle(20)
         assert await replicas(cluster) == 0
+
+
+async def test_an_old_demand_does_not_wake_what_somebody_sent_to_sleep() -> None:
+    async with workloads.FakeCluster(traffic_source=Traffic(), can_hold=True) as cluster:
+        await started(cluster, **{idle.ANNOTATION: "3600"})
+        cluster.suite.sleeper.demand("default", "web")
+        await cluster.settle(2)
+        await cluster.client.patch(kinds.DEPLOYMENT, "web", {"spec": {"replicas": 0}}, namespace="default")
+        await cluster.settle(10)
+        assert await replicas(cluster) == 0
+
+
+async def test_what_waits_wakes_it_even_when_no_demand_was_heard() -> None:
+    traffic = Traffic()
+    async with workloads.FakeCluster(traffic_source=traffic, can_hold=True) as cluster:
+        await started(cluster, **{idle.ANNOTATION: "3600"})
+        await cluster.client.patch(kinds.DEPLOYMENT, "web", {"spec": {"replicas": 0}}, namespace="default")
+        await cluster.settle(2)
+        traffic.waiting = 1  # as of long ago
+        await cluster.settle(3)
+        assert await replicas(cluster) == 0
+        traffic.looked_at = cluster.clock.now()
+        await cluster.settle(3)
+        assert await replicas(cluster) == 1

@@ -101,3 +101,12 @@ def test_rings_are_short() -> None:
     for second in range(500):
         found.add(document(endpoint("web-1", second)), float(second))
     assert len(found._rings[POD]) <= traffic_metrics.KEPT_SECONDS + 1
+
+
+def test_connections_at_layer_4_count_as_requests_and_what_waits_is_known() -> None:
+    found = traffic_metrics.TrafficMetrics()
+    for second in range(3):
+        carried = {"name": "default/web-1", "in_flight": 1, "carried": second * 4}
+        found.add({"backends": {"default/web:80": {"waiting": second, "endpoints": {"10.0.0.1:80": carried}}}}, second)
+    assert value(found, "requests_per_second", SERVICE) == 4
+    assert value(found, "requests_waiting", SERVICE) == 2

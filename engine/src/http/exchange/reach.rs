@@ -1,6 +1,7 @@
 //! An endpoint for the request, and a connection to it.
 
 use super::*;
+use crate::table::waiting;
 
 impl<C: Client> Exchange<'_, C> {
     /// Chooses an endpoint and gets a connection to it.
@@ -55,9 +56,9 @@ impl<C: Client> Exchange<'_, C> {
     pub(super) async fn wait_for_endpoint(&self) -> Result<(Arc<Endpoint>, InFlight), Failure> {
         let backend = &self.plan.backend;
         let queue = backend.spec.limits.as_ref().map_or(0, |l| l.max_waiting);
-        let most = if backend.spec.hold && queue == 0 { MOST_HELD } else { queue };
+        let most = if backend.spec.hold && queue == 0 { waiting::MOST_HELD } else { queue };
         let (waiter, now) = backend.shared.waiting.join(most).ok_or(Failure::NoEndpoint)?;
-        self.arm(HOLD_SECONDS);
+        self.arm(waiting::HOLD_SECONDS);
         loop {
             let mut turn = std::pin::pin!(waiter.turn());
             turn.as_mut().enable();

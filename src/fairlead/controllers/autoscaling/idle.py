@@ -58,7 +58,7 @@ def decide(snapshot: Snapshot) -> Verdict:
     """Sleep, wake, or leave it."""
     if snapshot.replicas == 0:
         if snapshot.demanded_at is None:
-            return Verdict(0)
+            return Verdict(0, again_seconds=1.0)
         return Verdict(max(1, snapshot.least_awake), "requests wait for a pod")
     active_at = max(snapshot.active_at, snapshot.demanded_at or 0.0)
     left = active_at + snapshot.idle_seconds - snapshot.now

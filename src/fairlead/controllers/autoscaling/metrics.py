@@ -70,7 +70,7 @@ class Subject:
 
 class TrafficSource(Protocol):
     """Measurements of traffic: `requests_per_second`, `requests_in_flight`, `connections`,
-    `request_latency_p95_seconds`."""
+    `request_latency_p95_seconds`; of a Service also `requests_waiting` for an endpoint, at the last look."""
 
     def reading(self, metric: str, subject: Subject, *, window_seconds: float) -> Sample | None:
         """The metric of that subject over at most that window, None while nothing is known."""

@@ -20,7 +20,6 @@ from fairlead.controllers.writes import Object
 
 NAME = "horizontal-pod-autoscaler"
 WINDOW_SECONDS = 2.0
-LAYER_7 = ("http", "grpc", "kubernetes.io/h2c", "kubernetes.io/ws")
 _SIGNS = ("requests_in_flight", "requests_per_second")  # not connections: the engine keeps idle ones to the pods
 
 
@@ -28,6 +27,7 @@ _SIGNS = ("requests_in_flight", "requests_per_second")  # not connections: the e
 class _Memory:
     active_at: float
     demanded_at: float | None = None
+    slept_at: float | None = None  # since when the workload was seen at zero
     told: str = ""
 
 
@@ -79,13 +79,11 @@ class Sleeper:
         if not self._can_hold:
             text = f"{idle.ANNOTATION} is not honoured: this engine cannot hold requests while a pod starts"
             return self._tell(service, memory, "ScaleToZeroUnavailable", text)
-        plain = [
-            str(port["port"]) for port in service["spec"].get("ports") or () if port.get("appProtocol") not in LAYER_7
-        ]
-        if plain or not service["spec"].get("ports"):
-            text = (
-                f"{idle.ANNOTATION} needs an appProtocol of layer 7 ({', '.join(LAYER_7)}) on port {', '.join(plain)}"
-            )
+        ports = service["spec"].get("ports") or ()
+        unheld = [str(port["port"]) for port in ports if (port.get("protocol") or "TCP") != "TCP"]
+        if unheld or not ports or service["spec"].get("clusterIP") == "None":
+            what = f"port {', '.join(unheld)} is not TCP" if unheld else "without a port and an address of its own"
+            text = f"{idle.ANNOTATION} is for Services whose connections can be held: {what}"
             return self._tell(service, memory, "ScaleToZeroUnavailable", text)
         found = self._workloads(service)
         if len(found) != 1:
@@ -98,6 +96,10 @@ class Sleeper:
         serving = int((workload.get("status") or {}).get("availableReplicas") or 0) > 0
         if current > 0 and (not serving or self._active(service)):
             memory.active_at = now  # one that has just been woken serves first
+        if current > 0:
+            memory.slept_at = None
+        else:
+            self._demanded_asleep(service, memory, now)
         verdict = idle.decide(
             idle.Snapshot(
                 idle_seconds=seconds,
@@ -117,12 +119,26 @@ class Sleeper:
         scale = writes.Patch(kinds.DEPLOYMENT, metadata["namespace"], metadata["name"], patch, "scale", told)
         return writes.Decision((scale,), 1.0 if verdict.replicas else None)
 
+    def _demanded_asleep(self, service: Object, memory: _Memory, now: float) -> None:
+        """Only what is asked for since the workload sleeps may wake it: an older demand has been answered, or shows in
+        what waits at the engine."""
+        if memory.slept_at is None:
+            memory.slept_at = now
+            if memory.demanded_at is not None and memory.demanded_at < now:
+                memory.demanded_at = None
+        waiting = self._sample(service, "requests_waiting")
+        if waiting is not None and waiting.milli > 0 and waiting.at > memory.slept_at:
+            memory.demanded_at = now
+
     def _active(self, service: Object) -> bool:
         """Something is or was under way; what is not known counts as active."""
+        readings = [self._sample(service, sign) for sign in _SIGNS]
+        return any(reading is None or reading.milli > 0 for reading in readings)
+
+    def _sample(self, service: Object, sign: str) -> metrics.Sample | None:
         metadata = service["metadata"]
         subject = metrics.Subject("Service", metadata["namespace"], metadata["name"])
-        readings = [self._traffic.reading(sign, subject, window_seconds=WINDOW_SECONDS) for sign in _SIGNS]
-        return any(reading is None or reading.milli > 0 for reading in readings)
+        return self._traffic.reading(sign, subject, window_seconds=WINDOW_SECONDS)
 
     def _workloads(self, service: Object) -> list[Object]:
         selector = service["spec"].get("selector") or {}

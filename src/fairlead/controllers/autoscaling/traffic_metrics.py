@@ -3,8 +3,8 @@ Pure.
 
 `add` takes the documents of `GET /stats?watch=1` (docs/protocol.md): the first is whole, each next one holds what
 changed, null for what is gone. `reading` answers over a window: rates and latencies from differences of counters (a
-counter that falls began anew), gauges as the mean of the samples. What is not in the statistics is not known (None);
-what is there and carries nothing is 0.
+counter that falls began anew), gauges as the mean of the samples. At layer 4 a connection counts as a request. What is
+not in the statistics is not known (None); what is there and carries nothing is 0.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class _Point:
     requests: int
     in_flight: int
     connections: int
+    waiting: int
     latency: Buckets
 
 
@@ -68,6 +69,8 @@ class TrafficMetrics:
         points = [point for point in ring if point.at >= last.at - window_seconds]
         if metric == "requests_in_flight":
             return _mean([point.in_flight for point in points], points)
+        if metric == "requests_waiting":
+            return Sample(last.waiting * 1000, last.at, 0.0)
         if metric == "connections":
             return _mean([point.connections for point in points], points)
         if len(points) < 2:
@@ -124,7 +127,7 @@ def _points(document: Mapping[str, Any], at: float) -> Iterator[tuple[Subject, _
     for backend_id, backend in (document.get("backends") or {}).items():
         namespace, _, rest = backend_id.partition("/")
         service = Subject("Service", namespace, rest.rpartition(":")[0])
-        totals.setdefault(service, [])
+        totals.setdefault(service, []).append({"waiting": backend.get("waiting")})
         for endpoint in (backend.get("endpoints") or {}).values():
             totals[service].append(endpoint)
             where, _, name = (endpoint.get("name") or "").partition("/")
@@ -146,8 +149,9 @@ def _point(parts: list[Mapping[str, Any]], at: float) -> _Point:
             latency[bound] = latency.get(bound, 0) + count
     return _Point(
         at,
-        sum(int(part.get("requests") or 0) for part in parts),
+        sum(int(part.get("requests") or 0) + int(part.get("carried") or 0) for part in parts),
         sum(int(part.get("in_flight") or 0) for part in parts),
         sum(int(part.get("connections") or 0) for part in parts),
+        sum(int(part.get("waiting") or 0) for part in parts),
         tuple(sorted(latency.items())),
     )
