@@ -16,9 +16,7 @@ use super::chunked::Chunked;
 use super::field::{self, Kind};
 use super::link::Connection;
 use super::request::Framing;
-use crate::balance::Ask;
 use crate::table::backend::Backend;
-use crate::table::template;
 use crate::worker::context::Context;
 
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -59,15 +57,7 @@ async fn carry(
     request: &[u8],
     most_bytes: usize,
 ) -> io::Result<Reply> {
-    let circumstances = Ask {
-        now_nanos: context.now_nanos(),
-        avoid: &[],
-        hash: template::hash_client(client),
-        random: context.draw(),
-        identity: None,
-        client: backend.client_timeout_nanos().map(|timeout| (client, timeout)),
-        panic_threshold: backend.spec.panic_threshold,
-    };
+    let circumstances = context.ask(backend, client, &[]);
     let Some((endpoint, _in_flight)) = backend.shared.choose(&circumstances) else {
         backend.shared.no_endpoint.add(1);
         return Err(io::ErrorKind::NotConnected.into());

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::endpoint::{Endpoint, Here, InFlight};
 use super::route::RouteCounters;
 use super::template::HashOn;
-use super::waiting::Waiting;
+use super::waiting::{MOST_HELD, Waiting};
 use crate::balance::budget::Budget;
 use crate::balance::outlier::{self, Outcome};
 use crate::balance::{Algorithm, Ask, Candidate, Chooser, Tuning, flags};
@@ -56,6 +56,14 @@ impl Backend {
         match session {
             Session::Endpoint(identity) => !self.balanced() && self.shared.knows(identity),
             Session::Key { backend, .. } => self.balanced() && backend == sticky::backend_hash(&self.spec.id),
+        }
+    }
+
+    /// How many may wait for an endpoint: as many as it says, else a bounded number where it holds them when it is empty.
+    pub fn most_waiting(&self) -> u32 {
+        match self.spec.limits.as_ref().map_or(0, |limits| limits.max_waiting) {
+            0 if self.spec.hold => MOST_HELD,
+            most => most,
         }
     }
 

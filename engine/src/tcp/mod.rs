@@ -20,7 +20,6 @@ use smallvec::SmallVec;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use crate::balance::Ask;
 use crate::balance::outlier::Outcome;
 use crate::http::buffer::Buffer;
 use crate::http::link::{Connection, Link};
@@ -28,7 +27,7 @@ use crate::http::relay;
 use crate::http::serve::Whence;
 use crate::table::backend::Backend;
 use crate::table::endpoint::{Endpoint, InFlight};
-use crate::table::{template, waiting};
+use crate::table::waiting;
 use crate::worker::context::{self, Context};
 use crate::worker::deadline::Deadline;
 
@@ -115,8 +114,7 @@ impl Carried {
     /// Waits for the first endpoint of an empty Backend.
     async fn hold(&self, client: &TcpStream) -> Option<(Arc<Endpoint>, InFlight)> {
         let backend = &self.backend;
-        let asked = backend.spec.limits.as_ref().map_or(0, |l| l.max_waiting);
-        let (waiter, _) = backend.shared.waiting.join(if asked == 0 { waiting::MOST_HELD } else { asked })?;
+        let (waiter, _) = backend.shared.waiting.join(backend.most_waiting())?;
         self.deadline.set(waiting::HOLD_SECONDS);
         let mut gone = std::pin::pin!(client.ready(Interest::ERROR));
         loop {
@@ -148,16 +146,8 @@ impl Carried {
     }
 
     fn choose(&self) -> Option<(Arc<Endpoint>, InFlight)> {
-        let (backend, peer) = (&self.backend, self.peer.ip().to_canonical());
-        backend.shared.choose(&Ask {
-            now_nanos: self.context.now_nanos(),
-            avoid: &self.avoid,
-            hash: if backend.algorithm.hashes() { template::hash_client(peer) } else { 0 },
-            random: self.context.draw(),
-            identity: None,
-            client: backend.client_timeout_nanos().map(|timeout| (peer, timeout)),
-            panic_threshold: backend.spec.panic_threshold,
-        })
+        let peer = self.peer.ip().to_canonical();
+        self.backend.shared.choose(&self.context.ask(&self.backend, peer, &self.avoid))
     }
 
     fn failed(&mut self, endpoint: &Arc<Endpoint>) {

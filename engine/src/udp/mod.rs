@@ -18,11 +18,9 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::task::{AbortHandle, spawn_local};
 
-use crate::balance::Ask;
 use crate::balance::outlier::Outcome;
 use crate::table::backend::Backend;
 use crate::table::endpoint::{Endpoint, InFlight};
-use crate::table::template;
 use crate::worker::context::Context;
 
 const MOST_SESSIONS: usize = 16_384;
@@ -145,15 +143,7 @@ impl Sessions {
 
     async fn begin(&self, backend: &Arc<Backend>, client: SocketAddr) -> Option<Session> {
         let peer = client.ip().to_canonical();
-        let ask = Ask {
-            now_nanos: self.context.now_nanos(),
-            avoid: &[],
-            hash: if backend.algorithm.hashes() { template::hash_client(peer) } else { 0 },
-            random: self.context.draw(),
-            identity: None,
-            client: backend.client_timeout_nanos().map(|timeout| (peer, timeout)),
-            panic_threshold: backend.spec.panic_threshold,
-        };
+        let ask = self.context.ask(backend, peer, &[]);
         let Some((endpoint, in_flight)) = backend.shared.choose(&ask) else {
             backend.shared.no_endpoint.add(1);
             return None;

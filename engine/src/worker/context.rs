@@ -1,21 +1,21 @@
 //! What everything on one thread shares: the table it works by, buffers, idle connections, deadlines, randomness.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::clock;
 use super::deadline::Deadlines;
-use crate::balance::hashing;
 use crate::balance::random::Random;
+use crate::balance::{Ask, hashing};
 use crate::dns;
 use crate::h2;
 use crate::http::buffer::Buffers;
 use crate::http::pool::Pool;
-use crate::table::backend::Shared;
+use crate::table::backend::{Backend, Shared};
 use crate::table::router::Entry;
-use crate::table::{Listener, Table};
+use crate::table::{Listener, Table, template};
 
 const MAX_DRAWS: usize = 1024;
 
@@ -104,6 +104,19 @@ impl Context {
 
     pub fn draw(&self) -> u64 {
         self.random.borrow_mut().draw()
+    }
+
+    /// The circumstances of a choice for a client of which nothing but its address is known.
+    pub fn ask<'a>(&self, backend: &Backend, client: IpAddr, avoid: &'a [u64]) -> Ask<'a> {
+        Ask {
+            now_nanos: self.now_nanos(),
+            avoid,
+            hash: if backend.algorithm.hashes() { template::hash_client(client) } else { 0 },
+            random: self.draw(),
+            identity: None,
+            client: backend.client_timeout_nanos().map(|timeout| (client, timeout)),
+            panic_threshold: backend.spec.panic_threshold,
+        }
     }
 }
 

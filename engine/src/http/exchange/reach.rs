@@ -55,9 +55,7 @@ impl<C: Client> Exchange<'_, C> {
     /// An empty Backend that holds requests, or one whose endpoints are full: the request waits for its turn.
     pub(super) async fn wait_for_endpoint(&self) -> Result<(Arc<Endpoint>, InFlight), Failure> {
         let backend = &self.plan.backend;
-        let queue = backend.spec.limits.as_ref().map_or(0, |l| l.max_waiting);
-        let most = if backend.spec.hold && queue == 0 { waiting::MOST_HELD } else { queue };
-        let (waiter, now) = backend.shared.waiting.join(most).ok_or(Failure::NoEndpoint)?;
+        let (waiter, now) = backend.shared.waiting.join(backend.most_waiting()).ok_or(Failure::NoEndpoint)?;
         self.arm(waiting::HOLD_SECONDS);
         loop {
             let mut turn = std::pin::pin!(waiter.turn());
