@@ -127,7 +127,7 @@ class Cluster:
         self._closing("statistics", statistics.close)
         if self.wanted.access_log:
             self._log_accesses()
-        await self._traffic(api, planes, network)
+        await self._traffic(api, planes, network, record)
         await self._node(api, planes, network)
         await self._first_table(record)
 
@@ -246,14 +246,14 @@ class Cluster:
         await self.engine.close()
 
     async def _traffic(
-        self, api: server.ApiServer, planes: coordinator.Coordinator, network: protocols.Network
+        self, api: server.ApiServer, planes: coordinator.Coordinator, network: protocols.Network, record: state.Record
     ) -> None:
         where = routing_settings.Settings(
             node=NODE_NAME,
             network=network.mode,
             lowest_port=ranges.lowest_port(),
             gateway=network.gateway if network.mode != "loopback" else "",
-            dns=tuple(f"{kind}:{self.folder.read().dns}" for kind in ("udp", "tcp")),
+            dns=tuple(f"{kind}:{record.dns}" for kind in ("udp", "tcp")),
             edge_http=tuple(f"tcp:{place}" for place in self.wanted.http),
             edge_https=tuple(f"tcp:{place}" for place in self.wanted.https),
             ingress_nginx=self.wanted.ingress_nginx,

@@ -7,14 +7,25 @@ more (with the engine's own message) and OSError when nobody listens.
 from __future__ import annotations
 
 import asyncio
+import os
 import urllib.parse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 _LONGEST_BODY_BYTES = 64 * 1024 * 1024
 _HEAD_SECONDS = 120.0
+
+
+def sockets(named: str, *, runtime: str, own: str, system: str) -> list[str]:
+    """The sockets of an engine that are here, the best first: the one that the environment names (`unix://PATH`), the
+    user's `own` below the `runtime` folder, the `system`'s; "" is none."""
+    found = [named.removeprefix("unix://")] if named.startswith("unix://") else []
+    found += [f"{runtime}/{own}"] if runtime and os.geteuid() != 0 else []
+    found += [system] if system else []
+    return [path for path in found if Path(path).is_socket()]
 
 
 class EngineError(Exception):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,14 +29,12 @@ class Found:
 
 def docker_sockets(environ: Mapping[str, str]) -> list[str]:
     """Where Docker's socket may be, the user's own choice first."""
-    found = []
-    host = environ.get("DOCKER_HOST", "")
-    if host.startswith("unix://"):
-        found.append(host.removeprefix("unix://"))
-    if environ.get("XDG_RUNTIME_DIR") and os.geteuid() != 0:
-        found.append(f"{environ['XDG_RUNTIME_DIR']}/docker.sock")
-    found.append("/var/run/docker.sock")
-    return [path for path in found if Path(path).is_socket()]
+    return engine_http.sockets(
+        environ.get("DOCKER_HOST", ""),
+        runtime=environ.get("XDG_RUNTIME_DIR", ""),
+        own="docker.sock",
+        system="/var/run/docker.sock",
+    )
 
 
 def clean(environ: Mapping[str, str], uids: Sequence[str]) -> int:

@@ -35,15 +35,12 @@ class EngineSettings:
 
 def sockets(environ: Mapping[str, str]) -> list[str]:
     """Where Podman's socket may be, the user's own choice first."""
-    found = []
-    host = environ.get("CONTAINER_HOST", "")
-    if host.startswith("unix://"):
-        found.append(host.removeprefix("unix://"))
-    if environ.get("XDG_RUNTIME_DIR") and os.geteuid() != 0:
-        found.append(f"{environ['XDG_RUNTIME_DIR']}/podman/podman.sock")
-    if os.geteuid() == 0:
-        found.append("/run/podman/podman.sock")
-    return [path for path in found if Path(path).is_socket()]
+    return engine_http.sockets(
+        environ.get("CONTAINER_HOST", ""),
+        runtime=environ.get("XDG_RUNTIME_DIR", ""),
+        own="podman/podman.sock",
+        system="/run/podman/podman.sock" if os.geteuid() == 0 else "",
+    )
 
 
 class Podman:
