@@ -12,11 +12,9 @@ import subprocess
 from pathlib import Path
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench import candidates, cpu, lab, load, rounds
+from fairlead.base import x509
 
 _TOTALS = re.compile(r"(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout")
 _TIMES = re.compile(r"time for request:\s+\S+\s+(\S+)\s+(\S+)")
@@ -82,25 +80,8 @@ async def figures(lab_: lab.Lab, running: candidates.Running, spec: Spec) -> rou
 
 def certificate(lab_: lab.Lab) -> str:
     """A PEM file with a new self-signed P-256 certificate for bench.test, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bench.test")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("bench.test")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
     file = lab_.path("tls") / "edge.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    file.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
+    file.write_text("".join(x509.self_signed(["bench.test"], now=datetime.datetime.now(datetime.UTC), days=1)))
     return str(file)
 
 

@@ -6,14 +6,21 @@ ECDSA P-256, RFC 5280; hosts as RFC 6125 compares them. `cryptography` is import
 from __future__ import annotations
 
 import datetime
+import ipaddress
 from collections.abc import Sequence
 
 
 def self_signed(names: Sequence[str], *, now: datetime.datetime, days: int = 365) -> tuple[str, str]:
-    """The certificate and its key, both PEM, valid for the names from a day ago on."""
+    """The certificate and its key, both PEM, valid for the names (of hosts, or IP addresses) from a day ago on."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
+
+    def general(name: str) -> x509.GeneralName:
+        try:
+            return x509.IPAddress(ipaddress.ip_address(name))
+        except ValueError:
+            return x509.DNSName(name)
 
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "fairlead self-signed")])
@@ -25,7 +32,7 @@ def self_signed(names: Sequence[str], *, now: datetime.datetime, days: int = 365
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([general(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
