@@ -26,7 +26,7 @@ ANTI = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
 @pytest.mark.parametrize(
     ("spec", "path"),
     [
-        ({"dnsConfig": {"nameservers": ["1.1.1.1"]}}, "spec.dnsConfig"),
+        ({"overhead": {"cpu": "1"}}, "spec.overhead"),
         ({"hostPID": True}, "spec.hostPID"),
         ({"hostUsers": False}, "spec.hostUsers"),
         ({"runtimeClassName": "gvisor"}, "spec.runtimeClassName"),

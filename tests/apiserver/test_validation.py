@@ -109,6 +109,18 @@ RULES: list[tuple[kinds.Kind, str, Any, str]] = [
         'Unsupported value: "Sometimes": supported values: "Always", "Never", "OnFailure"',
     ),
     (POD, "spec.dnsPolicy", "X", "spec.dnsPolicy: Unsupported value"),
+    (
+        POD,
+        "spec.dnsPolicy",
+        "None",
+        "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None",
+    ),
+    (POD, "spec.dnsConfig", {"nameservers": ["1.1.1"]}, 'nameservers[0]: Invalid value: "1.1.1": must be a valid IP'),
+    (POD, "spec.dnsConfig", {"nameservers": ["1.1.1.1"] * 4}, "must not have more than 3 nameservers"),
+    (POD, "spec.dnsConfig", {"searches": ["a"] * 33}, "must not have more than 32 search paths"),
+    (POD, "spec.dnsConfig", {"searches": ["a." * 100 + "b"] * 11}, "must not have more than 2048 characters"),
+    (POD, "spec.dnsConfig", {"searches": ["-x"]}, "searches[0]: Invalid value"),
+    (POD, "spec.dnsConfig", {"options": [{"value": "1"}]}, "options[0]: Required value: must not be empty"),
     (POD, "spec.volumes", [{"name": "v"}, {"name": "v"}], 'spec.volumes[1].name: Duplicate value: "v"'),
     (
         POD,

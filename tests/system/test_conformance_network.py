@@ -101,6 +101,9 @@ def in_pod(cluster: local.Local, code: str, *, name: str = "one") -> str:
     return cluster.kubectl("exec", name, "--", sys.executable, "-c", code).strip()
 
 
+RESOLV = "print(open('/etc/resolv.conf').read().strip())"
+
+
 # -- Services
 
 
@@ -329,6 +332,25 @@ def test_dns_should_provide_dns_for_pods_for_hostname_and_subdomain(cluster: loc
     address = field(cluster, "pod querier", ".status.podIP")
     assert eventually(lambda: resolves(cluster, "chosen.sub.default.svc.cluster.local") == [address])
     assert in_pod(cluster, "import socket;print(socket.gethostname())", name="querier") == "chosen"
+
+
+def test_dns_should_support_configurable_pod_dns_nameservers(cluster: local.Local, applied: Any) -> None:
+    """Also the two that are not of the conformance list: a configurable resolv.conf, and host network."""
+    config = {"nameservers": ["192.0.2.53"], "searches": ["own.example"], "options": [{"name": "ndots", "value": "2"}]}
+    gateway = in_pod(cluster, RESOLV).split("nameserver ")[1].split()[0]
+    applied(
+        pod("asks-nobody", app="dns", dnsPolicy="None", dnsConfig=config),
+        pod("asks-more", app="dns", dnsConfig=config),
+        pod("asks-from-host", app="dns", args=("http:8080",), dnsPolicy="ClusterFirstWithHostNet", hostNetwork=True),
+    )
+    said = in_pod(cluster, RESOLV, name="asks-nobody")
+    assert said.splitlines() == ["search own.example", "nameserver 192.0.2.53", "options ndots:2"]
+    said = in_pod(cluster, RESOLV, name="asks-more")
+    assert f"nameserver {gateway}\nnameserver 192.0.2.53\noptions ndots:2" in said
+    assert said.split("\n")[0].startswith("search default.svc.cluster.local svc.cluster.local cluster.local")
+    assert said.split("\n")[0].endswith("own.example")
+    said = in_pod(cluster, RESOLV, name="asks-from-host")
+    assert f"nameserver {gateway}\noptions ndots:5" in said
 
 
 def test_dns_should_provide_etc_hosts_entries_for_the_cluster(cluster: local.Local) -> None:

@@ -14,8 +14,8 @@ from fairlead.api.kinds import Kind
 Object = dict[str, Any]
 
 _POD_FIELDS = (
-    "dnsConfig", "hostPID", "hostIPC", "runtimeClassName", "shareProcessNamespace", "overhead", "setHostnameAsFQDN",
-    "resources", "resourceClaims", "imagePullSecrets",
+    "hostPID", "hostIPC", "runtimeClassName", "shareProcessNamespace", "overhead", "setHostnameAsFQDN", "resources",
+    "resourceClaims", "imagePullSecrets",
 )  # fmt: skip
 _CONTAINER_FIELDS = ("volumeDevices", "resizePolicy", "restartPolicyRules")
 _CONTEXT_FIELDS = ("seLinuxOptions", "appArmorProfile", "sysctls", "windowsOptions")

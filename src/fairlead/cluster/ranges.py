@@ -30,6 +30,12 @@ def dns_door(gateway: str, pod_cidr: str) -> str:
     return f"{first}:{DNS_PORT if lowest_port() <= DNS_PORT else DNS_PORT + settings.UNPRIVILEGED_SHIFT}"
 
 
+def dns_of_pods(door: str) -> str:
+    """The address at which pods ask: a resolv.conf knows no other port than 53."""
+    address, _, port = door.rpartition(":")
+    return address if int(port) == DNS_PORT else ""
+
+
 def lowest_port() -> int:
     """The first port that may be bound here."""
     if privilege.is_root():

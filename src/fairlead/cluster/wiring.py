@@ -128,7 +128,7 @@ class Cluster:
         if self.wanted.access_log:
             self._log_accesses()
         await self._traffic(api, planes, network, record)
-        await self._node(api, planes, network)
+        await self._node(api, planes, network, record)
         await self._first_table(record)
 
     def _log_accesses(self) -> None:
@@ -284,7 +284,9 @@ class Cluster:
         self._closing(f"events of {component}", made.close)
         return made
 
-    async def _node(self, api: server.ApiServer, planes: coordinator.Coordinator, network: protocols.Network) -> None:
+    async def _node(
+        self, api: server.ApiServer, planes: coordinator.Coordinator, network: protocols.Network, record: state.Record
+    ) -> None:
         found = imagefile.read(self.folder.images)
         asked = identity.asked_by(found.environment(), Path(found.folder) if found.folder else None)
         settings = node_settings.NodeSettings(
@@ -292,7 +294,7 @@ class Cluster:
             folder=self.folder.pods,
             asked=asked,
             environ=ranges.pod_environment(),
-            dns=network.gateway if network.mode != "loopback" else "",
+            dns=ranges.dns_of_pods(record.dns),
             usage_period_seconds=self.wanted.hpa_every_seconds,
         )
         client = inprocess.client(

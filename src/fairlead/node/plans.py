@@ -19,6 +19,7 @@ from fairlead.client import errors
 from fairlead.node import (
     cgroups,
     claims,
+    dns,
     env,
     expand,
     identity,
@@ -161,7 +162,7 @@ class Planner:
     ) -> tuple[runtime.Mount, ...]:
         if not place.runtime.can_mount:
             return ()
-        own = pod_files.mounts(pod, container, record, place.folder, dns=self._node.dns, who=who)
+        own = pod_files.mounts(pod, container, record, place.folder, resolver=self._resolver(pod, place), who=who)
         if not container.get("volumeMounts"):
             return own
         await self._prepare(pod, container, place, who=who)
@@ -169,6 +170,16 @@ class Planner:
             return own + place.volumes.mounts(pod, container, values)
         except volume_content.VolumeProblem as error:
             raise _not_mounted(error) from error
+
+    def _resolver(self, pod: Object, place: Place) -> dns.Config:
+        """What the pod's /etc/resolv.conf says; what did not fit is told in an Event."""
+        host = dns.of_host()
+        if place.own_network:
+            host = dns.without_loopback(host, self._node.dns)
+        formed = dns.form(pod, host=host, cluster=self._node.dns)
+        for problem in formed.problems:
+            self._doors.recorder.event(pod, "Warning", "DNSConfigForming", problem)
+        return formed.config
 
     async def _prepare(self, pod: Object, container: Object, place: Place, *, who: runtime.Credentials) -> None:
         try:
@@ -218,6 +229,7 @@ class Planner:
             "HOSTNAME": hostname(pod),
             "HOST": "0.0.0.0" if place.own_network else place.ip,  # noqa: S104 - the pod's own network
             "PORT": str(record.ports.get(str(port), port)),
+            **({} if place.runtime.can_mount else dns.variables(pod)),
         }
 
     async def _fetch(self, pod: Object, key: env.Key) -> Object | None:

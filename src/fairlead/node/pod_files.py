@@ -9,10 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fairlead.node import records, runtime
+from fairlead.node import dns, records, runtime
 
 Object = dict[str, Any]
-DOMAIN = "cluster.local"
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
 
 
@@ -27,7 +26,7 @@ def mounts(
     record: records.PodRecord,
     folder: Path,
     *,
-    dns: str,
+    resolver: dns.Config,
     who: runtime.Credentials,
 ) -> tuple[runtime.Mount, ...]:
     """Writes the files and says where they are bound. Blocking, a few small files."""
@@ -40,9 +39,8 @@ def mounts(
         _write(etc / "hostname", _hostname(pod) + "\n")
         if Path("/etc/hostname").exists():
             found.append(runtime.Mount("/etc/hostname", str(etc / "hostname")))
-    if dns and pod["spec"].get("dnsPolicy", "ClusterFirst") != "Default":
-        _write(etc / "resolv.conf", resolv_conf(pod, dns))
-        found.append(runtime.Mount("/etc/resolv.conf", str(etc / "resolv.conf")))
+    _write(etc / "resolv.conf", resolver.text())
+    found.append(runtime.Mount("/etc/resolv.conf", str(etc / "resolv.conf")))
     target = container.get("terminationMessagePath") or DEFAULT_TERMINATION_PATH
     message = termination_file(folder, container["name"])
     _write(message, "")
@@ -64,16 +62,9 @@ def _hostname(pod: Object) -> str:
 def hosts(pod: Object, ip: str) -> str:
     """/etc/hosts as the kubelet writes it, hostAliases included."""
     name, subdomain = _hostname(pod), pod["spec"].get("subdomain")
-    full = f"{name}.{subdomain}.{pod['metadata']['namespace']}.svc.{DOMAIN}\t" if subdomain else ""
+    full = f"{name}.{subdomain}.{pod['metadata']['namespace']}.svc.{dns.DOMAIN}\t" if subdomain else ""
     lines = ["# Kubernetes-managed hosts file.", "127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
     lines.append(f"{ip}\t{full}{name}")
     for alias in pod["spec"].get("hostAliases") or []:
         lines.append("\t".join([alias.get("ip", ""), *(alias.get("hostnames") or [])]))
     return "\n".join(lines) + "\n"
-
-
-def resolv_conf(pod: Object, dns: str) -> str:
-    """The cluster's resolver with the namespace's search list."""
-    namespace = pod["metadata"]["namespace"]
-    search = f"{namespace}.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}"
-    return f"search {search}\nnameserver {dns}\noptions ndots:5\n"

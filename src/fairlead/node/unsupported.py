@@ -13,7 +13,7 @@ from typing import Any
 Object = dict[str, Any]
 
 _POD_FIELDS = (
-    "dnsConfig", "hostPID", "hostIPC", "hostUsers", "runtimeClassName", "shareProcessNamespace", "overhead",
+    "hostPID", "hostIPC", "hostUsers", "runtimeClassName", "shareProcessNamespace", "overhead",
     "setHostnameAsFQDN", "resources", "resourceClaims", "ephemeralContainers",
 )  # fmt: skip
 _POD_CONTEXT = ("seLinuxOptions", "seccompProfile", "appArmorProfile", "windowsOptions")
@@ -43,8 +43,8 @@ def fields(pod: Object, offers: Offers) -> list[str]:
 def _find(spec: Object, offers: Offers) -> Iterator[str]:
     yield from (f"spec.{name}" for name in _POD_FIELDS if spec.get(name))
     yield from _context(spec.get("securityContext") or {}, _POD_CONTEXT, "spec.securityContext")
-    if spec.get("dnsPolicy", "ClusterFirst") not in ("ClusterFirst", "Default", "ClusterFirstWithHostNet"):
-        yield "spec.dnsPolicy"
+    if not offers.mounts and (spec.get("dnsConfig") or {}).get("nameservers"):
+        yield "spec.dnsConfig.nameservers (nothing can be mounted here, /etc/resolv.conf neither)"
     if (spec.get("securityContext") or {}).get("sysctls") and not offers.own_network:
         yield "spec.securityContext.sysctls"
     if spec.get("hostAliases") and not offers.mounts:

@@ -6,7 +6,7 @@ import ipaddress
 from typing import Any
 
 from fairlead.api import field_errors, names
-from fairlead.api.validation import common
+from fairlead.api.validation import common, pod_dns
 
 Object = dict[str, Any]
 Problems = common.Problems
@@ -52,9 +52,7 @@ def validate_pod_spec(spec: Object, path: str) -> Problems:
                 found.append(field_errors.duplicate(f"{where}.name", container["name"]))
             seen.add(container.get("name", ""))
     found += common.one_of(spec.get("restartPolicy"), f"{path}.restartPolicy", ("Always", "OnFailure", "Never"))
-    found += common.one_of(
-        spec.get("dnsPolicy"), f"{path}.dnsPolicy", ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
-    )
+    found += pod_dns.validate(spec, path)
     found += common.non_negative(spec.get("terminationGracePeriodSeconds"), f"{path}.terminationGracePeriodSeconds")
     if "activeDeadlineSeconds" in spec:
         found += common.positive(spec["activeDeadlineSeconds"], f"{path}.activeDeadlineSeconds")
