@@ -2,9 +2,11 @@
 
 Each document of tests/golden/flows is one case: objects, and rows of (from, to) -> endpoints, REJECT, DROP or PASS, and
 whether the client is masqueraded. Cases of one file follow one another on the same plane, so that changes are tested.
+`EngineCarried` is what a kernel rule cannot do: rows with `by: engine`, or `engine-http`, go there first.
 """
 
 import asyncio
+import contextlib
 import os
 import pathlib
 
@@ -12,15 +14,18 @@ import pytest
 import yaml
 
 from fairlead.base import clock
-from fairlead.dataplane import nft_state, nftables
+from fairlead.dataplane import coordinator, engine, nft_state, nftables, spawn
 from fairlead.routing import interpret, settings, translate
 from fairlead.testing import nft_fake, worlds
 
 FOLDER = pathlib.Path(__file__).parent.parent / "golden" / "flows"
 FILES = sorted(FOLDER.glob("*.yaml"))
-WHERE = settings.Settings(network="kernel", node="here", lowest_port=0, gateway=worlds.GATEWAY)
+WHERE = settings.Settings(
+    network="kernel", node="here", lowest_port=0, gateway=worlds.GATEWAY, gateway6=worlds.GATEWAY6
+)
+DOORS = {"engine": WHERE.transparent_tcp_port, "engine-http": WHERE.transparent_http_port}
 NODE = interpret.Node(
-    addresses=(worlds.NODE, worlds.GATEWAY, worlds.NODE6),
+    addresses=(worlds.NODE, worlds.GATEWAY, worlds.NODE6, worlds.GATEWAY6),
     pod_networks=(worlds.PODS4, worlds.PODS6),
     service_networks=(worlds.SERVICES4, worlds.SERVICES6),
 )
@@ -86,7 +91,15 @@ def test_the_rules(path):
         for row in case["flows"]:
             source = SOURCES.get(row["from"], row["from"])
             answer = kernel.answer(source, row.get("protocol", "tcp"), *split(row["to"]))
-            check(row, answer, case["case"])
+            check(at_the_engine(row), answer, case["case"])
+
+
+def at_the_engine(row):
+    """The row as the kernel's rules see it."""
+    if "by" not in row:
+        return row
+    gateway = f"[{worlds.GATEWAY6}]" if row["to"].startswith("[") else worlds.GATEWAY
+    return {**row, "goes": [f"{gateway}:{DOORS[row['by']]}"]}
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +110,8 @@ def world():
             for port in (80, 8443, 53, 5353):
                 pod.serve(pod.address, port)
             pod.serve(pod.address6, 80)
+            for address in (pod.address, pod.address6):
+                pod.serve(address, 8090, http=True)
         yield made
 
 
@@ -106,9 +121,10 @@ async def observed(world, row):
     space, source = spaces.get(row["from"], world.outside), SOURCES[row["from"]]
     address, port = split(row["to"])
     count = 2 * len(row["goes"]) if isinstance(row["goes"], list) else 1
+    protocol = "http" if row.get("by") == "engine-http" else row.get("protocol", "tcp")
     bound = source if row["from"] == "blocked" else ""
     answers = [
-        await world.ask(space, address, port, protocol=row.get("protocol", "tcp"), seconds=0.3, bind=bound)
+        await world.ask(space, address, port, protocol=protocol, seconds=0.3 if "by" not in row else 2.0, bind=bound)
         for _ in range(count)
     ]
     if any(isinstance(answer, str) for answer in answers):
@@ -119,20 +135,40 @@ async def observed(world, row):
 @pytest.mark.system
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-async def test_real_packets(world, failures, path):
-    plane = nftables.NftablesPlane(
-        "fairlead-flows",
-        clock=clock.SystemClock(),
-        on_failure=lambda *failure: failures.append(failure),
-        pods=NODE.pod_networks,
-        services=NODE.service_networks,
+async def test_real_packets(world, failures, folder, path):
+    how = {"clock": clock.SystemClock(), "on_failure": lambda *failure: failures.append(failure)}
+    kernel = nftables.NftablesPlane(
+        "fairlead-flows", pods=NODE.pod_networks, services=NODE.service_networks, gateway=worlds.GATEWAY, **how
     )
+    await kernel.start()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(kernel.close, purge=True)
+        planes = [kernel]
+        if any("by" in row for case in cases(path) for row in case["flows"]):
+            planes.insert(0, await stack.enter_async_context(the_engine(folder, **how)))
+        await walk(world, coordinator.Coordinator(planes, **how), path)
+
+
+@contextlib.asynccontextmanager
+async def the_engine(folder, **how):
+    try:
+        binary = spawn.find_binary()
+    except spawn.EngineMissing:
+        pytest.skip("no fairlead-engine was built")
+    plane = engine.EnginePlane(str(folder / "engine.sock"), binary=binary, log_path=str(folder / "log"), **how)
     await plane.start()
+    yield plane
+    async with asyncio.timeout(10):
+        await plane.shutdown(grace_seconds=0)
+    await plane.close()
+
+
+async def walk(world, planes, path):
     for case in cases(path):
         structure, sets = translated(case)
-        await plane.apply_endpoints(sets)
+        await planes.apply_endpoints(sets)
         async with asyncio.timeout(10):
-            assert (await plane.acked(await plane.apply(structure))).nacks == ()
+            assert await planes.acked(await planes.apply(structure)) == ()
         for row in case["flows"]:
             if row["from"] not in SOURCES or row["goes"] == "PASS":
                 continue  # a source that this node would have to forge; an address that leads nowhere
@@ -141,4 +177,4 @@ async def test_real_packets(world, failures, path):
             if row.get("masquerade") is not None and not row["from"].startswith("node"):
                 masked = SOURCES[row["from"]] not in seen
                 assert masked == row["masquerade"], f"{case['case']}: {row['name']}: servers saw {seen}"
-    await plane.close(purge=True)
+    await planes.close()

@@ -20,7 +20,7 @@ pub mod template;
 pub mod waiting;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::control::objects;
@@ -56,9 +56,10 @@ pub struct ListenerCounters {
 pub struct Table {
     /// By the id of the socket that it listens on.
     pub by_socket: HashMap<String, Arc<Listener>>,
-    /// By the addresses that Services have, for transparent Listeners. An entry stands for the Backend alone.
+    /// By the addresses that Services have, for transparent Listeners. An entry stands for the Backend alone. Under `::` are
+    /// the ports that every IPv6 address of the node has.
     pub by_virtual: HashMap<SocketAddr, Arc<router::Entry>>,
-    /// By the ports that every address of the node has.
+    /// By the ports that every IPv4 address of the node has.
     pub by_node_port: HashMap<u16, Arc<router::Entry>>,
     /// What DNS answers.
     pub zone: Arc<Zone>,
@@ -67,6 +68,11 @@ pub struct Table {
 impl Table {
     pub fn at(&self, destination: SocketAddr) -> Option<&Arc<router::Entry>> {
         let destination = SocketAddr::new(destination.ip().to_canonical(), destination.port());
-        self.by_virtual.get(&destination).or_else(|| self.by_node_port.get(&destination.port()))
+        self.by_virtual.get(&destination).or_else(|| match destination {
+            SocketAddr::V4(_) => self.by_node_port.get(&destination.port()),
+            SocketAddr::V6(_) => {
+                self.by_virtual.get(&SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), destination.port()))
+            }
+        })
     }
 }

@@ -379,7 +379,6 @@ def engine_backend(backend: table.Backend) -> table.Backend:
     if carrier.carrier(backend) == "kernel":
         return msgspec.structs.replace(backend, virtual=())
     virtual = tuple(
-        table.Virtual(address="" if one.node_port else one.address, port=one.port, node_port=one.node_port)
-        for one in backend.virtual
+        table.Virtual(address=one.address, port=one.port, node_port=one.node_port) for one in backend.virtual
     )
     return msgspec.structs.replace(backend, virtual=virtual)

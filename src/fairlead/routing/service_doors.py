@@ -1,8 +1,9 @@
 """The addresses and sockets through which a Service is reached, and what of it this network mode must refuse.
 
 Loopback mode: every Service port is a Listener on the Service's own 127.x.y.z. Kernel mode: the addresses are rules of
-the kernel; only what it cannot do is redirected to one transparent Listener per protocol. In both, node ports and load
-balancers' ports are also listened on at the node's own loopback address, which the kernel does not redirect.
+the kernel; only what it cannot do is redirected to one transparent Listener per protocol, with a socket per address
+family. In both, node ports and load balancers' ports are also listened on at the node's own loopback address, which the
+kernel does not redirect.
 """
 
 from __future__ import annotations
@@ -122,13 +123,18 @@ def add_transparent(work: draft.Draft) -> None:
         return
     carried = [(carrier.carrier(one), one.protocol) for one in work.backends.values() if one.virtual]
     if any(who == "engine-l4" for who, _ in carried):
-        socket = settings.socket_id("tcp", where.gateway, where.transparent_tcp_port)
-        listener = table.Listener(id=TRANSPARENT_TCP, protocol="tcp", sockets=(socket,), transparent=True)
+        sockets = _gateways(where, where.transparent_tcp_port)
+        listener = table.Listener(id=TRANSPARENT_TCP, protocol="tcp", sockets=sockets, transparent=True)
         work.listeners[TRANSPARENT_TCP] = listener
     spoken = {protocol for who, protocol in carried if who == "engine-l7"}
     if spoken:
-        socket = settings.socket_id("tcp", where.gateway, where.transparent_http_port)
+        sockets = _gateways(where, where.transparent_http_port)
         http = table.HttpSettings(h2c="h2c" in spoken)
         work.listeners[TRANSPARENT_HTTP] = table.Listener(
-            id=TRANSPARENT_HTTP, protocol="http", sockets=(socket,), transparent=True, http=http
+            id=TRANSPARENT_HTTP, protocol="http", sockets=sockets, transparent=True, http=http
         )
+
+
+def _gateways(where: settings.Settings, port: int) -> tuple[str, ...]:
+    """One socket for each address family that pods have."""
+    return tuple(settings.socket_id("tcp", one, port) for one in (where.gateway, where.gateway6) if one)

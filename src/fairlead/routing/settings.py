@@ -15,7 +15,8 @@ class Settings:
     """One node, its network mode (DESIGN §5) and its doors.
 
     `lowest_port` is the first port that may be bound there; a lower Service port is carried at port + 8000.
-    `gateway` is the node's address on the pod network, where the engine listens for what the kernel redirects to it.
+    `gateway` and `gateway6` (where pods have IPv6, too) are the node's addresses on the pod network, where the engine
+    listens for what the kernel redirects to it.
     """
 
     node: str = "localhost"
@@ -23,6 +24,7 @@ class Settings:
     network: Literal["kernel", "rootless", "loopback"] = "loopback"
     lowest_port: int = 1024
     gateway: str = ""
+    gateway6: str = ""
     transparent_tcp_port: int = 15001
     transparent_http_port: int = 15006
     edge_http: tuple[str, ...] = ("tcp:127.0.0.1:8080", "tcp:[::1]:8080")

@@ -24,7 +24,7 @@ PODS4, SERVICES4 = "10.244.0.0/16", "10.96.0.0/16"
 PODS6, SERVICES6 = "fd00:244::/64", "fd00:96::/112"
 NODE, OUTSIDE = "192.0.2.1", "192.0.2.10"
 NODE6, OUTSIDE6 = "2001:db8::1", "2001:db8::10"
-GATEWAY = "10.244.0.1"
+GATEWAY, GATEWAY6 = "10.244.0.1", "fd00:244::1"
 PORT = 8080
 
 
@@ -115,24 +115,24 @@ class Pod(Space):
         for address in (self.address, self.address6):
             self.serve(address, PORT)
 
-    def serve(self, address: str, port: int) -> None:
-        """Answers at one more address."""
-        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-            self.sockets.append(self.call(server, address, port, kind))
+    def serve(self, address: str, port: int, *, http: bool = False) -> None:
+        """Answers at one more address; with `http` each request instead of each connection and datagram."""
+        for kind in (socket.SOCK_STREAM,) if http else (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            self.sockets.append(self.call(server, address, port, kind, http))
 
 
-def server(address: str, port: int, kind: int) -> socket.socket:
+def server(address: str, port: int, kind: int, http: bool = False) -> socket.socket:
     """A server in this thread's namespace. Shut it down and close it."""
     made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.bind((address, port))
     if kind == socket.SOCK_STREAM:
         made.listen(64)
-    threading.Thread(target=_answer, args=(made, address, kind), daemon=True).start()
+    threading.Thread(target=_answer, args=(made, address, kind, _talk_http if http else _talk), daemon=True).start()
     return made
 
 
-def _answer(listening: socket.socket, address: str, kind: int) -> None:
+def _answer(listening: socket.socket, address: str, kind: int, talk: Callable[[socket.socket, str], None]) -> None:
     with contextlib.suppress(OSError):
         while True:
             if kind == socket.SOCK_DGRAM:
@@ -143,7 +143,7 @@ def _answer(listening: socket.socket, address: str, kind: int) -> None:
                 continue
             connection, client = listening.accept()
             threading.Thread(
-                target=_talk, args=(connection, f"{address} {listening.getsockname()[1]} {client[0]}"), daemon=True
+                target=talk, args=(connection, f"{address} {listening.getsockname()[1]} {client[0]}"), daemon=True
             ).start()
 
 
@@ -153,6 +153,13 @@ def _talk(connection: socket.socket, answer: str) -> None:
         connection.sendall(answer.encode())
         while connection.recv(100):
             connection.sendall(answer.encode())
+
+
+def _talk_http(connection: socket.socket, answer: str) -> None:
+    """Answers each request, until the client goes."""
+    with connection, contextlib.suppress(OSError):
+        while connection.recv(65536):
+            connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n{answer}".encode())
 
 
 _Space = TypeVar("_Space", bound=Space)
@@ -174,7 +181,8 @@ class World:
         run(f"ip link add up0 netns {self.node.name} type veth peer name eth0 netns {self.outside.name}")
         self.node.ip(
             "link set up0 up", f"addr add {NODE}/24 dev up0", f"addr add {NODE6}/64 dev up0 nodad",
-            f"addr add {GATEWAY}/32 dev lo", f"route add {SERVICES4} dev lo", f"-6 route add {SERVICES6} dev lo",
+            f"addr add {GATEWAY}/32 dev lo", f"addr add {GATEWAY6}/128 dev lo",
+            f"route add {SERVICES4} dev lo", f"-6 route add {SERVICES6} dev lo",
         )  # fmt: skip
         self.outside.ip(
             "link set eth0 up", f"addr add {OUTSIDE}/24 dev eth0", f"addr add {OUTSIDE6}/64 dev eth0 nodad",
@@ -207,22 +215,22 @@ class World:
     async def ask(
         self, space: Space, address: str, port: int, *, protocol: str = "tcp", seconds: float = 2.0, bind: str = ""
     ) -> Answer:
-        """(server, its port, client as the server saw it), "REJECT", or "DROP"."""
+        """(server, its port, client as the server saw it), "REJECT", or "DROP". `protocol` is tcp, udp or http."""
         return await asyncio.to_thread(space.call, ask_once, address, port, protocol, seconds, bind)
 
 
 def ask_once(address: str, port: int, protocol: str = "tcp", seconds: float = 2.0, bind: str = "") -> Answer:
     """What a client in this thread's namespace is answered."""
-    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as client:
         client.settimeout(seconds)
         try:
             if bind:
                 client.bind((bind, 0))
             client.connect((address, port))
-            if protocol == "udp":
-                client.send(b"?")
-            answer = client.recv(200).decode()
+            if protocol != "tcp":
+                client.send(b"?" if protocol == "udp" else b"GET / HTTP/1.1\r\nHost: web\r\n\r\n")
+            answer = client.recv(2000).decode().rpartition("\r\n\r\n")[2]
         except ConnectionRefusedError:
             return "REJECT"
         except TimeoutError:
