@@ -48,14 +48,18 @@ class Bench:
         self.recorder = events.Recorder(self.client, component="traffic", clock=self.clock, on_failure=fail)
         self.plane = planes.FakePlane()
         self.sink = coordinator.Coordinator([self.plane], clock=self.clock, on_failure=fail)
-        self.traffic = traffic.Traffic(
+        self.fail = fail
+        self.traffic = self.made_traffic()
+
+    def made_traffic(self, **where):
+        return traffic.Traffic(
             self.client,
             self.informers,
-            where=settings.Settings(),
+            where=settings.Settings(**where),
             sink=self.sink,
             recorder=self.recorder,
             clock=self.clock,
-            on_failure=fail,
+            on_failure=self.fail,
         )
 
     async def start(self):
@@ -115,6 +119,30 @@ async def test_a_slice_reaches_the_plane_without_a_translation(bench):
     await bench.client.delete(kinds.ENDPOINT_SLICE, "web-1", namespace="default")
     await bench.until(lambda: bench.plane.addresses(WEB) == [])
     assert bench.plane.structure is structure
+
+
+async def test_the_nodes_zone_decides_what_is_near_and_is_followed(bench):
+    """Hints of two zones: the kernel's endpoints are those of the zone that the Node says it is in, now."""
+    zone = "topology.kubernetes.io/zone"
+    node = {"metadata": {"name": "localhost", "labels": {zone: "a"}}}
+    await bench.client.create(kinds.NODE, node)
+    http = {"port": 80, "targetPort": 8080, "appProtocol": "http", "name": "http"}
+    spec = {**SERVICE["spec"], "trafficDistribution": "PreferClose", "ports": [{"port": 81, "name": ""}, http]}
+    await bench.create(kinds.SERVICE, {**SERVICE, "spec": spec})
+    one = slice_of("10.0.0.1", "10.0.0.2")
+    one["ports"].append({"name": "http", "port": 8080, "protocol": "TCP"})
+    for endpoint, name in zip(one["endpoints"], "ab", strict=True):
+        endpoint |= {"zone": name, "hints": {"forZones": [{"name": name}]}}
+    await bench.create(kinds.ENDPOINT_SLICE, one)
+    bench.traffic = bench.made_traffic(network="kernel")
+    await bench.start()
+    await bench.until(lambda: bench.plane.addresses("default/web:81") == ["10.0.0.1:8080"])
+    assert bench.plane.structure.backends["default/web:http/http"].zone == "a"
+    await bench.client.patch(kinds.NODE, "localhost", {"metadata": {"labels": {zone: "b"}}})
+    await bench.until(lambda: bench.plane.addresses("default/web:81") == ["10.0.0.2:8080"])
+    await bench.until(lambda: bench.plane.structure.backends["default/web:http/http"].zone == "b")
+    await bench.client.patch(kinds.NODE, "localhost", {"metadata": {"labels": {zone: None}}})
+    await bench.until(lambda: len(bench.plane.addresses("default/web:81")) == 2)
 
 
 async def test_several_slices_are_one_set(bench):

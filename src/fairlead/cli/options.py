@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from fairlead.api import names
+
 name = click.option("--name", default="default", show_default=True, help="The cluster's name.")
 NETWORKS = ("auto", "kernel", "rootless", "loopback")
 
@@ -15,6 +17,17 @@ NETWORKS = ("auto", "kernel", "rootless", "loopback")
 def _absolute(_: click.Context, __: click.Parameter, value: str) -> str:
     """A process in the background has another working directory."""
     return str(Path(value).absolute()) if value not in ("", "-") else value
+
+
+def _labels(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """KEY=VALUE of each. Raises BadParameter."""
+    for text in given:
+        key, equals, value = text.partition("=")
+        problem = "KEY=VALUE is expected" if not equals else ""
+        problem = problem or names.qualified_problem(key) or names.label_value_problem(value)
+        if problem:
+            raise click.BadParameter(f"{text!r}: {problem}")
+    return given
 
 
 access_log = (
@@ -61,6 +74,13 @@ def serving(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Where the edge listens for HTTPS (127.0.0.1:8443 and [::1]:8443).",
             ),
             *access_log,
+            click.option(
+                "--node-label",
+                multiple=True,
+                metavar="KEY=VALUE",
+                callback=_labels,
+                help="A label of the node; topology.kubernetes.io/zone says in which zone traffic begins.",
+            ),
             click.option("--ingress-nginx", is_flag=True, help="Take Ingresses of class nginx as ingress-nginx does."),
             click.option("--api-address", default="127.0.0.1", metavar="ADDR", help="Where the API server listens."),
             click.option("--api-port", default=0, help="The API server's port (6443 if free, else another)."),

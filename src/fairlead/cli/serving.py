@@ -35,6 +35,7 @@ def configured(
         access_log=how["access_log"],
         access_log_share=how["access_log_share"],
         access_log_query=how["access_log_query"],
+        node_labels=dict(text.split("=", 1) for text in how["node_label"]),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 EDGE_HTTP = ("127.0.0.1:8080", "[::1]:8080")
 EDGE_HTTPS = ("127.0.0.1:8443", "[::1]:8443")
@@ -31,6 +32,7 @@ class ClusterConfig:
     access_log: str = ""  # a file's path, or - for standard output
     access_log_share: float = 1.0
     access_log_query: bool = False
+    node_labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def hpa_every_seconds(self) -> float:

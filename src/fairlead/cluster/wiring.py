@@ -250,6 +250,7 @@ class Cluster:
     ) -> None:
         where = routing_settings.Settings(
             node=NODE_NAME,
+            zone=self.wanted.node_labels.get(traffic.ZONE, ""),
             network=network.mode,
             lowest_port=ranges.lowest_port(),
             gateway=network.gateway if network.mode != "loopback" else "",
@@ -296,6 +297,7 @@ class Cluster:
             environ=ranges.pod_environment(),
             dns=ranges.dns_of_pods(record.dns),
             usage_period_seconds=self.wanted.hpa_every_seconds,
+            labels=self.wanted.node_labels,
         )
         client = inprocess.client(
             api.exchange, exchange.Identity(f"system:node:{NODE_NAME}", ("system:nodes", "system:authenticated"))

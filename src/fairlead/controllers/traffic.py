@@ -9,6 +9,7 @@ by the table; each Problem (and each object that a plane did not take) is one Ev
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -29,6 +30,7 @@ WATCHED = (
 IN_THE_LOOP = 100  # more Services than this are translated in a thread: a step of the loop stays under 20 ms
 BREATH = 500  # statuses looked at in one step of the loop
 BY_SERVICE = "traffic/service"
+ZONE = "topology.kubernetes.io/zone"
 _KINDS = {kind.kind: kind for kind in WATCHED}
 
 
@@ -60,7 +62,8 @@ class Traffic:
         self.translation = self._translator.translate(translate.Snapshot())
         self._client, self._sink, self._recorder, self._clock = client, sink, recorder, clock
         self._where = where
-        watched = (*WATCHED, kinds.CONFIG_MAP) if where.ingress_nginx else WATCHED  # it has its settings in one
+        settings_too = (kinds.CONFIG_MAP,) if where.ingress_nginx else ()  # it has its settings in one
+        watched = (*WATCHED, kinds.NODE, *settings_too)
         self._informers = {kind: shared.of(kind) for kind in watched}
         self._nursery = tasks.Nursery("traffic", on_failure=on_failure)
         self._structure_changed = asyncio.Event()
@@ -79,7 +82,7 @@ class Traffic:
         slices.add_handler(self._slice_changed)
         for kind, one in self._informers.items():
             if kind is not kinds.ENDPOINT_SLICE:
-                one.add_handler(self._object_changed)
+                one.add_handler(self._node_changed if kind is kinds.NODE else self._object_changed)
         self._idle.clear()
         self._structure_changed.set()
         self._nursery.start(self._follow_structure(), name="structure")
@@ -98,7 +101,8 @@ class Traffic:
         return self._informers[kinds.ENDPOINT_SLICE].cache.list()
 
     def retranslate(self) -> None:
-        """Something outside of the cluster's objects changed (a nack came or went)."""
+        """Something outside of the objects that are translated changed (a nack came or went)."""
+        self._idle.clear()
         self._structure_changed.set()
 
     async def settled(self) -> None:
@@ -148,6 +152,17 @@ class Traffic:
             self._idle.clear()
             self._structure_changed.set()
 
+    def _node_changed(self, change: informer.Change) -> None:
+        """The node's zone is where traffic begins: what is near is another now."""
+        node = change.new
+        if node is None or node["metadata"]["name"] != self._where.node:
+            return
+        zone = (node["metadata"].get("labels") or {}).get(ZONE, "")
+        if zone != self._where.zone:
+            self._where = dataclasses.replace(self._where, zone=zone)
+            self._translator = translate.Translator(self._where)
+            self.retranslate()
+
     async def _follow_structure(self) -> None:
         await asyncio.gather(*(one.wait_synced() for one in self._informers.values()))
         first = True
@@ -180,8 +195,9 @@ class Traffic:
         else:
             fresh = self._translator.translate(snapshot)
         known, self.translation = self.translation, fresh
+        moved = known.settings != fresh.settings
         for service, sources in fresh.sources.items():
-            if known.sources.get(service) != sources:
+            if moved or known.sources.get(service) != sources:
                 self._services.add(service)
         await self._send_endpoints()  # first: a Backend that is new has its endpoints when a Route finds it
         self._sent = await self._sink.apply(fresh.structure)
