@@ -47,6 +47,16 @@ pub fn render(store: &Store) -> String {
         let id = quoted(&spec.id);
         let _ = writeln!(out, "fairlead_listener_bad_requests_total{{listener=\"{id}\"}} {}", c.bad_requests.get());
     }
+    family(
+        &mut out,
+        "fairlead_listener_sessions_evicted_total",
+        "counter",
+        "UDP sessions that made room for new clients.",
+    );
+    for (spec, c) in store.listeners() {
+        let id = quoted(&spec.id);
+        let _ = writeln!(out, "fairlead_listener_sessions_evicted_total{{listener=\"{id}\"}} {}", c.evicted.get());
+    }
     family(&mut out, "fairlead_listener_requests_total", "counter", "Requests by the class of their response.");
     for (spec, c) in store.listeners() {
         codes(&mut out, "fairlead_listener_requests_total", &format!("listener=\"{}\"", quoted(&spec.id)), &c.codes);

@@ -52,7 +52,7 @@ pub fn take(store: &Store) -> Value {
         .listeners()
         .map(|(spec, c)| {
             let value = json!({"connections": c.connections.get(), "requests": c.codes.total(),
-                "codes": codes(&c.codes), "bad_requests": c.bad_requests.get()});
+                "codes": codes(&c.codes), "bad_requests": c.bad_requests.get(), "evicted": c.evicted.get()});
             (spec.id.clone(), value)
         })
         .collect();

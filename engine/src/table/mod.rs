@@ -50,6 +50,8 @@ pub struct ListenerCounters {
     pub connections: Counter,
     pub codes: Codes,
     pub bad_requests: Counter,
+    /// UDP sessions that made room for others.
+    pub evicted: Counter,
 }
 
 #[derive(Default)]

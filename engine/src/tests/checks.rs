@@ -127,7 +127,7 @@ fn a_service_is_for_grpc_alone() {
 }
 
 /// What the statistics socket says under that path.
-fn stats(path: &std::path::Path, target: &str) -> String {
+pub fn stats(path: &std::path::Path, target: &str) -> String {
     let mut stream = UnixStream::connect(path).unwrap();
     stream.write_all(format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
     let mut text = String::new();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::checks::stats;
 use super::harness::{Engine, tally};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -130,6 +131,27 @@ fn an_endpoint_whose_port_is_closed_is_left_after_one_datagram() {
         Some(String::from_utf8_lossy(&piece[..length]).into_owned())
     });
     assert_eq!(answered.as_deref(), Some("here b"));
+}
+
+#[test]
+fn a_new_client_takes_the_place_of_the_longest_silent_one() {
+    let path = std::env::temp_dir().join(format!("fairlead-udp-{}.sock", std::process::id()));
+    let mut engine = Engine::start_with(1, Some(path.clone()));
+    let server = Echo::start("1");
+    let port = listen(&mut engine, &[server.port], json!({}));
+    // Under test a listener has 64 places.
+    let clients: Vec<UdpSocket> = (0..200)
+        .map(|_| {
+            let client = client(port);
+            assert_eq!(ask(&client, "x"), "1x");
+            client
+        })
+        .collect();
+    // Whoever had to go is a new client like others.
+    assert_eq!(ask(&clients[0], "y"), "1y");
+    let seen: serde_json::Value = serde_json::from_str(&stats(&path, "/stats")).unwrap();
+    assert_eq!(seen["listeners"]["u"]["evicted"], json!(200 - 64 + 1));
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

@@ -3,8 +3,11 @@
 //! Promises: a client's datagrams go to one endpoint while it is there and the client is not silent for long (30 s, 120 s
 //! once both have spoken for a while, or the Backend's idle timeout: as conntrack has it); once the endpoint drains or is
 //! gone, the next datagram finds another, and what the old one still answers arrives. A refused datagram (ICMP) ends
-//! the session. Each listener belongs to one thread, so a client's choice is one choice. Refuses: more than
-//! `MOST_SESSIONS` sessions of a listener (their datagrams are dropped and counted).
+//! the session. Each listener belongs to one thread, so a client's choice is one choice. A newcomer beyond `MOST_SESSIONS`
+//! of a listener, or beyond what descriptors there are, takes the place of about the longest silent (`crowd`; those in the
+//! middle of a conversation last); it is counted.
+
+mod crowd;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -23,7 +26,9 @@ use crate::table::backend::Backend;
 use crate::table::endpoint::{Endpoint, InFlight};
 use crate::worker::context::Context;
 
-const MOST_SESSIONS: usize = 16_384;
+use crowd::Crowd;
+
+const MOST_SESSIONS: usize = if cfg!(test) { 64 } else { 16_384 };
 const QUIET: Duration = Duration::from_secs(30);
 const TALKING: Duration = Duration::from_secs(120);
 /// Both have spoken for this long: a conversation, not a question and its answer.
@@ -65,14 +70,21 @@ struct Sessions {
     socket: Rc<UdpSocket>,
     id: Rc<str>,
     open: RefCell<HashMap<SocketAddr, Session>>,
+    crowd: RefCell<Crowd<SocketAddr>>,
     /// Sessions whose endpoint is going; their last answers still arrive.
     leaving: RefCell<Vec<Session>>,
 }
 
 /// Carries until its task is ended.
 pub async fn serve(context: Rc<Context>, socket: UdpSocket, id: Rc<str>) {
-    let sessions =
-        Sessions { context, socket: Rc::new(socket), id, open: RefCell::default(), leaving: RefCell::default() };
+    let sessions = Sessions {
+        context,
+        socket: Rc::new(socket),
+        id,
+        open: RefCell::default(),
+        crowd: RefCell::default(),
+        leaving: RefCell::default(),
+    };
     let sweeping = async {
         loop {
             tokio::time::sleep(SWEEP).await;
@@ -132,13 +144,28 @@ impl Sessions {
         }
         let backend = self.context.listener(&self.id)?.backend.clone()?;
         if self.open.borrow().len() >= MOST_SESSIONS {
-            backend.shared.no_endpoint.add(1);
-            return None;
+            self.make_room();
         }
         let session = self.begin(&backend, client).await?;
         let upstream = session.upstream.clone();
-        self.open.borrow_mut().insert(client, session);
+        let mut open = self.open.borrow_mut();
+        let mut crowd = self.crowd.borrow_mut();
+        open.insert(client, session);
+        crowd.join(client);
+        crowd.keep(open.len(), |one| open.contains_key(one));
         Some(upstream)
+    }
+
+    /// Ends about the longest silent session. False: there is none.
+    fn make_room(&self) -> bool {
+        let mut open = self.open.borrow_mut();
+        let gone = self.crowd.borrow_mut().leave(|client| open.get(client).map(|session| session.state.worth()));
+        let Some(session) = gone.and_then(|client| open.remove(&client)) else { return false };
+        drop(session);
+        if let Some(listener) = self.context.listener(&self.id) {
+            listener.counters.evicted.add(1);
+        }
+        true
     }
 
     async fn begin(&self, backend: &Arc<Backend>, client: SocketAddr) -> Option<Session> {
@@ -148,7 +175,11 @@ impl Sessions {
             backend.shared.no_endpoint.add(1);
             return None;
         };
-        let upstream = Rc::new(connect(endpoint.address).await.ok()?);
+        let upstream = match connect(endpoint.address).await {
+            Err(error) if is_shortage(&error) && self.make_room() => connect(endpoint.address).await.ok()?,
+            connected => connected.ok()?,
+        };
+        let upstream = Rc::new(upstream);
         let now = Instant::now();
         let state =
             Rc::new(State { began: now, heard: Cell::new(now), answered: Cell::new(None), refused: Cell::new(false) });
@@ -192,9 +223,21 @@ impl State {
     }
 
     fn is_over(&self, now: Instant, idle: Option<Duration>) -> bool {
-        let last = self.answered.get().map_or(self.heard.get(), |answered| answered.max(self.heard.get()));
-        let conversation = self.answered.get().is_some_and(|answered| answered - self.began > CONVERSATION);
-        now - last > idle.unwrap_or(if conversation { TALKING } else { QUIET })
+        now - self.last() > idle.unwrap_or(if self.is_conversation() { TALKING } else { QUIET })
+    }
+
+    /// When somebody last said something.
+    fn last(&self) -> Instant {
+        self.answered.get().map_or(self.heard.get(), |answered| answered.max(self.heard.get()))
+    }
+
+    fn is_conversation(&self) -> bool {
+        self.answered.get().is_some_and(|answered| answered - self.began > CONVERSATION)
+    }
+
+    /// Who is worth less makes room first.
+    fn worth(&self) -> (bool, Instant) {
+        (self.is_conversation(), self.last())
     }
 }
 
@@ -203,6 +246,13 @@ async fn connect(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(address).await?;
     Ok(socket)
+}
+
+/// Of descriptors, buffers or ports: another session holds what is missing.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::ADDRINUSE];
+    error.raw_os_error().is_some_and(|number| short.iter().any(|one| one.raw_os_error() == number))
 }
 
 /// The endpoint's side of one session.
