@@ -10,9 +10,10 @@ from hypothesis import strategies
 from fairlead.routing import settings, table, translate
 
 WHERE = settings.Settings(
-    ingress_nginx=True, check_certificates=False,
+    ingress_nginx=True, check_certificates=False, dns=("udp:127.0.0.1:5353",),
     default_certificate=table.Certificate(id="@default", chain_pem="c", key_pem="k"),
 )  # fmt: skip
+KERNEL = settings.Settings(network="kernel", gateway="10.244.0.1", check_certificates=False)
 HOSTS = ("a.example", "b.example", "*.example", "")
 NGINX = "nginx.ingress.kubernetes.io/"
 WORDS = (
@@ -32,14 +33,19 @@ def named(kind: str, name: str, **fields: Any) -> dict[str, Any]:
 def services(draw: Any) -> dict[str, Any]:
     number = draw(strategies.integers(0, 2))
     words = draw(strategies.sampled_from([{}, {"fairlead.dev/algorithm": "random"}]))
-    port = {"port": draw(strategies.sampled_from([80, 81])), "name": "http"}
+    port = {"port": draw(strategies.sampled_from([80, 81, 8080])), "name": "http"}
     if draw(strategies.booleans()):
         port["appProtocol"] = "http"
+    kind = draw(strategies.sampled_from(["ClusterIP", "NodePort", "LoadBalancer"]))
+    if kind != "ClusterIP":
+        port["nodePort"] = draw(strategies.sampled_from([30001, 30002, 8080]))
+    address = draw(strategies.sampled_from([f"127.96.0.{number + 1}", "None"]))
+    stamp = f"2026-01-01T00:00:0{draw(strategies.integers(0, 3))}Z"
     return named(
         "Service",
         f"s{number}",
-        meta={"annotations": words},
-        spec={"clusterIP": f"127.96.0.{number + 1}", "ports": [port]},
+        meta={"annotations": words, "creationTimestamp": stamp},
+        spec={"type": kind, "clusterIP": address, "ports": [port]},
     )
 
 
@@ -100,7 +106,15 @@ def others() -> Any:
 
 
 VERBS = strategies.sampled_from(["put", "put", "delete"])
-OBJECTS = strategies.one_of(services(), ingresses(), ingresses(), others())
+REFUSED = strategies.sampled_from(["service/default/s0/http/load-balancer", "service/default/s1/http/load-balancer"])
+OBJECTS = strategies.one_of(
+    services(),
+    services(),
+    ingresses(),
+    ingresses(),
+    others(),
+    strategies.builds(lambda n: named("Refused", n), REFUSED),
+)
 CHANGES = strategies.lists(strategies.tuples(VERBS, OBJECTS), min_size=1, max_size=14)
 
 
@@ -111,6 +125,7 @@ def snapshot(objects: dict[tuple[str, str], dict[str, Any]]) -> translate.Snapsh
     return translate.Snapshot(
         services=of("Service"), ingresses=of("Ingress"), ingress_classes=of("IngressClass"), secrets=of("Secret"),
         config_maps=of("ConfigMap"), backend_policies=of("BackendPolicy"),
+        refused=[one["metadata"]["name"] for one in of("Refused")],
     )  # fmt: skip
 
 
@@ -123,17 +138,19 @@ def said(translation: translate.Translation) -> Any:
     )
 
 
-@hypothesis.given(changes=CHANGES)
-@hypothesis.settings(max_examples=150, deadline=None)
-def test_a_translation_after_changes_is_that_of_the_whole(changes: list[tuple[str, dict[str, Any]]]) -> None:
-    translator, objects = translate.Translator(WHERE), {}
+@hypothesis.given(changes=CHANGES, where=strategies.sampled_from([WHERE, KERNEL]))
+@hypothesis.settings(max_examples=200, deadline=None)
+def test_a_translation_after_changes_is_that_of_the_whole(
+    changes: list[tuple[str, dict[str, Any]]], where: settings.Settings
+) -> None:
+    translator, objects = translate.Translator(where), {}
     for verb, one in changes:
         key = (one["kind"], one["metadata"]["name"])
         if verb == "put":
             objects[key] = one
         else:
             objects.pop(key, None)
-        assert said(translator.translate(snapshot(objects))) == said(translate.translate(snapshot(objects), WHERE))
+        assert said(translator.translate(snapshot(objects))) == said(translate.translate(snapshot(objects), where))
 
 
 def test_what_does_not_change_is_the_same_object() -> None:
@@ -153,6 +170,42 @@ def test_what_does_not_change_is_the_same_object() -> None:
     other = {name for name in before.routes if not name.startswith("Ingress/default/i7/")}
     assert all(operator.is_(before.routes[name], after.routes[name]) for name in other)
     assert before.routes.keys() ^ after.routes.keys() or before.routes != after.routes
+
+
+def test_one_service_that_changes_is_translated_alone() -> None:
+    def service(number: int, port: int = 80) -> dict[str, Any]:
+        ports = [{"port": port, "name": "web", "nodePort": 30000 + number}]
+        spec = {"type": "NodePort", "clusterIP": f"127.96.0.{number + 1}", "ports": ports}
+        return named("Service", f"s{number}", spec=spec)
+
+    those = [service(number) for number in range(20)]
+    translator = translate.Translator(WHERE)
+    before = translator.translate(translate.Snapshot(services=those)).structure
+    those[7] = service(7, 81)
+    after = translator.translate(translate.Snapshot(services=those)).structure
+    for section in ("listeners", "backends", "names"):
+        now, then = getattr(after, section), getattr(before, section)
+        other = [name for name in then if "default/s7" not in name and "/" in name]
+        assert len(other) >= 19
+        assert all(now[name] is then[name] for name in other)
+    assert after.names["service/default/s7/web"].values != before.names["service/default/s7/web"].values
+
+
+def test_the_socket_of_a_service_that_goes_is_the_next_ones() -> None:
+    def service(number: int) -> dict[str, Any]:
+        ports = [{"port": 80, "name": "web", "nodePort": 30001}]
+        spec = {"type": "NodePort", "clusterIP": f"127.96.0.{number + 1}", "ports": ports}
+        return named("Service", f"s{number}", spec=spec)
+
+    those = [service(number) for number in range(3)]
+    translator = translate.Translator(WHERE)
+    found = translator.translate(translate.Snapshot(services=those))
+    assert len(found.problems) == 2
+    for left in (those[1:], those[2:]):
+        found = translator.translate(translate.Snapshot(services=left))
+        assert f"service/default/{left[0]['metadata']['name']}/web/node" in found.structure.listeners
+        assert len(found.problems) == len(left) - 1
+    assert not translator.translate(translate.Snapshot()).structure.backends
 
 
 def test_what_two_ingresses_share_stays_while_one_of_them_does() -> None:

@@ -8,6 +8,7 @@ policy's field. Every policy gets `status.ancestors`, one for each target, with 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fairlead.routing import draft, policy_fields
@@ -22,11 +23,16 @@ _TARGETS = {("", "Service"): "Service", ("networking.k8s.io", "Ingress"): "Ingre
 def process(work: draft.Draft) -> None:
     """Attaches all policies of the snapshot, oldest first, and says of each whether it is in effect."""
     owners: dict[Target, str] = {}
-    for one in sorted(work.snapshot.backend_policies, key=draft.age):
-        _attach(work, one, owners)
+    policies = sorted(work.snapshot.backend_policies, key=draft.age)
+    targets = {"Service": work.snapshot.services, "Ingress": work.snapshot.ingresses} if policies else {}
+    found = {kind: draft.by_key(objects) for kind, objects in targets.items()}
+    for one in policies:
+        _attach(work, one, owners, found)
 
 
-def _attach(work: draft.Draft, one: Object, owners: dict[Target, str]) -> None:
+def _attach(
+    work: draft.Draft, one: Object, owners: dict[Target, str], found: Mapping[str, Mapping[str, Object]]
+) -> None:
     meta = one["metadata"]
     name, namespace = f"{KIND}/{draft.key(one)}", meta.get("namespace", "")
     spec = one.get("spec") or {}
@@ -34,7 +40,7 @@ def _attach(work: draft.Draft, one: Object, owners: dict[Target, str]) -> None:
     ancestors = []
     for index, ref in enumerate(spec.get("targetRefs") or ()):
         path = f"spec.targetRefs[{index}]"
-        target, reason, message = _target(work, ref, namespace)
+        target, reason, message = _target(found, ref, namespace)
         if target is not None and mistake is not None:
             reason, path, message = "Invalid", f"spec.{mistake.path}", str(mistake)
         elif target is not None and owners.setdefault(target, name) != name:
@@ -54,14 +60,13 @@ def _fields(spec: Object) -> tuple[dict[str, Any], policy_fields.FieldError | No
         return {}, error
 
 
-def _target(work: draft.Draft, ref: Object, namespace: str) -> tuple[Target | None, str, str]:
+def _target(targets: Mapping[str, Mapping[str, Object]], ref: Object, namespace: str) -> tuple[Target | None, str, str]:
     group, kind, name = str(ref.get("group") or ""), str(ref.get("kind") or ""), str(ref.get("name") or "")
     section = str(ref.get("sectionName") or "")
     known = _TARGETS.get((group, kind))
     if known is None:
         return None, "Invalid", f"{group}/{kind} is not a target; use a Service or an Ingress"
-    objects = work.snapshot.services if known == "Service" else work.snapshot.ingresses
-    found = next((one for one in objects if draft.key(one) == f"{namespace}/{name}"), None)
+    found = targets[known].get(f"{namespace}/{name}")
     if found is None:
         return None, "TargetNotFound", f"there is no {known} {namespace}/{name}"
     if section:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,8 @@ from fairlead.api.problem import Problem
 from fairlead.routing import attachments, endpoints, settings, table
 
 Object = dict[str, Any]
+#: gives a socket to an owner unless somebody has it; returns who has it
+Claim = Callable[[str, str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,8 @@ class Draft:
     secrets: Mapping[str, Object] = field(default_factory=dict)
     config_maps: Mapping[str, Object] = field(default_factory=dict)
     attached: attachments.Attached = field(default_factory=attachments.Attached)
-    sockets: dict[str, str] = field(default_factory=dict)  # socket id -> the object that has it
+    claim: Claim = field(default_factory=lambda: dict[str, str]().setdefault)
     https: bool = False  # whether the edge has an https door
-
-    def claim(self, socket: str, owner: str) -> str:
-        """Gives the socket to the owner unless somebody has it; returns who has it."""
-        return self.sockets.setdefault(socket, owner)
 
     def problem(self, obj: str, path: str, reason: str, message: str) -> None:
         """Records a user's mistake; the translation goes on."""

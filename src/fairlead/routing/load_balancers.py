@@ -12,23 +12,22 @@ from typing import Any
 from fairlead.routing import draft
 
 
-def process(work: draft.Draft) -> None:
-    """Adds the status of each Service of type LoadBalancer."""
-    for service in work.snapshot.services:
-        spec = service.get("spec") or {}
-        if spec.get("type") != "LoadBalancer" or spec.get("loadBalancerClass"):
-            continue
-        ports = [
-            {"port": work.settings.carried_port(port["port"]), "protocol": port.get("protocol") or "TCP"}
-            for port in spec.get("ports") or ()
-        ]
-        addresses = spec.get("clusterIPs") or [spec.get("clusterIP") or ""]
-        if _has_all_doors(work, service):
-            addresses = ["::1" if ":" in address else "127.0.0.1" for address in addresses]
-        ingress = [{"ip": address, "ipMode": "Proxy", "ports": ports} for address in addresses if address]
-        meta = service["metadata"]
-        status = {"loadBalancer": {"ingress": ingress}}
-        work.statuses.append(draft.Status("Service", meta.get("namespace", ""), meta["name"], status))
+def add(work: draft.Draft, service: dict[str, Any]) -> None:
+    """Adds the status of a Service of type LoadBalancer."""
+    spec = service.get("spec") or {}
+    if spec.get("type") != "LoadBalancer" or spec.get("loadBalancerClass"):
+        return
+    ports = [
+        {"port": work.settings.carried_port(port["port"]), "protocol": port.get("protocol") or "TCP"}
+        for port in spec.get("ports") or ()
+    ]
+    addresses = spec.get("clusterIPs") or [spec.get("clusterIP") or ""]
+    if _has_all_doors(work, service):
+        addresses = ["::1" if ":" in address else "127.0.0.1" for address in addresses]
+    ingress = [{"ip": address, "ipMode": "Proxy", "ports": ports} for address in addresses if address]
+    meta = service["metadata"]
+    status = {"loadBalancer": {"ingress": ingress}}
+    work.statuses.append(draft.Status("Service", meta.get("namespace", ""), meta["name"], status))
 
 
 def _has_all_doors(work: draft.Draft, service: dict[str, Any]) -> bool:

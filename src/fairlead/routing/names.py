@@ -15,18 +15,18 @@ LISTENER = "dns"
 TTL_SECONDS = 5
 
 
-def process(work: draft.Draft) -> None:
-    """Adds the Names of all Services, the zone, and the Listener that answers."""
+def begin(work: draft.Draft) -> None:
+    """Adds the zone, and the Listener that answers."""
     where = work.settings
-    if not where.dns:
+    if where.dns:
+        work.listeners[LISTENER] = table.Listener(id=LISTENER, protocol="dns", sockets=where.dns)
+        work.names["zone"] = table.Name(id="zone", name=where.cluster_domain)
+
+
+def add(work: draft.Draft, service: Object) -> None:
+    """Adds the Names of a Service."""
+    if not work.settings.dns:
         return
-    work.listeners[LISTENER] = table.Listener(id=LISTENER, protocol="dns", sockets=where.dns)
-    work.names["zone"] = table.Name(id="zone", name=where.cluster_domain)
-    for service in sorted(work.snapshot.services, key=draft.age):
-        _add(work, service)
-
-
-def _add(work: draft.Draft, service: Object) -> None:
     spec, meta = service.get("spec") or {}, service["metadata"]
     key = draft.key(service)
     name = f"{meta['name']}.{meta.get('namespace', '')}.svc.{work.settings.cluster_domain}"

@@ -116,12 +116,14 @@ def _listen(work: draft.Draft, listener: str, backend: str, address: str, port: 
         work.routes[route] = table.Route(id=route, listeners=(listener,), backends=backends, info=target.info)
 
 
-def add_transparent(work: draft.Draft) -> None:
-    """One Listener per protocol for what the kernel redirects, when something is to be redirected."""
+def add_transparent(work: draft.Draft, carried: frozenset[tuple[carrier.Carrier, str]]) -> None:
+    """One Listener per protocol for what the kernel redirects, when something is to be redirected.
+
+    `carried`: who carries the addresses that the kernel knows, and speaking what.
+    """
     where = work.settings
     if not where.kernel:
         return
-    carried = [(carrier.carrier(one), one.protocol) for one in work.backends.values() if one.virtual]
     if any(who == "engine-l4" for who, _ in carried):
         sockets = _gateways(where, where.transparent_tcp_port)
         listener = table.Listener(id=TRANSPARENT_TCP, protocol="tcp", sockets=sockets, transparent=True)

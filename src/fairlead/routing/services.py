@@ -24,12 +24,9 @@ _EDGE_PROTOCOLS: dict[str, Any] = {**L7_PROTOCOLS, "https": "https", "kubernetes
 _IGNORED_ANNOTATIONS = frozenset({"drain-seconds"})
 
 
-def process(work: draft.Draft) -> None:
-    """Adds all Services of the snapshot."""
-    work.services = draft.by_key(work.snapshot.services)
-    for service in sorted(work.snapshot.services, key=draft.age):
-        _Translator(work, service).add()
-    service_doors.add_transparent(work)
+def add(work: draft.Draft, service: Object) -> None:
+    """Adds a Service."""
+    _Translator(work, service).add()
 
 
 def port_id(port: Object) -> str:

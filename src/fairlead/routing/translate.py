@@ -7,7 +7,7 @@ one Service in microseconds, so that a change of an EndpointSlice never needs a 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +17,7 @@ from fairlead.routing import (
     draft,
     endpoints,
     ingresses,
-    load_balancers,
-    names,
-    services,
+    service_parts,
     settings,
     table,
 )
@@ -28,9 +26,6 @@ from fairlead.routing.draft import Snapshot, Status
 __all__ = ["Snapshot", "Status", "Translation", "Translator", "translate"]
 
 SERVICE_NAME = "kubernetes.io/service-name"
-PROCESSORS: tuple[Callable[[draft.Draft], None], ...] = (
-    backend_policy.process, services.process, load_balancers.process, names.process,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,8 +55,8 @@ class Translator:
         self._where = where
         self._edge = ingresses.Edge(where)
         self._read: tuple[Sequence[Any], ...] = ()
+        self._parts = service_parts.Parts(where)
         self._services = draft.Draft(Snapshot(), where)
-        self._sources: dict[str, tuple[endpoints.Source, ...]] = {}
 
     def translate(self, snapshot: Snapshot) -> Translation:
         """The table of all objects in the snapshot. Never raises for what a user wrote."""
@@ -75,10 +70,10 @@ class Translator:
             certificates=work.certificates,
             names=work.names,
         )
-        sources = dict(self._sources)
-        for name, source in work.sources.items():
-            if name not in self._services.sources:
-                sources[source.service] = (*sources.get(source.service, ()), source)
+        sources = dict(self._parts.by_service)
+        for name in work.sources.keys() - self._services.sources.keys():
+            source = work.sources[name]
+            sources[source.service] = (*sources.get(source.service, ()), source)
         return Translation(self._where, structure, tuple(work.statuses), tuple(work.problems), sources)
 
     def _translate_services(self, snapshot: Snapshot) -> None:
@@ -88,13 +83,10 @@ class Translator:
         if self._read and all(map(_identical, read, self._read)):
             return
         work = draft.Draft(snapshot, self._where)
-        for socket in (*self._where.edge_http, *self._where.edge_https):
-            work.claim(socket, "the edge")
-        for process in PROCESSORS:
-            process(work)
-        self._read, self._services, self._sources = tuple(map(tuple, read)), work, {}
-        for source in work.sources.values():
-            self._sources[source.service] = (*self._sources.get(source.service, ()), source)
+        backend_policy.process(work)
+        self._parts.update(work)
+        self._parts.add_to(work)
+        self._read, self._services = tuple(map(tuple, read)), work
 
 
 def _identical(now: Sequence[Any], before: Sequence[Any]) -> bool:
