@@ -27,7 +27,7 @@ use super::pages;
 use super::relay;
 use super::request::{self, Framing, Refused};
 use super::response::{self, Edits};
-use super::serve::{Prepared, Session};
+use super::serve::{PATIENT, Prepared, Session};
 use super::sticky;
 use super::understand::{Own, Plan};
 use super::upload::{self, Upload};

@@ -32,9 +32,17 @@ use crate::worker::age::Age;
 use crate::worker::context::{self, Closing, Context};
 use crate::worker::deadline::Deadline;
 
-/// After an answer that leaves a request unread, the client may send this much more before it is cut off.
-const LINGER_BYTES: usize = 256 << 10;
-const LINGER_SECONDS: f64 = 1.0;
+/// After an answer that leaves a request unread, its client may send on for a while before it is cut off: many a client looks
+/// for an answer only when it has sent everything, and a reset would destroy it. As long as nginx lets it, when the request was
+/// understood (413, 401, …); what was not understood is not worth waiting for.
+pub struct Patience {
+    bytes: usize,
+    seconds: f64,
+    idle_seconds: f64,
+}
+
+pub static PATIENT: Patience = Patience { bytes: usize::MAX, seconds: 30.0, idle_seconds: 5.0 };
+static SHORT: Patience = Patience { bytes: 256 << 10, seconds: 1.0, idle_seconds: 1.0 };
 
 pub struct Session<C> {
     pub context: Rc<Context>,
@@ -121,6 +129,7 @@ pub struct Written {
     /// The bytes of the request's body, which are in the input; without it more would have to be read.
     skip: Option<usize>,
     close: bool,
+    patience: &'static Patience,
     logged: Option<Box<Logged>>,
 }
 
@@ -332,7 +341,8 @@ impl<C: Client> Session<C> {
             let bytes = if own.asked.head_method { 0 } else { body.len() as u64 };
             Box::new(Logged { record, entry: own.entry, status: own.status, bytes, reason })
         });
-        Written { output, skip, close, logged }
+        let patience = if matches!(own.status, 400 | 408 | 431 | 501 | 505) { &SHORT } else { &PATIENT };
+        Written { output, skip, close, patience, logged }
     }
 
     fn refuse(&self, refused: Refused, output: Vec<u8>) -> Written {
@@ -375,7 +385,7 @@ impl<C: Client> Session<C> {
         }
         self.input.consume(answer.skip.unwrap_or(0));
         if answer.close {
-            self.linger(answer.skip.is_none()).await;
+            self.linger(answer.skip.is_none().then_some(answer.patience)).await;
             return Outcome::Close;
         }
         Outcome::KeepAlive
@@ -401,19 +411,23 @@ impl<C: Client> Session<C> {
         .await
     }
 
-    /// Closes our side; `unread`: goes on reading for a while, so that a reset does not destroy the answer.
-    pub async fn linger(&mut self, unread: bool) {
-        if !unread && self.io.plain().is_some() {
+    /// Closes our side; `unread`: goes on reading for so long, so that a reset does not destroy the answer.
+    pub async fn linger(&mut self, unread: Option<&Patience>) {
+        if unread.is_none() && self.io.plain().is_some() {
             return; // to close it is to shut it down
         }
-        if self.io.shutdown().await.is_err() || !unread {
-            return;
-        }
-        self.deadline.set(LINGER_SECONDS);
-        let mut left = LINGER_BYTES;
+        let shut = self.io.shutdown().await;
+        let Some(patience) = unread.filter(|_| shut.is_ok()) else { return };
+        let end = self.context.now_nanos() + (patience.seconds * 1e9) as u64;
+        let mut left = patience.bytes;
         while left > 0 {
             let n = self.input.filled().len();
             self.input.consume(n);
+            let seconds = end.saturating_sub(self.context.now_nanos()) as f64 / 1e9;
+            if seconds <= 0.0 {
+                return;
+            }
+            self.deadline.set(seconds.min(patience.idle_seconds));
             match self.fill().await {
                 Ok(n) if n > 0 => left = left.saturating_sub(n),
                 _ => return,

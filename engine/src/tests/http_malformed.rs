@@ -76,6 +76,22 @@ fn oversized_heads_are_refused() {
 }
 
 #[test]
+fn a_client_that_sends_all_of_a_body_over_the_limit_reads_the_answer() {
+    let mut engine = Engine::start(1);
+    let backend = Backend::named("seen");
+    let port = engine.simple(&[backend.port], json!({}));
+    engine.apply(json!({"type": "structure",
+        "listeners": [{"id": "l", "protocol": "http", "sockets": ["s"], "http": {"max_body_bytes": 4}}]}));
+    let body = vec![b'x'; 16 << 20];
+    for head in ["Content-Length: 16777216\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1000000\r\n"] {
+        let mut client = Client::connect(port);
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{head}"));
+        client.send(&body);
+        assert!(client.rest().starts_with(b"HTTP/1.1 413 "));
+    }
+}
+
+#[test]
 fn a_body_over_the_limit_is_refused() {
     let mut engine = Engine::start(1);
     let backend = Backend::named("seen");

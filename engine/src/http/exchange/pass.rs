@@ -200,7 +200,7 @@ impl<C: Client> Exchange<'_, C> {
             return Ok(Outcome::KeepAlive);
         }
         let unread = !self.upload.read_whole();
-        self.session.linger(unread).await;
+        self.session.linger(unread.then_some(&PATIENT)).await;
         Ok(Outcome::Close)
     }
 
