@@ -236,6 +236,7 @@ impl<'s, C: Client> Exchange<'s, C> {
                     return Err(Failure::Unwanted(head.status));
                 }
                 if self.plan.page.is_some() && pages::replaces(&self.plan.entry, head.status) {
+                    self.plan.lines.extend_from_slice(&pages::kept(output));
                     return Err(Failure::Replaced(head.status));
                 }
                 return self.pass_on(head, output).await;

@@ -1,7 +1,7 @@
 //! Error pages: an answer with one of a Route's statuses is replaced by what another Backend says to it.
 //!
 //! Promises: the page's Backend is asked with GET / and the request's circumstances, as ingress-nginx asks a default backend;
-//! its status is the answer's. Where it cannot be had (no endpoint, over `MAX_BODY_BYTES`, too slow), the error stays as it was.
+//! its status is the answer's. What says how to come in (WWW-Authenticate) stays, whoever shows the page. Where it cannot be had (no endpoint, over `MAX_BODY_BYTES`, too slow), the error stays as it was.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -52,6 +52,15 @@ pub fn prepare(head: &Head<'_>, origin: &Origin<'_>, entry: &Entry) -> Option<Bo
     }
     spec.headers.iter().for_each(|(name, value)| put(&[name.as_bytes(), b": ", value.as_bytes(), b"\r\n"]));
     Some(Box::new(Page { backend, request, client: origin.client }))
+}
+
+/// The lines of a response's head that its page does not replace.
+pub fn kept(head: &[u8]) -> Vec<u8> {
+    let lines = head.split_inclusive(|b| *b == b'\n').skip(1);
+    let names = |line: &&[u8]| {
+        line.iter().position(|b| *b == b':').is_some_and(|at| line[..at].eq_ignore_ascii_case(b"www-authenticate"))
+    };
+    lines.filter(names).flatten().copied().collect()
 }
 
 pub fn replaces(entry: &Entry, status: u16) -> bool {

@@ -57,6 +57,26 @@ fn the_page_replaces_answers_with_its_statuses_whoever_gives_them() {
 }
 
 #[test]
+fn a_page_for_a_401_keeps_what_says_how_to_come_in() {
+    let mut engine = Engine::start(1);
+    let pages = Backend::scripted(PAGE);
+    let own = Backend::scripted(
+        b"HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer\r\nwww-authenticate: Basic realm=\"app\"\r\nX-Own: 1\r\nContent-Length: 0\r\n\r\n",
+    );
+    let errors = json!({"errors": {"statuses": [401], "backend": "p"}});
+    let response = ask(&mut engine, &[own.port], &[pages.port], errors.clone());
+    assert_eq!((response.status, response.text(), response.header("x-own")), (418, "sorry".into(), None));
+    for line in ["WWW-Authenticate: Bearer\r\n", "www-authenticate: Basic realm=\"app\"\r\n"] {
+        assert!(response.head.contains(line), "{}", response.head);
+    }
+    let mut guarded = errors;
+    guarded["access"] = json!({"basic": {"realm": "edge", "users": [["me", "{PLAIN}x"]]}});
+    let response = ask(&mut engine, &[own.port], &[pages.port], guarded);
+    assert_eq!((response.status, response.text()), (418, "sorry".into()));
+    assert_eq!(response.header("www-authenticate"), Some("Basic realm=\"edge\""));
+}
+
+#[test]
 fn without_a_page_the_error_stays() {
     let mut engine = Engine::start(1);
     let missing = Backend::scripted(b"HTTP/1.1 404 No\r\nContent-Length: 7\r\n\r\nmissing");
