@@ -27,6 +27,7 @@ pub mod serve;
 pub mod sticky;
 pub mod understand;
 pub mod upload;
+pub mod verify;
 
 /// What a client's connection must be able to do: a TCP or TLS stream, or one stream of HTTP/2.
 pub trait Client: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {

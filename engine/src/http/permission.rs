@@ -1,4 +1,5 @@
-//! May the request come in? Asked of the service that its Route names (nginx' auth_request, Envoy's ext_authz over HTTP).
+//! May the request come in? Asked of the service that its Route names (nginx' auth_request, Envoy's ext_authz over HTTP), after
+//! a password whose hash is slow has been looked at (verify.rs).
 //!
 //! Promises: 2xx lets it pass, 401 and 403 are answered (a 401 may lead to a sign-in page), everything else, and every
 //! failure, is a 500: never an open door. A Listener that is asked itself must have a Route for it that guards nothing more.
@@ -12,10 +13,14 @@ use super::forward::{self, Edits, Origin};
 use super::path;
 use super::request::Head;
 use super::rewrite;
+use super::rules::{self as http_rules, Still};
 use super::understand;
+use super::verify::{self, Found};
 use crate::table::backend::Backend;
+use crate::table::basic::Check;
 use crate::table::external::External;
 use crate::table::router::{Entry, Request, Router};
+use crate::table::rules::Credentials;
 use crate::table::template::Subject;
 use crate::worker::context::Context;
 
@@ -24,11 +29,17 @@ const MAX_BODY_BYTES: usize = 64 << 10;
 
 pub struct Question {
     entry: Arc<Entry>,
+    client: IpAddr,
+    check: Option<Check>,
+    external: Option<Asking>,
+}
+
+/// What the service that the Route names would be asked.
+struct Asking {
     backend: Option<Arc<Backend>>,
     request: Vec<u8>,
     signin: Vec<u8>,
     key: Option<Vec<u8>>,
-    client: IpAddr,
 }
 
 pub enum Answer {
@@ -44,6 +55,10 @@ pub enum Answer {
     },
 }
 
+impl Answer {
+    const GRANTED: Self = Self::Granted { request: Vec::new(), cookies: Vec::new() };
+}
+
 /// Everything that is known while the request's head is there.
 pub fn question(
     input: &[u8],
@@ -52,13 +67,28 @@ pub fn question(
     origin: &Origin<'_>,
     entry: &Arc<Entry>,
     router: &Router,
+    still: Still,
 ) -> Question {
-    let Some(rule) = &entry.route.rules.external else { unreachable!("only Routes that ask") };
+    let check = if let Still::Verify(check) = still { Some(check) } else { None };
+    let rule = entry.route.rules.external.as_ref();
+    let external = rule.map(|rule| asking(input, head, subject, origin, rule, entry.asked.as_ref(), router));
+    Question { entry: entry.clone(), client: origin.client, check, external }
+}
+
+fn asking(
+    input: &[u8],
+    head: &Head<'_>,
+    subject: &Subject<'_>,
+    origin: &Origin<'_>,
+    rule: &External,
+    asked: Option<&Arc<Backend>>,
+    router: &Router,
+) -> Asking {
     let uri = rule.uri.render(subject);
     let own = if rule.spec.backend.is_empty() { Own::find(router, head, &uri, origin.client) } else { None };
     let (target, backend) = match &own {
         Some(own) => (own.target.clone(), own.backend.clone()),
-        None => (uri, entry.asked.clone()),
+        None => (uri, asked.cloned()),
     };
     let mut lines = Vec::new();
     let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| lines.extend_from_slice(part));
@@ -78,7 +108,7 @@ pub fn question(
     let mut request = Vec::with_capacity(head.bytes + 256);
     forward::write_head(input, head, origin, edits, &mut request);
     let key = rule.key(subject);
-    Question { entry: entry.clone(), backend, request, signin: rule.signin.render(subject), key, client: origin.client }
+    Asking { backend, request, signin: rule.signin.render(subject), key }
 }
 
 /// The Listener's own answer: which Backend it comes from, and under which target.
@@ -145,22 +175,46 @@ impl Request for Inner<'_> {
 }
 
 pub async fn ask(context: &Rc<Context>, question: &Question) -> Answer {
-    let Some(rule) = &question.entry.route.rules.external else { unreachable!("only Routes that ask") };
+    let rules = &question.entry.route.rules;
+    if let Some(check) = &question.check {
+        let right = match verify::verify(context, check, question.client).await {
+            Found::Right => true,
+            Found::Wrong => false,
+            Found::Busy(status) => {
+                return Answer::Denied { status, reason: "too many passwords at once", lines: Vec::new() };
+            }
+        };
+        match rules.after(right) {
+            Credentials::Lacking(basic) => {
+                let (reason, lines) = (http_rules::CREDENTIALS_NEEDED, http_rules::challenge(basic));
+                return Answer::Denied { status: 401, reason, lines };
+            }
+            Credentials::Ask => {}
+            Credentials::Enough | Credentials::Verify(_) => return Answer::GRANTED,
+        }
+    }
+    match (&rules.external, &question.external) {
+        (Some(rule), Some(asking)) => ask_service(context, rule, asking, question.client).await,
+        _ => Answer::GRANTED,
+    }
+}
+
+async fn ask_service(context: &Rc<Context>, rule: &External, asking: &Asking, client: IpAddr) -> Answer {
     let now = context.now_nanos();
-    if let Some(reply) = question.key.as_ref().and_then(|key| rule.recall(key, now)) {
-        return judge(rule, &reply, &question.signin);
+    if let Some(reply) = asking.key.as_ref().and_then(|key| rule.recall(key, now)) {
+        return judge(rule, &reply, &asking.signin);
     }
     let failed =
         Answer::Denied { status: 500, reason: "nobody could say whether this request may come in", lines: Vec::new() };
-    let Some(backend) = &question.backend else { return failed };
-    let Ok(reply) = ask::ask(context, backend, question.client, &question.request, MAX_BODY_BYTES).await else {
+    let Some(backend) = &asking.backend else { return failed };
+    let Ok(reply) = ask::ask(context, backend, client, &asking.request, MAX_BODY_BYTES).await else {
         return failed;
     };
     let reply = Arc::new(reply);
-    if let Some(key) = &question.key {
+    if let Some(key) = &asking.key {
         rule.remember(key.clone(), &reply, now);
     }
-    judge(rule, &reply, &question.signin)
+    judge(rule, &reply, &asking.signin)
 }
 
 fn judge(rule: &External, reply: &Reply, signin: &[u8]) -> Answer {

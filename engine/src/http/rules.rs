@@ -2,12 +2,24 @@
 
 use super::{cors, rewrite};
 use crate::balance::random;
+use crate::table::basic::{Basic, Check};
 use crate::table::limiter::Taken;
 use crate::table::route::Route;
 use crate::table::rules::Credentials;
 use crate::table::template::Subject;
 use crate::tls::peer;
 use crate::worker::clock;
+
+pub const CREDENTIALS_NEEDED: &str = "a name and a password are needed";
+
+/// What is still to be found out before the request may come in.
+pub enum Still {
+    Nothing,
+    /// Another service must be asked.
+    Ask,
+    /// A slow hash must be computed.
+    Verify(Check),
+}
 
 pub enum Verdict {
     Pass,
@@ -20,14 +32,14 @@ pub enum Verdict {
 }
 
 /// Networks first, then limits, the client's certificate, preflights and redirects, then credentials, then what the Route says itself. `lines` are
-/// fields for the response, whoever gives it. `ask`: another service must still be asked.
+/// fields for the response, whoever gives it. `still`: what only somebody else can tell.
 pub fn apply(
     route: &Route,
     subject: &Subject<'_>,
     certificate: Option<&peer::Verdict>,
     lines: &mut Vec<u8>,
     taken: &mut Vec<Taken>,
-    ask: &mut bool,
+    still: &mut Still,
 ) -> Verdict {
     let answer = |status, body: &str| Verdict::Answer { status, body: body.to_owned(), content_type: None };
     if !route.rules.admits(subject.client) {
@@ -65,12 +77,14 @@ pub fn apply(
         lines.extend_from_slice(b"\r\n");
         return Verdict::Answer { status: redirect.status, body: String::new(), content_type: Some(String::new()) };
     }
-    match route.rules.credentials(subject.client, subject.request.header("authorization")) {
+    let authorization = subject.request.header("authorization");
+    match route.rules.credentials(subject.client, authorization, clock::now_nanos()) {
         Credentials::Enough => {}
-        Credentials::Ask => *ask = true,
+        Credentials::Ask => *still = Still::Ask,
+        Credentials::Verify(check) => *still = Still::Verify(check),
         Credentials::Lacking(basic) => {
-            lines.extend_from_slice(format!("WWW-Authenticate: Basic realm=\"{}\"\r\n", basic.realm).as_bytes());
-            return answer(401, "a name and a password are needed");
+            lines.extend_from_slice(&challenge(basic));
+            return answer(401, CREDENTIALS_NEEDED);
         }
     }
     if let Some(respond) = &route.spec.respond {
@@ -78,6 +92,10 @@ pub fn apply(
         return Verdict::Answer { status: respond.status, body: respond.body.clone(), content_type };
     }
     Verdict::Pass
+}
+
+pub fn challenge(basic: &Basic) -> Vec<u8> {
+    format!("WWW-Authenticate: Basic realm=\"{}\"\r\n", basic.realm).into_bytes()
 }
 
 /// Which mirrors get a copy of this request, and the copy's target.

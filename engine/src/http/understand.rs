@@ -10,7 +10,7 @@ use super::permission::{self, Question};
 use super::request::{self, Framing, Refused};
 use super::response::Asked;
 use super::rewrite;
-use super::rules::{self, Verdict};
+use super::rules::{self, Still, Verdict};
 use super::sticky::Session;
 use crate::balance::{Algorithm, Ask, random};
 use crate::control::objects;
@@ -194,12 +194,12 @@ fn decide(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>, record:
     let mut question = None;
     let mut certificate = None;
     if !entry.route.rules.plain {
-        let mut ask = false;
+        let mut still = Still::Nothing;
         certificate = entry.route.rules.certificate.as_ref().map(|rule| rule.judge(around.peer));
-        let verdict = rules::apply(&entry.route, &subject, certificate.as_deref(), &mut lines, &mut taken, &mut ask);
-        if ask {
+        let verdict = rules::apply(&entry.route, &subject, certificate.as_deref(), &mut lines, &mut taken, &mut still);
+        if !matches!(still, Still::Nothing) {
             let router = &around.listener.router;
-            question = Some(Box::new(permission::question(input, &head, &subject, &origin, entry, router)));
+            question = Some(Box::new(permission::question(input, &head, &subject, &origin, entry, router, still)));
         }
         match verdict {
             Verdict::Pass => target = rewrite::target(&entry.route, &head),

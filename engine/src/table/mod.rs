@@ -17,6 +17,7 @@ pub mod router;
 pub mod rules;
 pub mod store;
 pub mod template;
+pub mod verified;
 pub mod waiting;
 
 use std::collections::HashMap;

@@ -5,15 +5,13 @@
 //! A Route that is refused is a closed door (`closed`): it answers 503 where it would have answered, so that no less specific
 //! Route, which may guard nothing, answers in its place.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use regex::bytes::{Regex, RegexBuilder};
 
 use serde_json::Value;
 
-use super::limiter::Limiter;
-use super::rules::Rules;
+use super::rules::{Kept, Rules};
 use crate::control::objects::{self, PathKind, Refusal, ValueKind};
 use crate::stats::counters::{Codes, Histogram};
 
@@ -94,11 +92,7 @@ pub fn build(expression: &str, ignore_case: bool, path: &str) -> Result<Regex, R
 }
 
 impl Route {
-    pub fn compile(
-        spec: objects::Route,
-        counters: Arc<RouteCounters>,
-        limiters: &mut HashMap<String, Arc<Limiter>>,
-    ) -> Result<Self, Refusal> {
+    pub fn compile(spec: objects::Route, counters: Arc<RouteCounters>, kept: &mut Kept) -> Result<Self, Refusal> {
         let path = match &spec.matching.path {
             Some(p) if p.kind == PathKind::Regex => Some(build(&p.value, p.ignore_case, "match.path.value")?),
             _ => None,
@@ -111,7 +105,7 @@ impl Route {
         };
         let headers = values(&spec.matching.headers, "headers")?;
         let query = values(&spec.matching.query, "query")?;
-        let rules = Rules::compile(&spec, limiters)?;
+        let rules = Rules::compile(&spec, kept)?;
         Ok(Self { spec, path, headers, query, rules, counters })
     }
 

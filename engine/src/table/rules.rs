@@ -6,15 +6,24 @@ use std::sync::Arc;
 
 use regex::bytes::Regex;
 
-use super::basic::Basic;
+use super::basic::{Admission, Basic, Check};
 use super::external::External;
 use super::limiter::{Allowed, Limiter};
 use super::network::Network;
 use super::route;
 use super::template::{HashOn, Template};
+use super::verified::Verified;
 use crate::control::objects::{self, Refusal};
 use crate::http::{field, pages};
 use crate::tls::peer;
+
+/// What outlives the versions of a Route.
+#[derive(Default)]
+pub struct Kept {
+    /// By scope.
+    pub limiters: HashMap<String, Arc<Limiter>>,
+    pub verified: Arc<Verified>,
+}
 
 #[derive(Default)]
 pub struct Rules {
@@ -40,6 +49,8 @@ pub enum Credentials<'a> {
     Enough,
     /// The service that the Route names decides.
     Ask,
+    /// The password's hash takes its time; see `after`.
+    Verify(Check),
     Lacking(&'a Basic),
 }
 
@@ -57,7 +68,7 @@ pub struct Mirror {
 }
 
 impl Rules {
-    pub fn compile(spec: &objects::Route, limiters: &mut HashMap<String, Arc<Limiter>>) -> Result<Self, Refusal> {
+    pub fn compile(spec: &objects::Route, kept: &mut Kept) -> Result<Self, Refusal> {
         for (changes, path) in
             [(&spec.request_headers, "request_headers"), (&spec.response_headers, "response_headers")]
         {
@@ -77,7 +88,7 @@ impl Rules {
             let uri = Template::compile(&m.uri, &format!("mirrors[{i}].uri"))?;
             Ok(Mirror { spec: m.clone(), uri })
         };
-        let limits = spec.limits.iter().enumerate().map(|(i, l)| limit(spec, i, l, limiters));
+        let limits = spec.limits.iter().enumerate().map(|(i, l)| limit(spec, i, l, &mut kept.limiters));
         let plain = spec.respond.is_none()
             && spec.redirect.is_none()
             && spec.rewrite.is_none()
@@ -90,7 +101,7 @@ impl Rules {
             limits: limits.collect::<Result<_, _>>()?,
             allow: Network::parse_all(&access.allow, "access.allow")?,
             deny: Network::parse_all(&access.deny, "access.deny")?,
-            basic: access.basic.as_ref().map(Basic::compile).transpose()?,
+            basic: access.basic.as_ref().map(|b| Basic::compile(b, &kept.verified)).transpose()?,
             external: access.request.as_ref().map(External::compile).transpose()?,
             certificate: access.certificate.as_ref().map(peer::Rule::compile).transpose()?,
             not_forwarded: not_forwarded(&access),
@@ -106,19 +117,29 @@ impl Rules {
     }
 
     /// What the client must still show, after its network was looked at.
-    pub fn credentials(&self, client: IpAddr, authorization: Option<&[u8]>) -> Credentials<'_> {
+    pub fn credentials(&self, client: IpAddr, authorization: Option<&[u8]>, now_nanos: u64) -> Credentials<'_> {
         if self.any && self.inside(client) {
             return Credentials::Enough;
         }
-        match (&self.basic, &self.external) {
-            (Some(basic), external) if basic.admits(authorization) => match external {
-                Some(_) if !self.any => Credentials::Ask,
-                _ => Credentials::Enough,
+        match &self.basic {
+            Some(basic) => match basic.admits(authorization, now_nanos) {
+                Admission::Slow(check) => Credentials::Verify(check),
+                Admission::Yes => self.after(true),
+                Admission::No => self.after(false),
             },
-            (Some(_), Some(_)) if self.any => Credentials::Ask,
-            (Some(basic), _) => Credentials::Lacking(basic),
-            (None, Some(_)) => Credentials::Ask,
-            (None, None) => Credentials::Enough,
+            None => self.after(true),
+        }
+    }
+
+    /// What is left to be shown once it is known whether the password is right.
+    pub fn after(&self, right: bool) -> Credentials<'_> {
+        // Where either suffices, a wrong password leaves the service to be asked.
+        let last = !self.any || self.external.is_none();
+        match (&self.basic, &self.external) {
+            (Some(basic), _) if !right && last => Credentials::Lacking(basic),
+            (Some(_), Some(_)) if right && self.any => Credentials::Enough,
+            (_, Some(_)) => Credentials::Ask,
+            (_, None) => Credentials::Enough,
         }
     }
 

@@ -13,10 +13,10 @@ use tokio::sync::Notify;
 
 use super::backend::{self, Backend, Shared};
 use super::endpoint::Endpoint;
-use super::limiter::Limiter;
 use super::names::Names;
 use super::route::Route;
 use super::router::{self, Entry, Router};
+use super::rules::Kept;
 use super::{Listener, ListenerCounters, Table, carried};
 use crate::balance::flags;
 use crate::control::objects::{self, Refusal};
@@ -40,8 +40,7 @@ pub struct Store {
     /// Endpoints that are gone while something is in flight to them; a drain counts them, too.
     gone: Vec<Weak<Endpoint>>,
     drains: BTreeMap<String, (IpAddr, Option<u16>)>,
-    /// By scope.
-    limiters: HashMap<String, Arc<Limiter>>,
+    kept: Kept,
     /// Of the access log.
     lines: Arc<Lines>,
     idle: Arc<Notify>,
@@ -60,7 +59,7 @@ impl Store {
             shared: HashMap::new(),
             gone: Vec::new(),
             drains: BTreeMap::new(),
-            limiters: HashMap::new(),
+            kept: Kept::default(),
             lines: Arc::default(),
             idle,
             report,
@@ -117,8 +116,7 @@ impl Store {
     fn take_route(&mut self, object: &Value) -> Result<(), Refusal> {
         let id = wire::object_id(object).to_owned();
         let counters = self.routes.get(&id).map(|r| r.counters.clone()).unwrap_or_default();
-        let compiled =
-            objects::parse(object).and_then(|spec| Route::compile(spec, counters.clone(), &mut self.limiters));
+        let compiled = objects::parse(object).and_then(|spec| Route::compile(spec, counters.clone(), &mut self.kept));
         match compiled {
             Ok(route) => drop(self.routes.insert(id, Arc::new(route))),
             Err(refusal) => {
@@ -240,7 +238,7 @@ impl Store {
 
     /// Backends that were removed lose their endpoints.
     fn forget_unused(&mut self) {
-        self.limiters.retain(|_, limiter| Arc::strong_count(limiter) > 1);
+        self.kept.limiters.retain(|_, limiter| Arc::strong_count(limiter) > 1);
         let unused: Vec<_> = self.shared.keys().filter(|id| !self.backends.contains_key(*id)).cloned().collect();
         for id in unused {
             if let Some(shared) = self.shared.remove(&id) {

@@ -25,6 +25,7 @@ mod http_retry;
 mod memory;
 mod order;
 mod pages;
+mod passwords;
 mod paths;
 mod policies;
 mod proxy_out;

@@ -13,6 +13,7 @@ use crate::dns;
 use crate::h2;
 use crate::http::buffer::Buffers;
 use crate::http::pool::Pool;
+use crate::http::verify::Waiting;
 use crate::table::backend::{Backend, Shared};
 use crate::table::router::Entry;
 use crate::table::{Listener, Table, template};
@@ -40,6 +41,8 @@ pub struct Context {
     pub closing: Cell<Closing>,
     /// Client connections of this thread.
     pub clients: Cell<usize>,
+    /// Passwords with slow hashes.
+    pub verifying: Waiting,
     /// Mirrored requests under way.
     pub mirrors: Cell<usize>,
     dns: OnceCell<Rc<dns::Server>>,
@@ -57,6 +60,7 @@ impl Context {
             random: RefCell::new(Random::new(seed)),
             closing: Cell::new(Closing::No),
             clients: Cell::new(0),
+            verifying: Waiting::default(),
             mirrors: Cell::new(0),
             dns: OnceCell::new(),
         })

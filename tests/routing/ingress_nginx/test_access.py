@@ -8,6 +8,7 @@ from fairlead.routing import table
 from fairlead.routing.ingress_nginx import access, catalogue, objects
 
 ROOT = ("/", "Prefix", "web")
+SHA = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="
 HASH = "$apr1$abcdefgh$0123456789012345678901"
 CA = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"
 
@@ -70,16 +71,42 @@ def test_a_guard_that_is_wrong_or_refused_closes_the_path_and_says_why(world: An
 
 
 def test_basic_auth_from_a_file_or_a_map(world: Any) -> None:
-    world.secret("users", auth=f"me:{HASH}\n# none\nyou:{{SHA}}abc:comment\nbad:word\n")
+    world.secret("users", auth=f"me:{HASH}\n# none\nyou:{SHA}:comment\nbad:word\n")
     world.secret("map", alice=HASH)
     guarded(world, auth_type="basic", auth_secret="users", auth_realm="Staff only")
     map_words = {"auth-type": "basic", "auth-secret": "default/map", "auth-secret-type": "auth-map"}
     world.ingress("b", "b.example", ROOT, annotations=map_words)
     found = world.route("http://a.example/").access
-    assert found == table.Access(basic=table.BasicAuth(realm="Staff only", users=(("me", HASH), ("you", "{SHA}abc"))))
+    assert found == table.Access(basic=table.BasicAuth(realm="Staff only", users=(("me", HASH), ("you", SHA))))
     assert world.route("http://b.example/").access.basic.users == (("alice", HASH),)
     assert HASH not in repr(found)
     assert "UnsupportedPassword Ingress/default/a metadata.annotations[auth-secret]" in world.problems()
+
+
+@pytest.mark.parametrize(
+    ("stored", "opens"),
+    [
+        ("$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a", True),
+        ("$2b$14$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a", True),
+        ("$2y$15$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a", False),
+        ("$2y$05$short", False),
+        ("$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA", True),
+        ("$6$rounds=5000$saltsalt$" + "x" * 86, True),
+        ("$6$rounds=1000001$saltsalt$" + "x" * 86, False),
+        ("$6$saltsalt$" + "x" * 43, False),
+        ("$1$saltsalt$9xy1btjgzLYfb7hivXtC//", True),
+        ("{SHA}abc", False),
+        ("rqXexS6ZhobKA", False),
+    ],
+)
+def test_a_password_that_is_not_computed_opens_nothing_and_closes_nothing_else(
+    world: Any, stored: str, opens: bool
+) -> None:
+    world.secret("users", auth=f"me:{stored}\nyou:{SHA}")
+    guarded(world, auth_type="basic", auth_secret="users")
+    users = dict(world.route("http://a.example/").access.basic.users)
+    assert users == {**({"me": stored} if opens else {}), "you": SHA}
+    assert ("UnsupportedPassword" in str(world.problems())) is not opens
 
 
 def test_satisfy_any(world: Any) -> None:

@@ -50,13 +50,17 @@ def basic(get: Get, *, namespace: str, secrets: objects.Lookup, tell: Callable[[
     else:
         lines = objects.secret_text(secret, "auth").splitlines()
         pairs = [tuple(line.strip().split(":", 1)) for line in lines if ":" in line and not line.startswith("#")]  # type: ignore[misc]
-    users = tuple((name, word.split(":")[0]) for name, word in pairs if word.startswith(carried.PASSWORDS))
-    if len(users) < len(pairs):
-        strange = ", ".join(name for name, word in pairs if not word.startswith(carried.PASSWORDS))
-        tell(f"the passwords of {strange} are in none of the forms {', '.join(carried.PASSWORDS)}: they open nothing")
+    stored = [(name, word.split(":")[0]) for name, word in pairs]
+    users = tuple((name, word) for name, word in stored if carried.password(word))
+    if len(users) < len(stored):
+        strange = ", ".join(name for name, word in stored if not carried.password(word))
+        tell(
+            f"the passwords of {strange} open nothing: none of the forms {', '.join(carried.PASSWORDS)}, or "
+            f"one takes seconds (bcrypt over cost {carried.MAX_COST}, over {carried.MAX_ROUNDS} rounds of SHA-crypt)"
+        )
     if not users:
         name = "/".join((namespace, get("auth-secret")[1]))
-        raise ValueError(f"Secret {name} has no user whose password is in a form that is carried (htpasswd -m)")
+        raise ValueError(f"Secret {name} has no user whose password is in a form that is carried (htpasswd -B)")
     return table.BasicAuth(realm=get("auth-realm", ""), users=users)
 
 

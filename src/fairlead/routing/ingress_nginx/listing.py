@@ -90,7 +90,6 @@ def _tables(entries: Iterable[Entry]) -> list[str]:
 def _missing(name: str) -> str:
     """What this version's engine does not carry of it."""
     if name == "auth-secret":
-        return (
-            f"passwords in the forms {', '.join(f'`{form}`' for form in carried.PASSWORDS)} open; others open nothing"
-        )
+        forms = ", ".join(f"`{form}`" for form in carried.PASSWORDS)
+        return f"passwords in the forms {forms} open (bcrypt up to cost {carried.MAX_COST}); others open nothing"
     return ""
