@@ -23,6 +23,12 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(scope="module")
+def world():
+    with worlds.World() as made:
+        yield made
+
+
 @pytest.fixture
 async def connect_time(world, kernel, failures):
     """The plane, attached, for the world's node and pods."""
