@@ -1,4 +1,5 @@
-//! One active health check of a Backend's endpoint: TCP, HTTP/1.1 or gRPC, over TLS where the Backend has it.
+//! One active health check of a Backend's endpoint: TCP, HTTP or gRPC, over TLS where the Backend has it. HTTP is asked in the
+//! version that the Backend speaks, at another port of the endpoint in HTTP/1.1 unless TLS agrees on HTTP/2.
 //!
 //! Promises: an error says what came instead of health, and is no longer than a line. Refuses: to hang; the caller has the
 //! timeout.
@@ -14,36 +15,58 @@ use tokio_rustls::TlsConnector;
 
 use super::grpc;
 use crate::control::objects::{ActiveHealth, CheckKind};
+use crate::h2::client;
 use crate::tls::upstream::Upstream;
 use crate::tls::{ALPN_H2, ALPN_HTTP1};
 
 const AGENT: &str = "fairlead-check";
 
-/// `before`: what the endpoint wants to hear first (PROXY protocol).
-pub async fn check(
-    policy: &ActiveHealth,
-    endpoint: SocketAddr,
-    upstream: Option<&Upstream>,
-    before: &[u8],
-) -> io::Result<()> {
-    let port = if policy.port == 0 { endpoint.port() } else { policy.port };
-    let mut stream = TcpStream::connect(SocketAddr::new(endpoint.ip(), port)).await?;
-    let alpn = match policy.kind {
-        CheckKind::Tcp => return Ok(()),
-        CheckKind::Http => ALPN_HTTP1,
-        CheckKind::Grpc => ALPN_H2,
-    };
-    stream.write_all(before).await?;
-    let Some(upstream) = upstream else { return ask(policy, endpoint, "http", stream).await };
-    // What the Backend speaks and what it is checked by may differ.
-    let mut config = (*upstream.config).clone();
-    config.alpn_protocols = vec![alpn.to_vec()];
-    let name = upstream.name.clone().unwrap_or_else(|| ServerName::from(endpoint.ip()));
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-    ask(policy, endpoint, "https", stream).await
+/// How a Backend's endpoints are checked.
+#[derive(Clone)]
+pub struct Way {
+    pub policy: ActiveHealth,
+    /// TLS, where the Backend has it.
+    pub upstream: Option<Upstream>,
+    /// The Backend speaks HTTP/2.
+    pub h2: bool,
+    /// What the endpoint wants to hear first (PROXY protocol).
+    pub before: Vec<u8>,
 }
 
-async fn ask<T>(policy: &ActiveHealth, endpoint: SocketAddr, scheme: &str, stream: T) -> io::Result<()>
+impl Way {
+    pub fn same(&self, other: &Self) -> bool {
+        let tls = match (&self.upstream, &other.upstream) {
+            (Some(own), Some(theirs)) => Arc::ptr_eq(&own.config, &theirs.config),
+            (own, theirs) => own.is_none() && theirs.is_none(),
+        };
+        tls && self.policy == other.policy && self.h2 == other.h2 && self.before == other.before
+    }
+}
+
+pub async fn check(way: &Way, endpoint: SocketAddr) -> io::Result<()> {
+    let Way { policy, upstream, h2, before } = way;
+    let port = if policy.port == 0 { endpoint.port() } else { policy.port };
+    let mut stream = TcpStream::connect(SocketAddr::new(endpoint.ip(), port)).await?;
+    let alpn: &[&[u8]] = match policy.kind {
+        CheckKind::Tcp => return Ok(()),
+        CheckKind::Http if *h2 => &[ALPN_H2, ALPN_HTTP1],
+        CheckKind::Http => &[ALPN_HTTP1],
+        CheckKind::Grpc => &[ALPN_H2],
+    };
+    stream.write_all(before).await?;
+    let Some(upstream) = upstream else {
+        return ask(policy, endpoint, "http", *h2 && port == endpoint.port(), stream).await;
+    };
+    // What the Backend speaks and what it is checked by may differ.
+    let mut config = (*upstream.config).clone();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    let name = upstream.name.clone().unwrap_or_else(|| ServerName::from(endpoint.ip()));
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
+    ask(policy, endpoint, "https", h2, stream).await
+}
+
+async fn ask<T>(policy: &ActiveHealth, endpoint: SocketAddr, scheme: &str, h2: bool, stream: T) -> io::Result<()>
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -52,15 +75,23 @@ where
         let asked = grpc::Question { scheme, authority: &authority, service: &policy.service, agent: AGENT };
         return grpc::ask(stream, &asked).await.map(drop).map_err(io::Error::other);
     }
-    http(policy, &authority, stream).await
+    // Streams to backends tell their scheme by it.
+    let told = if h2 { format!("X-Forwarded-Proto: {scheme}\r\n") } else { String::new() };
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {AGENT}\r\n{told}Connection: close\r\n\r\n",
+        policy.path
+    );
+    if h2 {
+        let (stream, _connection) = client::once(stream);
+        return http(policy, &request, stream).await;
+    }
+    http(policy, &request, stream).await
 }
 
-async fn http<T>(policy: &ActiveHealth, host: &str, mut stream: T) -> io::Result<()>
+async fn http<T>(policy: &ActiveHealth, request: &str, mut stream: T) -> io::Result<()>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let path = &policy.path;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();
     while !head.contains(&b'\n') && head.len() < 1024 {
@@ -73,6 +104,6 @@ where
     match status {
         Some(status) if (policy.expected.0..=policy.expected.1).contains(&status) => Ok(()),
         Some(status) => Err(io::Error::other(format!("status {status}"))),
-        None => Err(io::Error::other("the answer is not HTTP/1")),
+        None => Err(io::Error::other("the answer is not HTTP")),
     }
 }

@@ -1,4 +1,4 @@
-//! Active checks by gRPC's health protocol, and what the statistics tell of endpoints that were thrown out.
+//! Active checks by gRPC's health protocol and over HTTP/2, and what the statistics tell of endpoints that were thrown out.
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -18,7 +18,7 @@ use super::harness::{Backend, Client, Engine};
 use super::tls;
 use crate::tls::provider;
 
-/// A server of grpc.health.v1 that knows the service "a.B"; with a certificate it speaks TLS.
+/// A server of grpc.health.v1 that knows the service "a.B", and of /healthz; with a certificate it speaks TLS. Only HTTP/2.
 fn health_server(made: Option<&tls::Made>, serving: &Arc<AtomicBool>) -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -58,6 +58,12 @@ fn acceptor(made: &tls::Made) -> tokio_rustls::TlsAcceptor {
 async fn answer<T: AsyncRead + AsyncWrite + Unpin>(stream: T, serving: Arc<AtomicBool>) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     while let Some(Ok((request, mut respond))) = connection.accept().await {
+        if request.uri().path() == "/healthz" {
+            let good = serving.load(SeqCst) && request.uri().scheme().is_some();
+            let head = http::Response::builder().status(if good { 200 } else { 503 }).body(()).unwrap();
+            let _ = respond.send_response(head, true);
+            continue;
+        }
         let known = request.uri().path() == "/grpc.health.v1.Health/Check";
         let mut body = request.into_body();
         let asked = tokio::select! {
@@ -78,15 +84,21 @@ async fn answer<T: AsyncRead + AsyncWrite + Unpin>(stream: T, serving: Arc<Atomi
     }
 }
 
-fn follows_serving(made: Option<&tls::Made>, mut backend: Value) {
+fn follows_serving(made: Option<&tls::Made>, backend: Value) {
+    follows(made, backend, json!({"kind": "grpc", "service": "a.B"}), "NOT_SERVING");
+}
+
+/// `reason`: what is told when it does not serve.
+fn follows(made: Option<&tls::Made>, mut backend: Value, mut health: Value, reason: &str) {
     let mut engine = Engine::start(1);
     let serving = Arc::new(AtomicBool::new(false));
     let port = health_server(made, &serving);
-    backend["health"] = json!({"kind": "grpc", "service": "a.B", "interval_seconds": 0.02, "unhealthy_threshold": 2});
+    (health["interval_seconds"], health["unhealthy_threshold"]) = (json!(0.02), json!(2));
+    backend["health"] = health;
     engine.simple(&[port, health_server(made, &Arc::new(AtomicBool::new(true)))], backend);
     let event = engine.wait_for("endpoint");
     assert_eq!((&event["state"], &event["port"]), (&json!("ejected"), &json!(port)), "{event}");
-    assert!(event["reason"].as_str().unwrap().contains("NOT_SERVING"), "{event}");
+    assert!(event["reason"].as_str().unwrap().contains(reason), "{event}");
     serving.store(true, SeqCst);
     let event = engine.wait_for("endpoint");
     assert_eq!((&event["state"], &event["port"]), (&json!("returned"), &json!(port)), "{event}");
@@ -104,6 +116,14 @@ fn grpc_health_decides_over_tls_whatever_the_backend_speaks() {
     for protocol in ["h2", "https"] {
         follows_serving(Some(&made), json!({"protocol": protocol, "tls": tls}));
     }
+}
+
+#[test]
+fn http_health_is_asked_in_the_version_that_the_backend_speaks() {
+    let (made, health) = (tls::make(&["inner.test"]), json!({"kind": "http", "path": "/healthz"}));
+    let tls = json!({"ca_pem": made.chain, "server_name": "inner.test"});
+    follows(None, json!({"protocol": "h2c"}), health.clone(), "status 503");
+    follows(Some(&made), json!({"protocol": "h2", "tls": tls}), health, "status 503");
 }
 
 #[test]

@@ -14,34 +14,15 @@ use tokio::task::{AbortHandle, spawn_local};
 use crate::balance::flags;
 use crate::balance::outlier::Cause;
 use crate::balance::random::Random;
-use crate::control::objects::ActiveHealth;
 use crate::control::wire::Event;
-use crate::health::{Report, active};
+use crate::health::Report;
+use crate::health::active::{self, Way};
 use crate::table::endpoint::Endpoint;
 use crate::table::store::Store;
 use crate::tcp::proxy_out;
-use crate::tls::upstream::Upstream;
-
-/// What a task works by; another one begins when it changes.
-#[derive(Clone)]
-struct Way {
-    policy: ActiveHealth,
-    upstream: Option<Upstream>,
-    /// What the endpoint wants to hear first.
-    before: Vec<u8>,
-}
-
-impl Way {
-    fn same(&self, other: &Self) -> bool {
-        let tls = match (&self.upstream, &other.upstream) {
-            (Some(own), Some(theirs)) => Arc::ptr_eq(&own.config, &theirs.config),
-            (own, theirs) => own.is_none() && theirs.is_none(),
-        };
-        tls && self.policy == other.policy && self.before == other.before
-    }
-}
 
 pub struct Checks {
+    /// Another one begins when its way changes.
     running: RefCell<HashMap<u64, (Way, AbortHandle)>>,
     report: Report,
     random: RefCell<Random>,
@@ -61,7 +42,8 @@ impl Checks {
                 match &backend.spec.health {
                     Some(policy) => {
                         let before = proxy_out::header(backend.spec.proxy_protocol, None);
-                        let way = Way { policy: policy.clone(), upstream: backend.upstream.clone(), before };
+                        let (policy, upstream, h2) = (policy.clone(), backend.upstream.clone(), backend.speaks_h2());
+                        let way = Way { policy, upstream, h2, before };
                         wanted.insert(endpoint.id, (way, backend.spec.id.clone(), endpoint));
                     }
                     None => endpoint.lower(flags::UNHEALTHY),
@@ -87,13 +69,13 @@ impl Checks {
 }
 
 async fn watch(way: Way, backend: String, endpoint: Arc<Endpoint>, report: Report, phase: f64) {
-    let Way { policy, upstream, before } = way;
+    let policy = &way.policy;
     let (mut good, mut bad) = (0, 0);
     let interval = policy.interval_seconds.max(0.01);
     let mut pause = Duration::from_secs_f64(interval * (0.5 + phase / 2.0));
     loop {
         let limit = Duration::from_secs_f64(policy.timeout_seconds.max(0.01));
-        let checked = active::check(&policy, endpoint.address, upstream.as_ref(), &before);
+        let checked = active::check(&way, endpoint.address);
         let result = tokio::time::timeout(limit, checked).await;
         let failure = match result {
             Ok(Ok(())) => None,
