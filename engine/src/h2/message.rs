@@ -7,6 +7,7 @@
 
 use super::class::Class;
 use super::hpack::{self, Decoder, Line};
+use super::websocket;
 use crate::http::field;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Head {
     pub head_method: bool,
     /// Trailers are to be expected, as gRPC has them, or as the message says.
     pub trailers: bool,
+    /// It asks for a WebSocket (RFC 8441).
+    pub websocket: bool,
 }
 
 /// Memory that is used again for each head.
@@ -39,6 +42,7 @@ pub struct Scratch {
     method: Vec<u8>,
     authority: Vec<u8>,
     path: Vec<u8>,
+    protocol: Vec<u8>,
     cookie: Vec<u8>,
 }
 
@@ -57,6 +61,7 @@ const SCHEME: u8 = 2;
 const AUTHORITY: u8 = 4;
 const PATH: u8 = 8;
 const STATUS: u8 = 16;
+const PROTOCOL: u8 = 32;
 
 /// Appends a request's head, without its length and the empty line, so that framing can be added.
 pub fn request(
@@ -113,9 +118,19 @@ pub fn ignore(decoder: &mut Decoder, block: &[u8]) -> Result<(), Refused> {
     Ok(decoder.decode(block, |_| ())?)
 }
 
+/// Does the field say that trailers follow, or may?
+fn promises_trailers(line: Line<'_>) -> bool {
+    match line.name_bytes {
+        7 => line.name() == b"trailer",
+        12 => line.name() == b"content-type" && line.value().starts_with(b"application/grpc"),
+        _ => false,
+    }
+}
+
 impl<'a> Reading<'a> {
     fn new(scratch: &'a mut Scratch, text: &'a mut Vec<u8>, left: usize) -> Self {
-        for kept in [&mut scratch.method, &mut scratch.authority, &mut scratch.path, &mut scratch.cookie] {
+        let Scratch { method, authority, path, protocol, cookie } = &mut *scratch;
+        for kept in [method, authority, path, protocol, cookie] {
             kept.clear();
         }
         Self { scratch, text, left, pseudo: 0, begun: false, refused: None, head: Head::default() }
@@ -158,6 +173,7 @@ impl<'a> Reading<'a> {
             Class::Method => (METHOD, &mut self.scratch.method),
             Class::Authority => (AUTHORITY, &mut self.scratch.authority),
             Class::Path => (PATH, &mut self.scratch.path),
+            Class::Protocol => (PROTOCOL, &mut self.scratch.protocol),
             Class::Scheme => return self.first(SCHEME),
             Class::Status | Class::Bad => return self.refuse(),
             _ => {
@@ -180,6 +196,8 @@ impl<'a> Reading<'a> {
                 cookie.extend_from_slice(line.value());
             }
             Class::ContentLength => self.length(line),
+            // Their place is taken by the stream itself (RFC 8441, 5).
+            _ if self.head.websocket && line.name().starts_with(b"sec-websocket-key") => {}
             // A second Host, which is not the authority, is refused by whoever reads the text.
             _ => self.text.extend_from_slice(line.text),
         }
@@ -198,21 +216,31 @@ impl<'a> Reading<'a> {
             return;
         }
         self.begun = true;
-        let Scratch { method, authority, path, .. } = &*self.scratch;
-        let connect = method == b"CONNECT";
+        let Scratch { method, authority, path, protocol, .. } = &*self.scratch;
+        let extended = self.pseudo & PROTOCOL != 0;
+        let connect = method == b"CONNECT" && !extended;
         let wanted = if connect { METHOD | AUTHORITY } else { METHOD | SCHEME | PATH };
         let token = method.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b));
         let good_path = path.first() == Some(&b'/') || path == b"*" || connect;
-        if self.pseudo & wanted != wanted || (connect && self.pseudo != wanted) || !token || !good_path {
+        let good_kind = !extended || method == b"CONNECT";
+        if self.pseudo & wanted != wanted || (connect && self.pseudo != wanted) || !token || !good_path || !good_kind {
             return self.refuse();
         }
         self.head.head_method = method == b"HEAD";
         let target = if connect { b"/" } else { &path[..] };
-        for part in [&method[..], b" ", target, b" HTTP/1.1\r\n"] {
+        // Of what extended CONNECT may ask for, only this has a form in HTTP/1.1 that servers know.
+        self.head.websocket = extended && protocol.eq_ignore_ascii_case(b"websocket");
+        let method = if self.head.websocket { &b"GET"[..] } else { &method[..] };
+        for part in [method, b" ", target, b" HTTP/1.1\r\n"] {
             self.text.extend_from_slice(part);
         }
         if self.pseudo & AUTHORITY != 0 {
             [b"host: ", &authority[..], b"\r\n"].iter().for_each(|part| self.text.extend_from_slice(part));
+        }
+        if self.head.websocket {
+            self.text.extend_from_slice(websocket::ASKED);
+        } else if extended {
+            self.text.extend_from_slice(websocket::OTHER);
         }
     }
 
@@ -230,11 +258,7 @@ impl<'a> Reading<'a> {
             }
             Class::Plain | Class::Cookie | Class::Host | Class::ContentLength if self.pseudo != 0 => {
                 self.begun = true;
-                self.head.trailers |= match line.name_bytes {
-                    7 => line.name() == b"trailer",
-                    12 => line.name() == b"content-type" && line.value().starts_with(b"application/grpc"),
-                    _ => false,
-                };
+                self.head.trailers |= promises_trailers(line);
                 if line.class == Class::ContentLength {
                     return self.length(line);
                 }
@@ -288,11 +312,21 @@ mod tests {
         assert_eq!(with(&[]).unwrap(), "GET /a HTTP/1.1\r\nhost: h\r\n");
         let connect = read(&[(":method", "CONNECT"), (":authority", "h:1")]).unwrap();
         assert_eq!(connect, "CONNECT / HTTP/1.1\r\nhost: h:1\r\n");
+        let extended = |protocol| {
+            let mut fields = START.to_vec();
+            fields[0].1 = "CONNECT";
+            fields.extend([(":protocol", protocol), ("sec-websocket-key", "x"), ("sec-websocket-version", "13")]);
+            read(&fields).unwrap()
+        };
+        let websocket = "GET /a HTTP/1.1\r\nhost: h\r\nconnection: close, upgrade\r\nupgrade: websocket\r\n";
+        assert_eq!(extended("websocket"), format!("{websocket}sec-websocket-version: 13\r\n"));
+        assert!(extended("h2c").starts_with("CONNECT /a HTTP/1.1\r\nhost: h\r\nupgrade: unknown\r\n"));
     }
 
     #[test]
     fn malformed_requests() {
-        let malformed: [Fields<'_>; 11] = [
+        let malformed: [Fields<'_>; 12] = [
+            &[(":protocol", "websocket")],
             &[("a", "b"), (":path", "/")],
             &[(":path", "/")],
             &[(":status", "200")],

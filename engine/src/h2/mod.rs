@@ -3,7 +3,7 @@
 //! `connection` is the protocol without a socket, of both sides; `hpack`, `frame`, `settings`, `message`, `body` and `calm`
 //! are its parts. A stream of a client's connection is shown to `http::serve` as a client that speaks HTTP/1.1 (`server`),
 //! and a stream to a backend as a backend that does (`client`). So one state machine judges, balances, tries again and
-//! limits every request, whatever it came by.
+//! limits every request, whatever it came by. WebSockets come over streams, too (`websocket`).
 
 mod body;
 mod calm;
@@ -17,6 +17,7 @@ mod pipe;
 pub mod server;
 mod settings;
 mod stream;
+pub mod websocket;
 
 /// Limits at the edge: streams at a time, and the flow-control windows.
 pub const MAX_STREAMS: u32 = 100;

@@ -9,6 +9,8 @@ pub mod id {
     pub const INITIAL_WINDOW_SIZE: u16 = 4;
     pub const MAX_FRAME_SIZE: u16 = 5;
     pub const MAX_HEADER_LIST_SIZE: u16 = 6;
+    /// RFC 8441, 3.
+    pub const ENABLE_CONNECT_PROTOCOL: u16 = 8;
 }
 
 pub const INITIAL_WINDOW: u32 = 65_535;
@@ -20,11 +22,13 @@ pub struct Peer {
     pub table_bytes: usize,
     pub max_streams: u32,
     pub initial_window: u32,
+    /// It takes extended CONNECT.
+    pub connect_protocol: bool,
 }
 
 impl Default for Peer {
     fn default() -> Self {
-        Self { table_bytes: 4096, max_streams: u32::MAX, initial_window: INITIAL_WINDOW }
+        Self { table_bytes: 4096, max_streams: u32::MAX, initial_window: INITIAL_WINDOW, connect_protocol: false }
     }
 }
 
@@ -43,6 +47,10 @@ impl Peer {
                 id::MAX_FRAME_SIZE if !(MAX_PAYLOAD_BYTES..1 << 24).contains(&(value as usize)) => {
                     return Err(Reason::PROTOCOL_ERROR);
                 }
+                id::ENABLE_CONNECT_PROTOCOL if value > 1 || (self.connect_protocol && value == 0) => {
+                    return Err(Reason::PROTOCOL_ERROR);
+                }
+                id::ENABLE_CONNECT_PROTOCOL => self.connect_protocol = value == 1,
                 _ => {}
             }
         }
@@ -66,6 +74,10 @@ mod tests {
         assert_eq!(take(id::ENABLE_PUSH, 2), Err(Reason::PROTOCOL_ERROR));
         assert_eq!(take(id::MAX_FRAME_SIZE, 16_383), Err(Reason::PROTOCOL_ERROR));
         assert_eq!(take(id::MAX_FRAME_SIZE, 1 << 24), Err(Reason::PROTOCOL_ERROR));
+        assert!(take(id::ENABLE_CONNECT_PROTOCOL, 1).unwrap().connect_protocol);
+        assert_eq!(take(id::ENABLE_CONNECT_PROTOCOL, 2), Err(Reason::PROTOCOL_ERROR));
+        let mut taken_back = take(id::ENABLE_CONNECT_PROTOCOL, 1).unwrap();
+        assert_eq!(taken_back.take(&[0, 8, 0, 0, 0, 0], true), Err(Reason::PROTOCOL_ERROR));
         assert_eq!(take(99, 1), Ok(Peer::default()));
         assert_eq!(Peer::default().take(&[0; 5], false), Err(Reason::FRAME_SIZE_ERROR));
     }

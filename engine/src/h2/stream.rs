@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use super::frame::Reason;
 use super::message::Head;
+use super::websocket;
 
 #[derive(Default)]
 pub struct Stream {
@@ -23,6 +24,8 @@ pub struct Stream {
     pub expected: Option<u64>,
     /// The request was HEAD: the response's length says nothing of its body.
     pub head_method: bool,
+    /// The stream is to become a WebSocket: the key that HTTP/1.1's side of it has.
+    pub websocket: Option<Box<str>>,
     /// What we may send, and the peer.
     pub window: i64,
     pub credit: i64,
@@ -69,6 +72,20 @@ impl Stream {
             self.inbound.extend_from_slice(b"content-length: 0\r\n");
         }
         self.inbound.extend_from_slice(b"\r\n");
+    }
+
+    /// Ends a request's head that asks for a WebSocket; what follows are its bytes.
+    pub fn begin_websocket(&mut self, key: String) {
+        let _ = write!(self.inbound, "{}: {key}\r\n\r\n", websocket::KEY);
+        self.websocket = Some(key.into());
+    }
+
+    /// The backend takes it: the head that begins there becomes the one that HTTP/1.1 has for it.
+    pub fn switch(&mut self, from: usize) {
+        let line = memchr::memchr(b'\n', &self.inbound[from..]).map_or(from, |at| from + at + 1);
+        self.inbound.splice(from..line, websocket::SWITCHED.iter().copied());
+        let accept = websocket::accept(self.websocket.as_deref().unwrap_or(""));
+        let _ = write!(self.inbound, "{}: {accept}\r\n\r\n", websocket::ACCEPT);
     }
 
     /// Takes data in; false when it is more than the head said.

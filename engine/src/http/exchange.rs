@@ -6,6 +6,7 @@
 //! the client, too.
 
 mod failing;
+mod leaving;
 mod moving;
 mod pass;
 mod reach;
@@ -216,6 +217,9 @@ impl<'s, C: Client> Exchange<'s, C> {
             }
             while let Some(head) = self.translate(output)? {
                 self.answer.consume(head.bytes);
+                if self.plan.asked.upgrade && !self.session.io.takes_switch(head.status, output) {
+                    return Err(Failure::BadResponse);
+                }
                 if head.status == 101 && self.plan.asked.upgrade {
                     return self.tunnel(output).await;
                 }

@@ -68,7 +68,34 @@ impl Connection {
         if backend.spec.proxy_protocol == 0 && backend.upstream.is_none() && !backend.speaks_h2() {
             return Ok(Self { link: Link::Plain(stream), opened: Some(opened), reused: false, named: false, fresh });
         }
-        Box::pin(Self::introduce(stream, opened, backend, context, ends)).await
+        Box::pin(Self::introduce(stream, opened, backend, context, ends, backend.speaks_h2())).await
+    }
+
+    /// To a Backend that speaks HTTP/2, for a request that wants another protocol: a stream where that can become a WebSocket
+    /// (RFC 8441), else HTTP/1.1, which such servers speak beside it.
+    pub async fn open_to_upgrade(
+        endpoint: Arc<Endpoint>,
+        backend: &Backend,
+        context: &Context,
+        ends: Ends,
+        websocket: bool,
+    ) -> io::Result<Self> {
+        if websocket {
+            let connection = match context.h2.take(endpoint.id, backend.transport) {
+                Some(stream) => Self::of_stream(stream),
+                None => Self::open(endpoint.clone(), backend, context, ends).await?,
+            };
+            if let Link::H2(stream) = &connection.link
+                && stream.takes_websockets().await?
+            {
+                return Ok(connection);
+            }
+        }
+        let opened = Opened::new(endpoint, backend.transport);
+        let (stream, _) = connect(opened.endpoint().address).await?;
+        let connection = Self::introduce(stream, opened, backend, context, ends, false).await?;
+        // What else is asked of the endpoint goes over HTTP/2.
+        Ok(Self { named: true, ..connection })
     }
 
     async fn introduce(
@@ -77,20 +104,22 @@ impl Connection {
         backend: &Backend,
         context: &Context,
         ends: Ends,
+        h2: bool,
     ) -> io::Result<Self> {
         let named = backend.spec.proxy_protocol > 0;
         if named {
             stream.write_all(&proxy_out::header(backend.spec.proxy_protocol, ends)).await?;
         }
         let Some(upstream) = &backend.upstream else {
-            if backend.speaks_h2() {
+            if h2 {
                 return Ok(Self::of_stream(context.h2.open(stream, opened)));
             }
             return Ok(Self { link: Link::Plain(stream), opened: Some(opened), reused: false, named, fresh: false });
         };
         let name = upstream.name.clone().unwrap_or_else(|| ServerName::from(opened.endpoint().address.ip()));
-        let stream = TlsConnector::from(upstream.config.clone()).connect(name, stream).await?;
-        if backend.speaks_h2() {
+        let config = if h2 { &upstream.config } else { &upstream.http1 };
+        let stream = TlsConnector::from(config.clone()).connect(name, stream).await?;
+        if h2 {
             return Ok(Self::of_stream(context.h2.open(stream, opened)));
         }
         Ok(Self { link: Link::Tls(Box::new(stream)), opened: Some(opened), reused: false, named, fresh: false })

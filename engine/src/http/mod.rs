@@ -29,6 +29,8 @@ pub mod understand;
 pub mod upload;
 pub mod verify;
 
+use tokio::net::TcpStream;
+
 /// What a client's connection must be able to do: a TCP or TLS stream, or one stream of HTTP/2.
 pub trait Client: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {
     /// Of the protocol that the client speaks.
@@ -36,16 +38,34 @@ pub trait Client: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {
         "HTTP/1.1"
     }
 
+    /// May this answer to its upgrade be passed on? `head` is the answer's, whole.
+    fn takes_switch(&self, _status: u16, _head: &[u8]) -> bool {
+        true
+    }
+
     /// The socket, where bytes go to it as they are.
-    fn plain(&self) -> Option<&tokio::net::TcpStream> {
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
+
+    /// The socket whose end is the client's.
+    fn socket(&self) -> Option<&TcpStream> {
         None
     }
 }
 
-impl Client for tokio::net::TcpStream {
-    fn plain(&self) -> Option<&tokio::net::TcpStream> {
+impl Client for TcpStream {
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
         Some(self)
     }
 }
 
-impl Client for Box<tokio_rustls::server::TlsStream<tokio::net::TcpStream>> {}
+impl Client for Box<tokio_rustls::server::TlsStream<TcpStream>> {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self.get_ref().0)
+    }
+}

@@ -92,8 +92,11 @@ pub fn parse<'b>(
     }
     let (method, target) = (raw.method.unwrap_or(""), raw.path.unwrap_or(""));
     if method == "CONNECT" {
-        // What follows is not meant for us, so the connection ends.
-        return Err(Refused { status: 405, reason: "CONNECT is not carried" });
+        // What follows is not meant for us, so the connection ends. HTTP/2 can ask by it for other protocols (RFC 8441, 9220).
+        let extended = raw.headers.iter().any(|h| h.name.eq_ignore_ascii_case("upgrade"));
+        let (status, reason) =
+            if extended { (501, "this protocol is not carried") } else { (405, "CONNECT is not carried") };
+        return Err(Refused { status, reason });
     }
     let http10 = raw.version == Some(0);
     let mut head = Head {

@@ -117,7 +117,6 @@ pub enum Prepared {
 /// What the access log gets of it once it has been sent, or not.
 struct Logged {
     record: Box<Record>,
-    entry: Option<Arc<Entry>>,
     status: u16,
     bytes: u64,
     reason: String,
@@ -221,6 +220,7 @@ impl<C: Client> Session<C> {
                     client: self.client,
                     address: &self.address,
                     scheme: self.scheme,
+                    version: self.io.version(),
                     port: self.local.map_or(0, |l| l.port()),
                     seed: self.seed,
                     peer: &self.identity,
@@ -339,7 +339,7 @@ impl<C: Client> Session<C> {
         }
         let logged = own.record.map(|record| {
             let bytes = if own.asked.head_method { 0 } else { body.len() as u64 };
-            Box::new(Logged { record, entry: own.entry, status: own.status, bytes, reason })
+            Box::new(Logged { record, status: own.status, bytes, reason })
         });
         let patience = if matches!(own.status, 400 | 408 | 431 | 501 | 505) { &SHORT } else { &PATIENT };
         Written { output, skip, close, patience, logged }
@@ -374,8 +374,6 @@ impl<C: Client> Session<C> {
             logged.record.write(&End {
                 status: logged.status,
                 bytes: logged.bytes,
-                route: logged.entry.as_ref().map_or("", |e| &e.route.spec.id),
-                version: self.io.version(),
                 reason: &logged.reason,
                 whole: written.is_ok(),
             });

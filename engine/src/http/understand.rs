@@ -29,6 +29,8 @@ pub struct Plan {
     pub asked: Asked,
     pub framing: Framing,
     pub idempotent: bool,
+    /// Its upgrade is one to a WebSocket.
+    pub websocket: bool,
     pub max_body_bytes: u64,
     pub entry: Arc<Entry>,
     pub backend: Arc<Backend>,
@@ -115,6 +117,7 @@ pub struct Surroundings<'a> {
     pub client: IpAddr,
     pub address: &'a str,
     pub scheme: &'static str,
+    pub version: &'static str,
     /// The port that the client came to.
     pub port: u16,
     /// Differs from connection to connection.
@@ -128,7 +131,8 @@ pub fn understand(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>)
     match &mut step {
         Step::Forward(_, plan) => plan.record = record,
         Step::Answer(_, own) => own.record = record,
-        Step::More | Step::Refuse(_) => {}
+        // What is refused is written without it.
+        Step::More | Step::Refuse(_) => record.into_iter().for_each(|record| record.forget()),
     }
     step
 }
@@ -165,12 +169,15 @@ fn decide(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>, record:
     let client = if believed { around.listener.trust.client(&head, around.client) } else { around.client };
     let scheme = if believed { claimed_scheme(&head).unwrap_or(around.scheme) } else { around.scheme };
     if let Some(log) = &around.listener.log {
-        *record = log.begin(&head, client, scheme, around.seed);
+        *record = log.begin(&head, client, scheme, around);
     }
     let found = if around.listener.spec.transparent { around.at } else { around.listener.router.find(&head) };
     let Some(entry) = found else {
         return own(404, "no Route fits this host and path", None);
     };
+    if let Some(record) = record {
+        record.route.clone_from(&entry.route.spec.id);
+    }
     let max_body_bytes = match entry.route.spec.max_body_bytes {
         0 => settings.max_body_bytes,
         own => own,
@@ -239,6 +246,7 @@ fn decide(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>, record:
         asked,
         framing: head.framing,
         idempotent: head.idempotent(),
+        websocket: head.upgrade && head.values("upgrade").any(|v| v.eq_ignore_ascii_case(b"websocket")),
         max_body_bytes,
         entry: entry.clone(),
         backend: backend.clone(),

@@ -12,6 +12,7 @@ use super::counters::Counter;
 use crate::balance::random;
 use crate::control::objects::{self, Refusal};
 use crate::http::field;
+use crate::http::understand::Surroundings;
 use crate::table::router::Request;
 use crate::worker::clock;
 
@@ -99,10 +100,10 @@ impl Log {
         self: &Arc<Self>,
         request: &dyn Request,
         client: IpAddr,
-        scheme: &str,
-        seed: u64,
+        scheme: &'static str,
+        around: &Surroundings<'_>,
     ) -> Option<Box<Record>> {
-        let drawn = self.drawn(seed);
+        let drawn = self.drawn(around.seed);
         if !drawn && !self.spec.errors {
             return None;
         }
@@ -113,7 +114,8 @@ impl Log {
             drawn,
             started: clock::now_nanos(),
             client,
-            scheme: if scheme == "https" { "https" } else { "http" },
+            scheme,
+            version: around.version,
             method: text(request.method()),
             host: text(request.authority()),
             path: text(path),
@@ -121,6 +123,10 @@ impl Log {
             backend: String::new(),
             endpoint: None,
             attempts: 0,
+            route: String::new(),
+            status: 0,
+            bytes: 0,
+            written: false,
         }))
     }
 
@@ -149,6 +155,8 @@ pub struct Record {
     started: u64,
     client: IpAddr,
     scheme: &'static str,
+    /// Of the protocol that the client speaks.
+    version: &'static str,
     method: String,
     host: String,
     path: String,
@@ -156,6 +164,11 @@ pub struct Record {
     pub backend: String,
     pub endpoint: Option<String>,
     pub attempts: u32,
+    pub route: String,
+    /// What of the answer is on its way.
+    pub status: u16,
+    pub bytes: u64,
+    written: bool,
 }
 
 /// How a request ended.
@@ -163,8 +176,6 @@ pub struct End<'a> {
     pub status: u16,
     /// Of the response's body, as far as they were sent.
     pub bytes: u64,
-    pub route: &'a str,
-    pub version: &'static str,
     /// Why, where the answer is ours.
     pub reason: &'a str,
     /// The client has all of it.
@@ -172,22 +183,36 @@ pub struct End<'a> {
 }
 
 impl Record {
-    pub fn write(self, end: &End<'_>) {
-        if !self.drawn && end.status < 400 && end.whole {
+    pub fn write(mut self: Box<Self>, end: &End<'_>) {
+        self.put(end);
+    }
+
+    /// It is not written.
+    pub fn forget(mut self: Box<Self>) {
+        self.written = true;
+    }
+
+    fn put(&mut self, end: &End<'_>) {
+        // 499, as nginx has it: the client went before there was an answer.
+        let status = if end.status == 0 { 499 } else { end.status };
+        if std::mem::replace(&mut self.written, true) {
+            return;
+        }
+        if !self.drawn && status < 400 && end.whole {
             return;
         }
         let seconds = clock::now_nanos().saturating_sub(self.started) as f64 / 1e9;
         let mut line = serde_json::json!({
             "time": now(), "listener": self.log.listener, "client": self.client.to_string(), "scheme": self.scheme,
-            "version": end.version, "method": self.method, "host": self.host, "path": self.path, "status": end.status,
-            "bytes": end.bytes, "seconds": (seconds * 1e6).round() / 1e6, "route": end.route,
+            "version": self.version, "method": self.method, "host": self.host, "path": self.path, "status": status,
+            "bytes": end.bytes, "seconds": (seconds * 1e6).round() / 1e6, "route": self.route,
         });
         if !self.backend.is_empty() {
-            line["backend"] = self.backend.into();
+            line["backend"] = self.backend.as_str().into();
             line["attempts"] = self.attempts.into();
         }
-        if let Some(endpoint) = self.endpoint {
-            line["endpoint"] = endpoint.into();
+        if let Some(endpoint) = &self.endpoint {
+            line["endpoint"] = endpoint.as_str().into();
         }
         if !end.reason.is_empty() {
             line["reason"] = end.reason.trim_end().into();
@@ -197,9 +222,16 @@ impl Record {
         }
         if !self.headers.is_empty() {
             line["headers"] =
-                self.headers.into_iter().map(|(k, v)| (k, v.into())).collect::<serde_json::Map<_, _>>().into();
+                self.headers.drain(..).map(|(k, v)| (k, v.into())).collect::<serde_json::Map<_, _>>().into();
         }
         self.log.lines.push(format!("{line}\n").as_bytes());
+    }
+}
+
+/// Whoever was to write it was ended with its client: an HTTP/2 stream that was taken back.
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.put(&End { status: self.status, bytes: self.bytes, reason: "", whole: false });
     }
 }
 

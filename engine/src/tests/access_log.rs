@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::harness::{Backend, Client, Engine, PATIENCE, closed_port};
 
 /// A folder for a socket, gone with it.
-struct Folder(std::path::PathBuf);
+pub(super) struct Folder(pub(super) std::path::PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("fl-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -24,10 +24,10 @@ impl Drop for Folder {
     }
 }
 
-struct Reader(BufReader<UnixStream>);
+pub(super) struct Reader(BufReader<UnixStream>);
 
 impl Reader {
-    fn open(folder: &Folder) -> Self {
+    pub(super) fn open(folder: &Folder) -> Self {
         let mut stream = UnixStream::connect(folder.0.join("stats.sock")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(b"GET /log HTTP/1.1\r\n\r\n").unwrap();
@@ -40,14 +40,14 @@ impl Reader {
         Self(reader)
     }
 
-    fn next(&mut self) -> Value {
+    pub(super) fn next(&mut self) -> Value {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap()
     }
 }
 
-fn listen(engine: &mut Engine, ports: &[u16], log: Value) -> u16 {
+pub(super) fn listen(engine: &mut Engine, ports: &[u16], log: Value) -> u16 {
     let port = engine.socket("s");
     engine.apply(json!({"type": "structure", "full": true, "backends": [{"id": "b"}],
         "listeners": [{"id": "l", "protocol": "http", "sockets": ["s"], "http": {"access_log": log}}],

@@ -17,6 +17,8 @@ const SYSTEM_ROOTS: [&str; 3] =
 #[derive(Clone)]
 pub struct Upstream {
     pub config: Arc<ClientConfig>,
+    /// The same for HTTP/1.1, whatever the Backend speaks.
+    pub http1: Arc<ClientConfig>,
     /// "": the endpoint's address is the name.
     pub name: Option<ServerName<'static>>,
 }
@@ -42,7 +44,14 @@ pub fn build(tls: &BackendTls, own: Option<&Identity>, h2: bool) -> Result<Upstr
         }
         None => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = vec![if h2 { ALPN_H2 } else { ALPN_HTTP1 }.to_vec()];
+    config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+    let http1 = Arc::new(config.clone());
+    let config = if h2 {
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        Arc::new(config)
+    } else {
+        http1.clone()
+    };
     let name = match tls.server_name.as_str() {
         "" => None,
         name => Some(
@@ -50,7 +59,7 @@ pub fn build(tls: &BackendTls, own: Option<&Identity>, h2: bool) -> Result<Upstr
                 .map_err(|_| Refusal::new("tls.server_name", format!("{name:?} is not a name")))?,
         ),
     };
-    Ok(Upstream { config: Arc::new(config), name })
+    Ok(Upstream { config, http1, name })
 }
 
 /// Verifies that the peer has the key of the certificate it shows, and nothing about whose that is.

@@ -11,6 +11,7 @@ use crate::h2::body::Body;
 use crate::h2::connection::Connection;
 use crate::h2::frame::Reason;
 use crate::h2::pipe::{self, Shared};
+use crate::h2::websocket;
 use crate::http::field;
 
 pub struct Stream {
@@ -29,6 +30,11 @@ impl Stream {
     /// Nothing of the request was looked at by the backend.
     pub fn unsent(&self) -> bool {
         self.unseen
+    }
+
+    /// Whether a WebSocket may be asked for on it (RFC 8441).
+    pub async fn takes_websockets(&self) -> io::Result<bool> {
+        std::future::poll_fn(|task| self.connection.borrow_mut().poll_takes_websockets(task)).await
     }
 
     fn note(&mut self, key: usize) {
@@ -77,6 +83,11 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let (Some(key), Body::UntilClose) = (this.key, &this.body) {
+            this.body = Body::Done;
+            this.connection.borrow_mut().end(key);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -88,22 +99,36 @@ fn send_head(connection: &mut Connection, key: usize, input: &[u8]) -> io::Resul
     let parsed = raw.parse_with_uninit_headers(input, &mut storage).map_err(io::Error::other)?;
     let httparse::Status::Complete(bytes) = parsed else { return Err(io::ErrorKind::InvalidData.into()) };
     let find = |name: &str| raw.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
+    let upgrades = find("upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+        && connection.takes_websockets();
     let body = match find("content-length").and_then(field::content_length) {
+        _ if upgrades => Body::UntilClose,
         _ if find("transfer-encoding").is_some() => Body::chunked(),
         Some(n) if n > 0 => Body::Raw(n),
         _ => Body::Done,
     };
     let grpc = find("content-type").is_some_and(|t| t.starts_with(b"application/grpc"));
     let secure = find("x-forwarded-proto") == Some(b"https");
-    let method = raw.method.unwrap_or("GET");
+    let method = if upgrades { "CONNECT" } else { raw.method.unwrap_or("GET") };
+    if upgrades {
+        let name = find(websocket::KEY).map(String::from_utf8_lossy).unwrap_or_default();
+        connection.stream(key).websocket = Some(name.into());
+    }
     connection.stream(key).head_method = method == "HEAD";
     connection.send_fields(key, body.done(), |encoder, output| {
         encoder.field(b":method", method.as_bytes(), output);
+        if upgrades {
+            encoder.field(b":protocol", b"websocket", output);
+        }
         encoder.field(b":scheme", if secure { b"https" } else { b"http" }, output);
         encoder.field(b":authority", find("host").filter(|h| !h.is_empty()).unwrap_or(b"localhost"), output);
         encoder.field(b":path", raw.path.unwrap_or("/").as_bytes(), output);
-        let ends =
-            |name: &str| pipe::is_of_hop(name) || name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case("te");
+        let ends = |name: &str| {
+            pipe::is_of_hop(name)
+                || name.eq_ignore_ascii_case("host")
+                || name.eq_ignore_ascii_case("te")
+                || (upgrades && name.eq_ignore_ascii_case(websocket::KEY))
+        };
         for header in raw.headers.iter().filter(|h| !ends(h.name)) {
             encoder.field(header.name.as_bytes(), header.value, output);
         }

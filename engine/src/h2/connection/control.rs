@@ -62,6 +62,7 @@ impl Connection {
                 stream.wake_writer();
             }
         }
+        self.curious.drain(..).for_each(Waker::wake);
         frame::write_settings(flag::ACK, &[], &mut self.output);
         self.spend(calm::SETTINGS)
     }

@@ -6,6 +6,7 @@
 use super::super::calm;
 use super::super::frame::{Header, MAX_PAYLOAD_BYTES, flag};
 use super::super::message::{self, Refused};
+use super::super::websocket;
 use super::control::judge_priority;
 use super::receive::fatal;
 use super::*;
@@ -111,7 +112,11 @@ impl Connection {
         let refused = match message::request(&mut self.decoder, block, limit, scratch, &mut stream.inbound) {
             Ok(head) => {
                 (stream.headed, stream.head_method) = (true, head.head_method);
-                stream.frame_body(&head, false, end);
+                if head.websocket {
+                    stream.begin_websocket(websocket::key((self.limits.clock)() ^ u64::from(id)));
+                } else {
+                    stream.frame_body(&head, false, end);
+                }
                 if !end || head.length.unwrap_or(0) == 0 {
                     self.events.push(Event::Opened(key));
                     return Ok(());
@@ -133,8 +138,12 @@ impl Connection {
     fn take_response(&mut self, key: usize, end: bool, block: &[u8]) -> Result<(), Refused> {
         let stream = &mut self.streams[key];
         let (limit, scratch) = (self.limits.max_header_bytes, &mut self.scratch);
+        let from = stream.inbound.len();
         let head = message::response(&mut self.decoder, block, limit, scratch, &mut stream.inbound)?;
-        if head.status < 200 {
+        if (200..300).contains(&head.status) && stream.websocket.is_some() {
+            (stream.headed, stream.receiving) = (true, !end);
+            stream.switch(from);
+        } else if head.status < 200 {
             stream.inbound.extend_from_slice(b"\r\n");
             if end {
                 return Err(Refused::Malformed);

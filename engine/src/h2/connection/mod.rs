@@ -96,6 +96,8 @@ pub struct Connection {
     peer_farewell: Option<u32>,
     dead: bool,
     driver: Option<Waker>,
+    /// They wait for the peer's settings.
+    curious: Vec<Waker>,
 }
 
 /// How far our own goodbye is.
@@ -141,6 +143,7 @@ impl Connection {
             peer_farewell: None,
             dead: false,
             driver: None,
+            curious: Vec::new(),
         };
         new.greet();
         new
@@ -152,7 +155,8 @@ impl Connection {
         let list = (id::MAX_HEADER_LIST_SIZE, limits.max_header_bytes as u32);
         if limits.role == Role::Server {
             let streams = (id::MAX_CONCURRENT_STREAMS, limits.max_streams);
-            frame::write_settings(0, &[streams, window, list], &mut self.output);
+            let connect = (id::ENABLE_CONNECT_PROTOCOL, 1);
+            frame::write_settings(0, &[streams, window, list, connect], &mut self.output);
         } else {
             self.output.extend_from_slice(frame::PREFACE);
             frame::write_settings(0, &[(id::ENABLE_PUSH, 0), window, list], &mut self.output);
@@ -197,6 +201,22 @@ impl Connection {
         self.receiving.within_block()
     }
 
+    /// Whether the peer takes extended CONNECT (RFC 8441), which it says in its first frame.
+    pub fn poll_takes_websockets(&mut self, task: &Task<'_>) -> Poll<io::Result<bool>> {
+        if self.dead {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
+        if self.receiving.greeted {
+            return Poll::Ready(Ok(self.peer.connect_protocol));
+        }
+        self.curious.push(task.waker().clone());
+        Poll::Pending
+    }
+
+    pub fn takes_websockets(&self) -> bool {
+        self.peer.connect_protocol
+    }
+
     /// Opens a stream of ours.
     pub fn open(&mut self) -> io::Result<usize> {
         if self.dead || self.peer_farewell.is_some() || self.next_own >= 1 << 30 {
@@ -213,6 +233,10 @@ impl Connection {
         let key = self.streams.insert(Stream::new(id, inbound, window, i64::from(self.limits.window_bytes)));
         self.keys.insert(id, key);
         key
+    }
+
+    pub fn peek(&self, key: usize) -> &Stream {
+        &self.streams[key]
     }
 
     pub fn stream(&mut self, key: usize) -> &mut Stream {
@@ -337,6 +361,7 @@ impl Connection {
             return;
         }
         self.dead = true;
+        self.curious.drain(..).for_each(Waker::wake);
         if let Some(Fatal(reason)) = fatal {
             self.faults += u64::from(reason != Reason::NO_ERROR);
             frame::write_goaway(self.last_peer, reason, &mut self.output);

@@ -12,7 +12,7 @@ pub(super) struct Receiving {
     /// How much of the preface is still to come.
     preface: usize,
     /// The first frame has to be SETTINGS.
-    greeted: bool,
+    pub greeted: bool,
     /// A header block whose end has not come.
     pub block: Option<Block>,
     data: Option<Data>,

@@ -1,7 +1,7 @@
 //! A client's stream, shown to `http::serve` as a client that speaks HTTP/1.1 and asks one request after the other.
 //!
 //! A place at the connection is used for stream after stream: when a request has been answered, reading on waits for the next
-//! stream that the connection gives to this place.
+//! stream that the connection gives to this place. A WebSocket (RFC 8441) is a client that upgrades; each side may end first.
 
 use std::cell::Cell;
 use std::io;
@@ -16,6 +16,7 @@ use super::super::body::Body;
 use super::super::connection::Connection;
 use super::super::frame::Reason;
 use super::super::pipe::{self, Shared};
+use super::super::websocket;
 use crate::http::{Client, field};
 
 /// Which stream is at a place.
@@ -24,6 +25,8 @@ pub type Place = Rc<Cell<Option<usize>>>;
 enum Sending {
     Head,
     Body(Body),
+    /// A WebSocket's bytes.
+    Tunnel,
 }
 
 pub struct Stream {
@@ -52,13 +55,24 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.leave(Reason::INTERNAL_ERROR);
+        let reason = if matches!(self.sending, Sending::Tunnel) { Reason::CANCEL } else { Reason::INTERNAL_ERROR };
+        self.leave(reason);
     }
 }
 
 impl Client for Stream {
     fn version(&self) -> &'static str {
         "HTTP/2"
+    }
+
+    fn takes_switch(&self, status: u16, head: &[u8]) -> bool {
+        let connection = self.connection.borrow();
+        let Some(key) = self.place.get().and_then(|key| connection.peek(key).websocket.as_deref()) else { return true };
+        match status {
+            101 => websocket::is_accepted(key, head),
+            // Any such answer would be taken for the WebSocket (RFC 8441, 5).
+            _ => !(200..300).contains(&status),
+        }
     }
 }
 
@@ -94,11 +108,17 @@ impl AsyncWrite for Stream {
         while used < input.len() {
             match &mut this.sending {
                 Sending::Head => {
-                    let (bytes, body) = send_head(&mut connection, key, &input[used..])?;
+                    let (bytes, sending) = send_head(&mut connection, key, &input[used..])?;
                     used += bytes;
-                    if let Some(body) = body {
-                        this.sending = Sending::Body(body);
+                    if let Some(sending) = sending {
+                        this.sending = sending;
                     }
+                }
+                Sending::Tunnel => {
+                    return match connection.poll_send(key, task, &input[used..], false) {
+                        Poll::Pending if used > 0 => Poll::Ready(Ok(used)),
+                        polled => polled.map_ok(|n| n + used),
+                    };
                 }
                 Sending::Body(body) => {
                     return match pipe::poll_body(&mut connection, key, task, body, &input[used..]) {
@@ -117,6 +137,10 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let (Some(key), Sending::Tunnel) = (this.place.get(), &this.sending) {
+            this.connection.borrow_mut().end(key);
+            return Poll::Ready(Ok(())); // the client may go on
+        }
         this.shut = true;
         if let (Some(key), Sending::Body(body)) = (this.place.get(), &mut this.sending)
             && matches!(body, Body::UntilClose)
@@ -129,14 +153,20 @@ impl AsyncWrite for Stream {
 }
 
 /// Sends a response's head, which is whole; tells its bytes, and how its body comes when it is a final one.
-fn send_head(connection: &mut Connection, key: usize, input: &[u8]) -> io::Result<(usize, Option<Body>)> {
+fn send_head(connection: &mut Connection, key: usize, input: &[u8]) -> io::Result<(usize, Option<Sending>)> {
     let mut storage = [const { MaybeUninit::uninit() }; 256];
     let mut raw = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut raw, input, &mut storage);
     let httparse::Status::Complete(bytes) = parsed.map_err(io::Error::other)? else {
         return Err(io::ErrorKind::InvalidData.into());
     };
-    let status = raw.code.unwrap_or(502);
+    let websocket = connection.stream(key).websocket.is_some();
+    let status = match raw.code.unwrap_or(502) {
+        101 => 200,
+        200..300 if websocket => return Err(io::ErrorKind::InvalidData.into()), // nobody asked for that
+        status => status,
+    };
+    let switched = raw.code == Some(101);
     let (mut length, mut chunked, mut grpc) = (None, false, false);
     for header in raw.headers.iter() {
         match header.name.len() {
@@ -149,6 +179,7 @@ fn send_head(connection: &mut Connection, key: usize, input: &[u8]) -> io::Resul
         }
     }
     let body = match length {
+        _ if switched => Body::UntilClose,
         _ if connection.stream(key).head_method || status == 204 || status == 304 => Body::Done,
         _ if chunked => Body::chunked(),
         Some(0) => Body::Done,
@@ -160,10 +191,13 @@ fn send_head(connection: &mut Connection, key: usize, input: &[u8]) -> io::Resul
     connection.send_fields(key, status >= 200 && body.done(), |encoder, output| {
         encoder.status(status, output);
         for header in raw.headers.iter().filter(|h| !pipe::is_of_hop(h.name)) {
-            if !(hide_length && header.name.eq_ignore_ascii_case("content-length")) {
+            let hidden = (hide_length && header.name.eq_ignore_ascii_case("content-length"))
+                || (switched && header.name.eq_ignore_ascii_case(websocket::ACCEPT));
+            if !hidden {
                 encoder.field(header.name.as_bytes(), header.value, output);
             }
         }
     });
-    Ok((bytes, (status >= 200).then_some(body)))
+    let sending = if switched { Sending::Tunnel } else { Sending::Body(body) };
+    Ok((bytes, (status >= 200).then_some(sending)))
 }

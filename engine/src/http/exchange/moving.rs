@@ -69,9 +69,8 @@ impl<C: Client> Exchange<'_, C> {
                 }
                 Poll::Ready(Err(_)) => Poll::Ready(Err(Fill::Backend)),
                 Poll::Pending => {
-                    if !self.client_left && self.sees_end_of_client(task) {
-                        self.client_left = true;
-                        self.session.deadline.hurry(self.session.listener.http.idle_timeout_seconds);
+                    if self.sees_end_of_client(task) {
+                        return Poll::Ready(Err(Fill::Client(Failure::Over)));
                     }
                     match self.session.deadline.passed(task) {
                         // The endpoint did nothing wrong.
@@ -83,26 +82,6 @@ impl<C: Client> Exchange<'_, C> {
             }
         })
         .await
-    }
-
-    /// Whether a client on plain TCP has closed its side. Some only half-close, so it may wait for its answer a while; most are
-    /// gone, and must not hold a request at a backend that never answers.
-    fn sees_end_of_client(&self, task: &mut Task<'_>) -> bool {
-        let Some(stream) = self.session.io.plain().filter(|_| self.upload.done()) else { return false };
-        match stream.poll_read_ready(task) {
-            Poll::Pending => false,
-            Poll::Ready(Err(_)) => true,
-            Poll::Ready(Ok(())) => {
-                let peek = || {
-                    let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-                    Ok(rustix::net::recv(stream, &mut [0u8; 1], flags)?.0)
-                };
-                match stream.try_io(tokio::io::Interest::READABLE, peek) {
-                    Ok(bytes) => bytes == 0,
-                    Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
-                }
-            }
-        }
     }
 
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ impl<C: Client> Exchange<'_, C> {
         self.keep = !self.plan.asked.close && self.session.context.closing.get() == Closing::No;
         let response::Head { status, framing, reusable, .. } = head;
         self.status = status;
+        self.note_sent(0);
         self.measure();
         match framing {
             Framing::Empty => {
@@ -19,7 +20,7 @@ impl<C: Client> Exchange<'_, C> {
             }
             Framing::Length(length) => {
                 self.pass_length(length, reusable, output).await?;
-                self.bytes = length;
+                self.note_sent(length);
             }
             Framing::Chunked => self.pass_chunks(reusable, output).await?,
             Framing::UntilClose => self.pass_until_close(output).await?,
@@ -40,7 +41,7 @@ impl<C: Client> Exchange<'_, C> {
                 return Err(if nothing_sent { Failure::BadResponse } else { Failure::Over });
             };
             self.answer.consume(used);
-            self.bytes = decoder.data_bytes();
+            self.note_sent(decoder.data_bytes());
             if decoder.done() {
                 self.finish(reusable, 0);
             }
@@ -63,7 +64,7 @@ impl<C: Client> Exchange<'_, C> {
             output.extend_from_slice(self.answer.filled());
             let n = self.answer.filled().len();
             self.answer.consume(n);
-            self.bytes += n as u64;
+            self.note_sent(self.bytes + n as u64);
             self.write(output).await?;
             output.clear();
             self.arm_for_more();
@@ -179,20 +180,31 @@ impl<C: Client> Exchange<'_, C> {
     pub(super) fn log(&mut self, reason: &str, whole: bool) {
         let Some(mut record) = self.describe() else { return };
         record.attempts = record.attempts.max(1);
-        // 499, as nginx has it: the client went before there was an answer.
-        let status = if self.status == 0 { 499 } else { self.status };
-        let version = self.session.io.version();
-        let route = self.plan.entry.route.spec.id.as_str();
-        record.write(&End { status, bytes: self.bytes, route, version, reason, whole });
+        let status = self.status;
+        record.write(&End { status, bytes: self.bytes, reason, whole });
+    }
+
+    /// So much of the answer is on its way; a client that takes its request back ends everything here, but not the record.
+    fn note_sent(&mut self, bytes: u64) {
+        self.bytes = bytes;
+        if let Some(record) = &mut self.plan.record {
+            (record.status, record.bytes) = (self.status, bytes);
+        }
+    }
+
+    /// And so far it has come.
+    pub(super) fn note_way(&mut self) {
+        if let Some(record) = &mut self.plan.record {
+            record.backend.clone_from(&self.plan.backend.spec.id);
+            record.endpoint = self.endpoint.as_ref().map(|e| e.address.to_string());
+            record.attempts = self.tries;
+        }
     }
 
     /// What is known of the way that the request took.
     pub(super) fn describe(&mut self) -> Option<Box<Record>> {
-        let mut record = self.plan.record.take()?;
-        record.backend.clone_from(&self.plan.backend.spec.id);
-        record.endpoint = self.endpoint.as_ref().map(|e| e.address.to_string());
-        record.attempts = self.tries;
-        Some(record)
+        self.note_way();
+        self.plan.record.take()
     }
 
     pub(super) async fn end(&mut self) -> Result<Outcome, Failure> {
@@ -212,11 +224,13 @@ impl<C: Client> Exchange<'_, C> {
         self.write(output).await?;
         self.count(101);
         self.status = 101;
-        self.log("", true);
+        self.note_sent(0);
         let Some(mut backend) = self.backend.take() else { return Err(Failure::Over) };
         let idle_seconds = self.plan.timeouts().map_or(0.0, |t| t.idle_seconds);
         let Session { io, input, context, deadline, .. } = &mut *self.session;
-        Box::pin(relay::both_ways(context, io, input, &mut backend.link, deadline, idle_seconds)).await;
+        let carried = Box::pin(relay::both_ways(context, io, input, &mut backend.link, deadline, idle_seconds)).await;
+        self.note_sent(carried.1);
+        self.log("", true);
         Ok(Outcome::Close)
     }
 }
