@@ -199,7 +199,10 @@ impl<'a> Reading<'a> {
             // Their place is taken by the stream itself (RFC 8441, 5).
             _ if self.head.websocket && line.name().starts_with(b"sec-websocket-key") => {}
             // A second Host, which is not the authority, is refused by whoever reads the text.
-            _ => self.text.extend_from_slice(line.text),
+            _ => {
+                self.head.trailers |= promises_trailers(line);
+                self.text.extend_from_slice(line.text);
+            }
         }
     }
 

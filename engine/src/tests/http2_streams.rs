@@ -63,6 +63,53 @@ fn a_call_with_a_length_keeps_its_trailers() {
 }
 
 #[test]
+fn a_request_with_a_length_keeps_its_trailers_where_it_tells_of_them() {
+    let mut engine = Engine::start(1);
+    let one = Backend::named("one");
+    let port = h2c(&mut engine, &[one.port], json!({}));
+    let post = |path: &str| http::Request::post(format!("http://a.test{path}")).header("content-length", 2);
+    let told = |path: &str| post(path).header("trailer", "x-sum").body(()).unwrap();
+    block_on(async {
+        let sender = connect(port).await;
+        let grpc = post("/grpc").header("content-type", "application/grpc+proto").body(()).unwrap();
+        for request in [told("/told"), grpc, post("/untold").body(()).unwrap()] {
+            assert_eq!(ask(&sender, request, Some(b"ok".to_vec())).await.body, b"one");
+        }
+    });
+    for nth in 0..2 {
+        let seen = one.seen.lock().unwrap()[nth].clone();
+        assert_eq!((seen.header("content-length"), seen.header("transfer-encoding")), (None, Some("chunked")));
+        assert_eq!(String::from_utf8(seen.body).unwrap(), "2\r\nok\r\n0\r\nx-sum: 42\r\n\r\n");
+    }
+    let untold = one.seen.lock().unwrap()[2].clone();
+    assert_eq!((untold.header("content-length"), &untold.body[..]), (Some("2"), &b"ok"[..]), "servers want it");
+    let (sum, summed) = std::sync::mpsc::channel();
+    let two = backend(move |mut connection, _| {
+        let sum = sum.clone();
+        async move {
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let sum = sum.clone();
+                tokio::spawn(async move {
+                    let mut body = request.into_body();
+                    while let Some(data) = body.data().await {
+                        assert_eq!(data.unwrap().as_ref(), b"ok");
+                    }
+                    let trailers = body.trailers().await.unwrap();
+                    sum.send(trailers.and_then(|t| t.get("x-sum").cloned())).unwrap();
+                    answer(&mut respond, "two");
+                });
+            }
+        }
+    });
+    let port = h2c(&mut engine, &[two], json!({"protocol": "h2c"}));
+    block_on(async {
+        let answer = ask(&connect(port).await, told("/told"), Some(b"ok".to_vec())).await;
+        assert_eq!(answer.body, b"two");
+    });
+    assert_eq!(summed.recv().unwrap().unwrap(), "42");
+}
+
+#[test]
 fn a_call_that_is_taken_back_ends_at_the_backend() {
     let (told, reset) = std::sync::mpsc::channel();
     let port = backend(move |mut connection, _| {
