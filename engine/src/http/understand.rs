@@ -31,6 +31,8 @@ pub struct Plan {
     pub idempotent: bool,
     /// Its upgrade is one to a WebSocket.
     pub websocket: bool,
+    /// Its answer may begin late, as calls' and streams' do.
+    pub patient: bool,
     pub max_body_bytes: u64,
     pub entry: Arc<Entry>,
     pub backend: Arc<Backend>,
@@ -247,6 +249,7 @@ fn decide(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>, record:
         framing: head.framing,
         idempotent: head.idempotent(),
         websocket: head.upgrade && head.values("upgrade").any(|v| v.eq_ignore_ascii_case(b"websocket")),
+        patient: begins_late(&head),
         max_body_bytes,
         entry: entry.clone(),
         backend: backend.clone(),
@@ -271,6 +274,15 @@ fn decide(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>, record:
         _taken: taken,
     };
     Step::Forward(head.bytes, plan)
+}
+
+/// gRPC has deadlines of its own, and says nothing before its first message; nor do many servers before their first event.
+fn begins_late(head: &request::Head<'_>) -> bool {
+    let says = |name, start: &[u8]| head.values(name).any(|value: &[u8]| value.starts_with(start));
+    match head.framing {
+        Framing::Empty => says("accept", b"text/event-stream"),
+        _ => says("content-type", b"application/grpc"),
+    }
 }
 
 /// The scheme that a trusted proxy was asked by.

@@ -141,6 +141,53 @@ fn a_response_may_take_longer_than_the_idle_time_in_pieces_and_between_them() {
 }
 
 #[test]
+fn a_silent_endpoint_is_a_504_after_the_listeners_time_but_not_for_calls_and_streams() {
+    let mut engine = Engine::start(1);
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let backend = Backend::start(move |seen, stream| {
+        let (head, late) = match seen.header("x-way") {
+            Some("body") => ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhe", "re"),
+            Some("chunks") => ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "2\r\nok\r\n0\r\n\r\n"),
+            _ => ("", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        };
+        stream.write_all(head.as_bytes()).unwrap();
+        wait.lock().unwrap().recv().is_ok() && stream.write_all(late.as_bytes()).is_ok()
+    });
+    let port = engine.simple(&[backend.port], json!({}));
+    let http = json!({"response_timeout_seconds": 0.1});
+    engine.apply(
+        json!({"type": "structure", "listeners": [{"id": "l", "protocol": "http", "sockets": ["s"], "http": http}]}),
+    );
+    let patient = [
+        "GET / HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc+proto\r\nContent-Length: 1\r\n\r\nx",
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Way: chunks\r\n\r\n",
+    ];
+    let mut clients: Vec<_> = patient.map(|request| (Client::connect(port), request)).into();
+    for (client, request) in &mut clients {
+        client.send(request.as_bytes());
+        backend.next();
+    }
+    // By then their time is over, too.
+    for _ in 0..3 {
+        assert_eq!(Client::connect(port).get("/").status, 504);
+        go_on.send(()).unwrap();
+    }
+    (0..3).for_each(|_| go_on.send(()).unwrap());
+    assert!(clients.iter_mut().all(|(client, _)| client.receive().text().contains("ok")));
+    // What the Backend says of itself counts; what it began goes on no longer than it may.
+    engine.apply(json!({"type": "structure", "backends": [{"id": "b", "timeouts": {"backend_request_seconds": 5}}]}));
+    go_on.send(()).unwrap();
+    assert_eq!(Client::connect(port).get("/").status, 200);
+    engine.apply(json!({"type": "structure", "backends": [{"id": "b"}]}));
+    let mut client = Client::connect(port);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Way: body\r\n\r\n");
+    assert!(client.rest().ends_with(b"\r\n\r\nhe"));
+    go_on.send(()).unwrap();
+}
+
+#[test]
 fn a_client_that_went_away_holds_no_request_for_ever_and_one_that_half_closed_is_answered() {
     let mut engine = Engine::start(1);
     let (ended, wait) = std::sync::mpsc::channel();

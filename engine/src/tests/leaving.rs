@@ -41,7 +41,7 @@ impl Stage {
         let (backend, ended) = silent();
         let (port, made) = (engine.socket("s"), tls::make(&["a.test"]));
         let certificates = if protocol == "https" { json!(["1"]) } else { json!([]) };
-        let http = json!({"access_log": {"share": 0.0}, "h2c": protocol == "http"});
+        let http = json!({"access_log": {"share": 0.0}, "h2c": protocol == "http", "response_timeout_seconds": 0});
         engine.apply(json!({"type": "structure", "full": true, "backends": [{"id": "b"}],
             "certificates": [tls::certificate("1", &made)],
             "listeners": [{"id": "l", "protocol": protocol, "sockets": ["s"], "certificates": certificates, "http": http}],

@@ -31,6 +31,7 @@ class HttpSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
     request_header_timeout_seconds: float = 10.0
     idle_timeout_seconds: float = 75.0
+    response_timeout_seconds: float = 60.0  # where neither Route nor Backend has timeouts; 0: none
     max_connection_age_seconds: float = 0.0  # then it is closed gently, give or take a tenth; 0: no end
     max_header_bytes: int = 65536
     max_headers: int = 100

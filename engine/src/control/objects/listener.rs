@@ -45,6 +45,7 @@ pub enum Tell {
 pub struct HttpSettings {
     pub request_header_timeout_seconds: f64,
     pub idle_timeout_seconds: f64,
+    pub response_timeout_seconds: f64,
     pub max_connection_age_seconds: f64,
     pub max_header_bytes: usize,
     pub max_headers: usize,
@@ -62,6 +63,7 @@ impl Default for HttpSettings {
         Self {
             request_header_timeout_seconds: 10.0,
             idle_timeout_seconds: 75.0,
+            response_timeout_seconds: 60.0,
             max_connection_age_seconds: 0.0,
             max_header_bytes: 65536,
             max_headers: 100,

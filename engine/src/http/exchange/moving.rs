@@ -17,15 +17,30 @@ impl<C: Client> Exchange<'_, C> {
     /// While the request is sent a stall ends it; once it is sent, only the time for the response.
     pub(super) fn arm_for_response(&self) {
         if self.upload.done() || self.upload_broken {
-            self.arm(self.plan.timeouts().map_or(0.0, |t| t.backend_request_seconds));
+            self.arm(self.response_seconds());
         } else {
             self.arm(self.stall_seconds());
         }
     }
 
-    /// Within a response a backend may be silent for as long as its idle time, without one for ever.
-    pub(super) fn arm_for_more(&self) {
-        self.arm(self.plan.timeouts().map_or(0.0, |t| t.idle_seconds));
+    /// How long a backend may take to begin its answer: what its own or its Route's timeouts say, else the Listener's. Who
+    /// says how long all may take needs no other; calls and streams of events begin when there is something to say.
+    fn response_seconds(&self) -> f64 {
+        let patience = if self.plan.patient { 0.0 } else { self.session.listener.http.response_timeout_seconds };
+        self.plan.timeouts().map_or(patience, |own| match own.backend_request_seconds {
+            seconds if seconds > 0.0 => seconds,
+            _ if own.idle_seconds > 0.0 => own.idle_seconds,
+            _ if own.request_seconds > 0.0 => 0.0,
+            _ => patience,
+        })
+    }
+
+    /// Within a response a backend may be silent for as long as its idle time. Without one for as long as it could before the
+    /// response, where it told the `whole` length, else for ever: it may be a stream.
+    pub(super) fn arm_for_more(&self, whole: bool) {
+        let own = self.plan.timeouts().map_or(0.0, |t| t.idle_seconds);
+        let patience = if whole { self.session.listener.http.response_timeout_seconds } else { 0.0 };
+        self.arm(if own > 0.0 { own } else { patience });
     }
 
     pub(super) fn stall_seconds(&self) -> f64 {

@@ -54,7 +54,7 @@ impl<C: Client> Exchange<'_, C> {
             if self.answer.spare().is_empty() {
                 return Err(Failure::Over);
             }
-            self.need_more().await?;
+            self.need_more(false).await?;
         }
     }
 
@@ -67,7 +67,7 @@ impl<C: Client> Exchange<'_, C> {
             self.note_sent(self.bytes + n as u64);
             self.write(output).await?;
             output.clear();
-            self.arm_for_more();
+            self.arm_for_more(false);
             match self.fill_answer().await {
                 Ok(0) => break,
                 Ok(_) => {}
@@ -99,7 +99,7 @@ impl<C: Client> Exchange<'_, C> {
             left -= Box::pin(self.splice(left - LARGE_BODY_BYTES)).await?;
         }
         while left > 0 {
-            self.need_more().await?;
+            self.need_more(true).await?;
             let n = usize::try_from(left).unwrap_or(usize::MAX).min(self.answer.filled().len());
             left -= n as u64;
             if left == 0 {
@@ -132,8 +132,8 @@ impl<C: Client> Exchange<'_, C> {
         Ok(much)
     }
 
-    pub(super) async fn need_more(&mut self) -> Result<(), Failure> {
-        self.arm_for_more();
+    pub(super) async fn need_more(&mut self, whole: bool) -> Result<(), Failure> {
+        self.arm_for_more(whole);
         match self.fill_answer().await {
             Ok(n) if n > 0 => Ok(()),
             _ => Err(Failure::Over),
