@@ -11,6 +11,7 @@ import click
 from fairlead.api import names
 
 name = click.option("--name", default="default", show_default=True, help="The cluster's name.")
+CONNECT_TIME = ("auto", "on", "off")
 NETWORKS = ("auto", "kernel", "rootless", "loopback")
 
 
@@ -55,6 +56,12 @@ def serving(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
             click.option("--network", type=click.Choice(NETWORKS), default="auto", help="Force one network mode."),
+            click.option(
+                "--connect-time",
+                type=click.Choice(CONNECT_TIME),
+                default="auto",
+                help="Balance Services at connect time (eBPF): where it works, always (else do not start), or never.",
+            ),
             click.option(
                 "--runtime",
                 default="auto",

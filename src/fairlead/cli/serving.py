@@ -26,6 +26,7 @@ def configured(
         http=config.doors(http, config.EDGE_HTTP),
         https=config.doors(https, config.EDGE_HTTPS),
         network=how["network"],
+        connect_time=how["connect_time"],
         runtime=how["runtime"],
         ingress_nginx=how["ingress_nginx"],
         api_address=how["api_address"],

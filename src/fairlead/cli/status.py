@@ -28,6 +28,8 @@ async def _status(name: str, folder: state.StateFolder) -> None:
     record = folder.read()
     click.echo(f"cluster   {name} (pid {folder.holder()}), up {_span(time.time() - record.started_at)}")
     click.echo(f"network   {record.network}: {record.network_reason}")
+    if record.connect_time:
+        click.echo(f"connect   {record.connect_time}")
     click.echo(f"state     {folder.path}")
     async with remote.connect(name) as (client, _):
         for text in await addresses.lines(client, record, folder):

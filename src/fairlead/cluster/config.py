@@ -15,11 +15,12 @@ class AddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """`network` is auto or a mode; `runtime` auto, process, podman, docker or a socket; edge addresses are ADDR:PORT;
-    `ephemeral` forgets the state at the end."""
+    """`network` is auto or a mode; `connect_time` is auto, on or off; `runtime` auto, process, podman, docker or
+    a socket; edge addresses are ADDR:PORT; `ephemeral` forgets the state at the end."""
 
     name: str = "default"
     network: str = "auto"
+    connect_time: str = "auto"
     runtime: str = "auto"
     http: tuple[str, ...] = EDGE_HTTP
     https: tuple[str, ...] = EDGE_HTTPS

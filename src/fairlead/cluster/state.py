@@ -36,6 +36,7 @@ class Record(msgspec.Struct, omit_defaults=True):
 
     network: str = ""
     network_reason: str = ""
+    connect_time: str = ""  # whether Services are balanced at connect time, in words
     api_address: str = "127.0.0.1"
     api_port: int = 0
     edge_http: list[str] = msgspec.field(default_factory=list)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import random
 import socket
@@ -29,6 +28,7 @@ from fairlead.cluster import (
     errors,
     host_ports,
     imagefile,
+    kernel_planes,
     local_volumes,
     poddoor,
     ranges,
@@ -77,6 +77,7 @@ class Cluster:
         self.gate = serving_gate.Gate()
         self.traffic_metrics = traffic_metrics.TrafficMetrics()
         self._closers: list[tuple[str, Closer]] = []
+        self.kernel_planes = kernel_planes.KernelPlanes(folder, wanted, clock=self.clock, on_failure=self._failed)
         self._hurry = asyncio.Event()
         self.client: protocol.Client
         self.agent: agent.NodeAgent
@@ -227,18 +228,8 @@ class Cluster:
         await self.engine.start()
         self._closing("engine", self._stop_engine)
         planes: list[plane.Plane] = [self.engine, health_ports.HealthPorts(self._open_socket)]
-        if network.mode != "loopback":
-            kernel = nftables.NftablesPlane(
-                f"fairlead-{self.wanted.name}",
-                clock=self.clock,
-                on_failure=self._failed,
-                pods=(network.cidr,),
-                services=(record.service_cidr,),
-                gateway=network.gateway,
-            )
-            await kernel.start()
-            self._closing("kernel plane", functools.partial(kernel.close, purge=True))
-            planes.append(kernel)
+        self._closing("kernel planes", self.kernel_planes.close)
+        planes += await self.kernel_planes.start(network, record)
         return coordinator.Coordinator(planes, clock=self.clock, on_failure=self._failed)
 
     async def _stop_engine(self) -> None:
@@ -380,6 +371,7 @@ class Cluster:
                 "; ".join(f"{nack.message}; choose another with --http or --https" for nack in taken)
             )
         await self.agent.start()
+        await self.kernel_planes.begin()
 
     async def close(self, *, hurry: asyncio.Event) -> None:
         """Ends all of it in reverse order: no new request, pods drained, then planes, API server and store."""

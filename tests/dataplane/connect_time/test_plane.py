@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from fairlead.base import clock
+from fairlead.base import clock, netns
 from fairlead.dataplane import coordinator
 from fairlead.dataplane.connect_time import kernel as kernel_calls
 from fairlead.dataplane.connect_time import load
@@ -34,7 +34,7 @@ async def connect_time(world, kernel, failures):
     """The plane, attached, for the world's node and pods."""
     made = planes_here.ConnectPlane(kernel, on_failure=lambda *failure: failures.append(failure))
     for pod in world.pods:
-        made.admit(pod.name, pod.call(planes_here.cookie_here))
+        made.admit(pod.name, pod.call(netns.cookie_here))
     await made.attach()
     yield made
     await made.close()

@@ -175,3 +175,20 @@ async def test_the_chooser_takes_the_best_and_says_why():
     with pytest.raises(protocols.NetworkUnavailable, match="rootless"):
         await choose.choose("tests", forced="rootless")
     assert not own_note().exists()
+
+
+async def test_whoever_asks_is_told_the_pods_namespaces():
+    network, told = kernel.KernelNetwork("tests"), []
+    network.on_namespace = lambda pod, number: told.append((pod, number))
+    await network.start()
+    with namespaces(2) as (one, two):
+        for uid, pid in (("a", one), ("b", two)):
+            network.allocate(uid)
+            await network.attach(uid, pid)
+        first = told[0][1]
+        assert [pod for pod, _ in told] == ["a", "b"]
+        assert 0 != first != told[1][1] != 0
+        await network.attach("a", one)  # as the next life of fairlead does
+        await network.detach("a")
+        assert told[2:] == [("a", first), ("a", 0)]
+    await network.close()

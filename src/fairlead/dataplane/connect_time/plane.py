@@ -9,18 +9,16 @@ same way. Needs root and Linux 5.14.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Sequence
 
 from fairlead.base import log as logs
-from fairlead.base import tasks
+from fairlead.base import netns, tasks
 from fairlead.dataplane.connect_time import books, kernel, tables
 from fairlead.dataplane.plane import Ack, Plane
 from fairlead.routing import table
 
 log = logs.get(__name__)
 STEP_BACKENDS = 100  # in one turn of the loop, which is to take less than 20 ms
-_SO_NETNS_COOKIE = 71
 
 
 class ConnectPlane:
@@ -51,7 +49,7 @@ class ConnectPlane:
     async def attach(self) -> None:
         """Loads the programs and begins. Raises CannotLoad."""
         try:
-            self._namespaces["the node"] = cookie_here()
+            self._namespaces["the node"] = netns.cookie_here()
         except OSError as error:
             raise tables.CannotLoad(f"the kernel does not tell network namespaces apart: {error.strerror}") from None
         made = await tables.load()
@@ -152,9 +150,3 @@ class ConnectPlane:
     def __repr__(self) -> str:
         state = "attached" if self.is_attached else "not attached"
         return f"<ConnectPlane {state}, {len(self._books)} backends at {self._acked} of {self._sequence}>"
-
-
-def cookie_here() -> int:
-    """Which network namespace the calling thread is in (SO_NETNS_COOKIE, Linux 5.14). Raises OSError."""
-    with socket.socket(socket.AF_UNIX) as one:
-        return int.from_bytes(one.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")

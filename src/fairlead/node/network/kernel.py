@@ -18,7 +18,7 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -37,7 +37,8 @@ _GONE = (errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL)
 
 
 class KernelNetwork:
-    """The pod network of one cluster. `cidr` and `gateway` are known after `start`."""
+    """The pod network of one cluster. `cidr` and `gateway` are known after `start`. `on_namespace(pod_uid, number)` is
+    told the pods' network namespaces as they are connected, 0 when one is gone."""
 
     mode: Literal["kernel", "rootless", "loopback"]
 
@@ -58,6 +59,8 @@ class KernelNetwork:
         self._services = ""
         self._addresses: dict[str, str] = {}
         self._attached: dict[str, str] = {}
+        self._namespaces: dict[str, int] = {}
+        self.on_namespace: Callable[[str, int], None] = lambda pod_uid, number: None
         self._next = 2
         # One thread: the kernel serializes these anyway, and namespaces are entered by thread.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fairlead-netlink")
@@ -136,9 +139,12 @@ class KernelNetwork:
     async def attach(self, pod_uid: str, pid: int) -> None:
         """Connects that process's namespace; nothing happens when it is connected already."""
         await self._run(self._attach, pod_uid, pid)
+        self.on_namespace(pod_uid, self._namespaces.get(pod_uid, 0))
 
     def _attach(self, pod_uid: str, pid: int) -> None:
         assert self._link is not None
+        with netlink.inside(pid) as there:
+            self._namespaces[pod_uid] = there.namespace()
         name, ip = self.link_name(pod_uid), self._addresses[pod_uid]
         ours, theirs = _macs(name)
         veth = [
@@ -189,6 +195,8 @@ class KernelNetwork:
     async def detach(self, pod_uid: str) -> None:
         await self._run(self._detach, pod_uid)
         self._addresses.pop(pod_uid, None)
+        if self._namespaces.pop(pod_uid, 0):
+            self.on_namespace(pod_uid, 0)
 
     def _detach(self, pod_uid: str) -> None:
         assert self._link is not None

@@ -16,6 +16,8 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from fairlead.base import netns
+
 _REQUEST, _ACK, _DUMP, _EXCLUSIVE, _CREATE, _REPLACE = 0x1, 0x4, 0x300, 0x200, 0x400, 0x100
 _NEW_LINK, _DEL_LINK, _GET_LINK = 16, 17, 18
 _NEW_ADDRESS, _DEL_ADDRESS = 20, 21
@@ -226,6 +228,13 @@ class Netlink:
                     (code,) = struct.unpack_from("=i", content)
                     raise OSError(-code, os.strerror(-code))
                 yield content
+
+    def namespace(self) -> int:
+        """The number of the network namespace that it speaks to; 0 where the kernel tells none."""
+        try:
+            return netns.cookie(self._socket)
+        except OSError:
+            return 0
 
     def links(self) -> list[Link]:
         """All links."""
