@@ -5,6 +5,10 @@
 
 // engine/fuzz builds this file as its library.
 #![cfg_attr(fuzzing, allow(dead_code))]
+#![cfg_attr(not(test), deny(clippy::print_stderr))] // see voice.rs
+
+#[macro_use]
+mod voice;
 
 mod balance;
 mod control;
@@ -39,7 +43,7 @@ const USAGE: &str = "usage: fairlead-engine COMMAND
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((command, rest)) = arguments.split_first() else {
-        eprintln!("{USAGE}");
+        complain!("{USAGE}");
         return ExitCode::from(64);
     };
     match command.as_str() {
@@ -53,7 +57,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("unknown command {command:?}\n{USAGE}");
+            complain!("unknown command {command:?}\n{USAGE}");
             ExitCode::from(64)
         }
     }

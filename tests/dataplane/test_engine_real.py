@@ -151,6 +151,23 @@ async def test_a_killed_worker_and_a_killed_master_are_replaced(real, servers):
     assert await answers(port, 4) == {str(one.getsockname()[1]) for one in servers}
 
 
+async def test_a_full_disk_under_its_log_does_not_keep_a_master_from_replacing_its_worker(folder, failures):
+    (folder / "engine.log").symlink_to("/dev/full")
+    plane = made_plane(folder, failures)
+    await plane.start()
+    try:
+        async with asyncio.timeout(10):
+            await plane.connected()
+            master, worker = plane.pids
+            os.kill(worker, signal.SIGKILL)
+            while plane.pids[1] in (0, worker):
+                await asyncio.sleep(0.01)
+        assert plane.pids[0] == master
+    finally:
+        await plane.shutdown(grace_seconds=0)
+        await plane.close()
+
+
 class Web:
     """HTTP/1.1 in a pod: answers with its address, keeps connections."""
 

@@ -140,6 +140,9 @@ async def test_a_full_disk_hurts_who_writes_and_nobody_else(node):
     spec = container(
         sh="cat /dev/zero > /data/x; echo full; sleep 600", volumeMounts=[{"name": "data", "mountPath": "/data"}]
     )
+    chatty = container(sh="while :; do printf '%09999d\\n' 0; sleep 0.02; done")
+    await node.create("chatty", {"terminationGracePeriodSeconds": 1, "containers": [chatty]})
+    before = await node.until("chatty", ready)
     await node.create("full", {"terminationGracePeriodSeconds": 1, "containers": [spec], **pod})
     await node.until("full", ready)
     async with asyncio.timeout(20):
@@ -153,6 +156,10 @@ async def test_a_full_disk_hurts_who_writes_and_nobody_else(node):
     await node.client.delete(kinds.POD, "full", namespace="default")
     await node.gone("full")
     await node.until("late", ready)
+    async with asyncio.timeout(10):  # what it said meanwhile is lost, and said to be; the container is not
+        while b"bytes of log were lost" not in b"".join([one async for one in node.agent.logs("default", "chatty")]):
+            await asyncio.sleep(0.05)
+    assert (await node.get("chatty"))["status"] == before["status"]
 
 
 async def test_probes_that_hang_or_shout_are_failures_and_nothing_else(node):

@@ -22,7 +22,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
     let options = match options::parse(arguments) {
         Ok(options) => options,
         Err(message) => {
-            eprintln!("fairlead-engine master: {message}\n{}", options::USAGE);
+            complain!("fairlead-engine master: {message}\n{}", options::USAGE);
             return ExitCode::from(64);
         }
     };
@@ -30,7 +30,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("fairlead-engine master: {message}");
+            complain!("fairlead-engine master: {message}");
             ExitCode::FAILURE
         }
     }

@@ -123,7 +123,7 @@ impl Master {
         let Some(worker) = &mut self.worker else { return };
         match self.estate.write(&self.table) {
             Ok(file) => drop(worker.link.send_raw(&sockets_message(&[TABLE]), vec![file])),
-            Err(error) => eprintln!("fairlead-engine master: cannot write the table down: {error}"),
+            Err(error) => complain!("fairlead-engine master: cannot write the table down: {error}"),
         }
     }
 

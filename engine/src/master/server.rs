@@ -129,7 +129,7 @@ impl Master {
         master.table = estate::read_table(memory).map_err(|error| format!("cannot read the table: {error}"))?;
         master.sockets = fds;
         let started_at = clock::monotonic_seconds();
-        eprintln!("fairlead-engine master: adopted worker {}", orphan.pid);
+        complain!("fairlead-engine master: adopted worker {}", orphan.pid);
         master.worker = Some(Worker {
             pid: orphan.pid,
             link: orphan.link,

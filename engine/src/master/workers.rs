@@ -55,7 +55,7 @@ impl Master {
         }
         let now = clock::monotonic_seconds();
         let pause = self.pauses.after(now - worker.started_at);
-        eprintln!("fairlead-engine master: worker {} ended ({reason}); the next starts in {pause} s", worker.pid);
+        complain!("fairlead-engine master: worker {} ended ({reason}); the next starts in {pause} s", worker.pid);
         self.restarts += 1;
         self.reason = reason.to_owned();
         self.start_at = Some(now + pause);
@@ -68,7 +68,7 @@ impl Master {
                 self.replay();
             }
             Err(error) => {
-                eprintln!("fairlead-engine master: cannot start a worker: {error}");
+                complain!("fairlead-engine master: cannot start a worker: {error}");
                 self.start_at = Some(now + self.pauses.after(0.0).max(0.1));
             }
         }

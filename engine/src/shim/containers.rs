@@ -133,7 +133,7 @@ impl Server {
         container.running = false;
         container.exited = Some(exited.clone());
         if let Err(error) = exits::record(&self.directory, &exited) {
-            eprintln!("cannot record the exit of {name:?}: {error}");
+            complain!("cannot record the exit of {name:?}: {error}");
         }
         self.send_all(&Message::Exited(exited));
     }

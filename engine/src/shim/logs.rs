@@ -128,7 +128,7 @@ impl LogFile {
         }
         if let Err(error) = self.try_write(text) {
             if self.lost_bytes == 0 {
-                eprintln!("cannot write the log {:?}: {error}", self.path);
+                complain!("cannot write the log {:?}: {error}", self.path);
             }
             self.lost_bytes += text.len() as u64;
         }

@@ -49,7 +49,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(message) => {
-            eprintln!("fairlead-engine shim: {message}");
+            complain!("fairlead-engine shim: {message}");
             ExitCode::FAILURE
         }
     }
@@ -60,6 +60,6 @@ pub fn init(_arguments: &[String]) -> ExitCode {
 }
 
 fn refuse() -> ExitCode {
-    eprintln!("{USAGE}");
+    complain!("{USAGE}");
     ExitCode::from(64)
 }

@@ -188,7 +188,7 @@ impl Server {
                 self.next_client += 1;
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) => eprintln!("refused a connection: {error}"),
+            Err(error) => complain!("refused a connection: {error}"),
         }
     }
 

@@ -15,13 +15,13 @@ use std::process::ExitCode;
 
 pub fn run(arguments: &[String]) -> ExitCode {
     if !arguments.is_empty() {
-        eprintln!("simulate takes no arguments; JSON lines are read from standard input");
+        complain!("simulate takes no arguments; JSON lines are read from standard input");
         return ExitCode::from(64);
     }
     match converse(io::stdin().lock(), io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            eprintln!("{reason}");
+            complain!("{reason}");
             ExitCode::from(65)
         }
     }

@@ -52,14 +52,14 @@ pub fn run(arguments: &[String]) -> ExitCode {
     let options = match parse(arguments) {
         Ok(options) => options,
         Err(message) => {
-            eprintln!("worker: {message}");
+            complain!("worker: {message}");
             return ExitCode::from(64);
         }
     };
     match start(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("worker: {error}");
+            complain!("worker: {error}");
             ExitCode::FAILURE
         }
     }
