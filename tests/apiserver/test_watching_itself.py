@@ -46,3 +46,23 @@ async def test_audit_log(api: server.ApiServer, client: rest.RestClient, tmp_pat
         ("get", "jane", 403),
     ]
     assert mine[1]["objectRef"] == {"resource": "secrets", "namespace": "default", "name": "s", "apiVersion": "v1"}
+
+
+async def test_an_audit_log_on_a_full_disk_drops_lines_counts_them_and_goes_on(
+    api: server.ApiServer, client: rest.RestClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "log" / "audit.log"
+    assert api.chain.audit is not None
+    api.chain.audit.flush()
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to("/dev/full")
+    await client.create(kinds.CONFIG_MAP, {"metadata": {"name": "lost"}}, namespace="default")
+    api.chain.audit.flush()
+    path.unlink()
+    await client.create(kinds.CONFIG_MAP, {"metadata": {"name": "kept"}}, namespace="default")
+    api.chain.audit.flush()
+    named = [json.loads(line).get("objectRef", {}).get("name") for line in path.read_text().splitlines()]
+    assert "kept" in named and "lost" not in named
+    answer = await api.exchange(exchange.Request("GET", "/metrics", (), {}, b"", server.ADMIN))
+    assert "fairlead_audit_dropped_total 0" not in answer.body.decode()

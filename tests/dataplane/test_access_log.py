@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
+import signal
 import tempfile
 from pathlib import Path
+
+import pytest
 
 from fairlead.dataplane import access_log
 from fairlead.testing import clock as clocks
@@ -69,3 +73,32 @@ def test_a_full_file_becomes_the_one_before(tmp_path: Path) -> None:
     destination.close()
     assert (path.read_bytes(), (tmp_path / "access.log.1").read_bytes()) == (b"next\n", b"0123456789\n")
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_full_disk_loses_lines_and_the_log_goes_on_after_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "access.log"
+    path.symlink_to("/dev/full")
+    destination = access_log.Destination(str(path))
+    for line in (b"lost\n", b"lost, too\n"):
+        destination.write(line)
+    path.unlink()
+    destination.write(b"there\n")
+    destination.close()
+    assert path.read_bytes() == b"there\n"
+    assert [record.fields for record in caplog.records] == [{"why": "No space left on device"}, {"lost_lines": 2}]
+
+
+def test_a_line_after_one_that_is_partly_there_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    destination = access_log.Destination(str(path))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))
+    try:
+        destination.write(b"first\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    destination.write(b"second\n")
+    destination.close()
+    assert path.read_bytes() == b"firs\nsecond\n"

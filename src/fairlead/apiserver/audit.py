@@ -1,7 +1,8 @@
 """The audit log: who did what, one `audit.k8s.io/v1` Event a line, at the level Metadata, so that no secret is in it.
 
 Writes, refusals, streams into pods and backups are logged, other reads are not. Lines are written in the background
-and kept in two files of 32 MiB; when the disk cannot keep up, lines are dropped and counted, requests never wait.
+and kept in two files of 32 MiB; when the disk cannot keep up or is full, lines are dropped and counted, requests never
+wait.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from pathlib import Path
 
 from fairlead.apiserver import backup, codec, metrics, requests, reviews
 from fairlead.base import clock as clocks
+from fairlead.base import log as logs
 
+log = logs.get(__name__)
 FILE_BYTES = 32 << 20
 WAITING_LINES = 20_000
 FLUSH_SECONDS = 0.5
@@ -28,6 +31,7 @@ class Audit:
         self._counted = counted
         self._clock = clock
         self._waiting: list[bytes] = []
+        self._failing = False
 
     def note(self, info: requests.Info, code: int, started: float) -> None:
         """One answered request."""
@@ -68,13 +72,24 @@ class Audit:
             await asyncio.sleep(FLUSH_SECONDS)
             if self._waiting:
                 lines, self._waiting = self._waiting, []
-                await asyncio.to_thread(self._write, lines)
+                await asyncio.to_thread(self._keep, lines)
 
     def flush(self) -> None:
         """Writes what waits, at the end."""
         lines, self._waiting = self._waiting, []
         if lines:
+            self._keep(lines)
+
+    def _keep(self, lines: list[bytes]) -> None:
+        try:
             self._write(lines)
+        except OSError as error:
+            if not self._failing:
+                log.error("the audit log cannot be written", why=error.strerror)
+            self._failing = True
+            self._counted.dropped_audit_lines += len(lines)
+        else:
+            self._failing = False
 
     def _write(self, lines: list[bytes]) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 Promises: an engine that is away is waited for; a file that somebody moved (logrotate) is made anew, one over
 `most_bytes` becomes FILE.1. The engine keeps a few megabytes while nobody reads and then drops lines; it never waits.
+What a full disk (or a reader that has gone) does not take is lost, counted and told, and the log goes on after it.
 """
 
 from __future__ import annotations
@@ -14,26 +15,45 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fairlead.base import clock as clocks
+from fairlead.base import log as logs
 
+log = logs.get(__name__)
 MOST_BYTES = 256 << 20
 RETRY_SECONDS = 1.0
 _REQUEST = b"GET /log HTTP/1.1\r\nHost: engine\r\n\r\n"
 
 
 class Destination:
-    """A file that is appended to; `-` is standard output."""
+    """A file that is appended to; `-` is standard output. Raises OSError where it cannot be opened."""
 
     def __init__(self, name: str, *, most_bytes: int = MOST_BYTES) -> None:
         self._path = None if name == "-" else Path(name)
         self._most_bytes = most_bytes
+        self._torn = False  # the last line is only partly there
+        self.lost_lines = 0  # since writing failed
         self._file: BinaryIO = sys.stdout.buffer if self._path is None else self._open(self._path)
 
     def write(self, data: bytes) -> None:
-        """Appends whole lines. Raises OSError."""
-        if self._path is not None:
-            self._turn(self._path)
-        self._file.write(data)
-        self._file.flush()
+        """Appends whole lines, or loses them."""
+        try:
+            if self._path is not None:
+                self._turn(self._path)
+            self._append(b"\n" + data if self._torn else data)
+        except OSError as error:
+            if not self.lost_lines:
+                log.error("the access log cannot be written", why=error.strerror)
+            self.lost_lines += data.count(b"\n")
+            return
+        if self.lost_lines:
+            log.warning("the access log is written again", lost_lines=self.lost_lines)
+            self.lost_lines = 0
+
+    def _append(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            written = os.write(self._file.fileno(), rest)
+            self._torn = rest[written - 1] != ord("\n")
+            rest = rest[written:]
 
     def _turn(self, path: Path) -> None:
         own = os.fstat(self._file.fileno())
@@ -59,7 +79,7 @@ class Destination:
 
 
 async def follow(socket: str, destination: Destination, *, clock: clocks.Clock) -> None:
-    """Writes what the engine logs, until cancelled. Raises OSError when the destination cannot be written to."""
+    """Writes what the engine logs, until cancelled."""
     try:
         while True:
             with contextlib.suppress(_Away):
