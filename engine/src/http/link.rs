@@ -15,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 use crate::h2;
 use crate::table::backend::Backend;
 use crate::table::endpoint::{Endpoint, Opened};
+use crate::tcp::keepalive;
 use crate::tcp::proxy_out::{self, Ends};
 use crate::worker::context::Context;
 
@@ -106,6 +107,9 @@ impl Connection {
         ends: Ends,
         h2: bool,
     ) -> io::Result<Self> {
+        if h2 {
+            keepalive::ask_soon((&stream).into());
+        }
         let named = backend.spec.proxy_protocol > 0;
         if named {
             stream.write_all(&proxy_out::header(backend.spec.proxy_protocol, ends)).await?;
@@ -123,6 +127,15 @@ impl Connection {
             return Ok(Self::of_stream(context.h2.open(stream, opened)));
         }
         Ok(Self { link: Link::Tls(Box::new(stream)), opened: Some(opened), reused: false, named, fresh: false })
+    }
+
+    /// Before bytes are carried that may be silent for long.
+    pub fn keep_alive(&self) {
+        match &self.link {
+            Link::Plain(stream) => keepalive::ask(stream.into()),
+            Link::Tls(stream) => keepalive::ask(stream.get_ref().0.into()),
+            Link::H2(_) => {} // its connection has asked
+        }
     }
 
     pub fn of_stream(stream: h2::client::Stream) -> Self {

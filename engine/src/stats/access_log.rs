@@ -1,4 +1,4 @@
-//! The access log: a line of JSON for a request, kept until somebody reads it (`GET /log`).
+//! The access log: a line of JSON for a request (for connections and sessions see `session_log`), kept until somebody reads it (`GET /log`).
 //!
 //! Promises: no request ever waits for a reader; at most `MOST_BYTES` wait, lines beyond that are dropped and counted. What is
 //! secret by its nature is not in it: no query unless asked for, no bodies, and never the headers of `SECRET`.
@@ -91,7 +91,20 @@ impl Log {
         Self { spec: spec.clone(), listener: listener.to_owned(), lines: lines.clone() }
     }
 
-    fn drawn(&self, seed: u64) -> bool {
+    pub fn listener(&self) -> &str {
+        &self.listener
+    }
+
+    pub fn wants_errors(&self) -> bool {
+        self.spec.errors
+    }
+
+    pub fn put(&self, line: &serde_json::Value) {
+        self.lines.push(format!("{line}\n").as_bytes());
+    }
+
+    /// Is this one of the share that is written?
+    pub fn draws(&self, seed: u64) -> bool {
         ((random::mix(seed ^ clock::now_nanos()) >> 11) as f64) < self.spec.share * (1u64 << 53) as f64
     }
 
@@ -103,7 +116,7 @@ impl Log {
         scheme: &'static str,
         around: &Surroundings<'_>,
     ) -> Option<Box<Record>> {
-        let drawn = self.drawn(around.seed);
+        let drawn = self.draws(around.seed);
         if !drawn && !self.spec.errors {
             return None;
         }
@@ -132,15 +145,15 @@ impl Log {
 
     /// A request that was not understood: nothing of it is written.
     pub fn refused(&self, client: IpAddr, status: u16, reason: &str, seed: u64) {
-        if self.spec.errors || self.drawn(seed) {
+        if self.spec.errors || self.draws(seed) {
             let line = serde_json::json!({"time": now(), "listener": self.listener, "client": client.to_string(),
                 "status": status, "reason": reason});
-            self.lines.push(format!("{line}\n").as_bytes());
+            self.put(&line);
         }
     }
 }
 
-fn now() -> String {
+pub fn now() -> String {
     crate::shim::clock::now_rfc3339()
 }
 
@@ -224,7 +237,7 @@ impl Record {
             line["headers"] =
                 self.headers.drain(..).map(|(k, v)| (k, v.into())).collect::<serde_json::Map<_, _>>().into();
         }
-        self.log.lines.push(format!("{line}\n").as_bytes());
+        self.log.put(&line);
     }
 }
 

@@ -7,6 +7,7 @@ pub mod access_log;
 pub mod counters;
 pub mod ejections;
 mod metrics;
+pub mod session_log;
 mod snapshot;
 
 use std::cell::RefCell;

@@ -4,6 +4,7 @@
 //! counts as in flight at its endpoint until it ends. An empty Backend with `hold` keeps it until an endpoint comes, so long
 //! and so many at most; what the client says meanwhile waits in its socket.
 
+pub mod keepalive;
 pub mod passthrough;
 pub mod peek;
 pub mod proxy_header;
@@ -25,6 +26,7 @@ use crate::http::buffer::Buffer;
 use crate::http::link::{Connection, Link};
 use crate::http::relay;
 use crate::http::serve::Whence;
+use crate::stats::session_log::Record;
 use crate::table::backend::Backend;
 use crate::table::endpoint::{Endpoint, InFlight};
 use crate::table::waiting;
@@ -36,8 +38,24 @@ const DEFAULT_ATTEMPTS: u32 = 4;
 
 pub fn serve(context: Rc<Context>, client: TcpStream, whence: Whence) -> impl Future<Output = ()> {
     let backend = find(&context, &whence);
-    let deadline = context.deadlines.register();
-    carry_to(context, client, backend, whence.peer, deadline)
+    let arrived = Arrived::new(&context, &whence, "tcp");
+    carry_to(context, client, backend, arrived)
+}
+
+/// What is known of a client's connection.
+pub struct Arrived {
+    pub peer: SocketAddr,
+    pub deadline: Deadline,
+    pub record: Option<Box<Record>>,
+}
+
+impl Arrived {
+    pub fn new(context: &Rc<Context>, whence: &Whence, protocol: &'static str) -> Self {
+        let listener = context.listener(&whence.socket);
+        let log = listener.as_ref().and_then(|l| l.log.as_ref());
+        let record = log.and_then(|_| Record::begin(log, protocol, whence.peer, context.draw()));
+        Self { peer: whence.peer, deadline: context.deadlines.register(), record }
+    }
 }
 
 fn find(context: &Context, whence: &Whence) -> Option<Arc<Backend>> {
@@ -52,10 +70,15 @@ pub fn carry_to(
     context: Rc<Context>,
     mut client: TcpStream,
     backend: Option<Arc<Backend>>,
-    peer: SocketAddr,
-    deadline: Deadline,
+    mut arrived: Arrived,
 ) -> impl Future<Output = ()> {
-    let mut carried = backend.map(|backend| Carried::new(context, backend, peer, deadline));
+    let mut carried = match backend {
+        Some(backend) => Some(Carried::new(context, backend, arrived)),
+        None => {
+            arrived.record.iter_mut().for_each(|record| record.reason = "no Backend is meant");
+            None
+        }
+    };
     async move {
         match &mut carried {
             Some(carried) => carried.carry(&mut client).await,
@@ -72,11 +95,21 @@ struct Carried {
     peer: SocketAddr,
     deadline: Deadline,
     avoid: SmallVec<[u64; 2]>,
+    record: Option<Box<Record>>,
 }
 
 impl Carried {
-    fn new(context: Rc<Context>, backend: Arc<Backend>, peer: SocketAddr, deadline: Deadline) -> Self {
-        Self { _counted: context::Client::new(&context), context, backend, peer, deadline, avoid: SmallVec::new() }
+    fn new(context: Rc<Context>, backend: Arc<Backend>, arrived: Arrived) -> Self {
+        let Arrived { peer, deadline, mut record } = arrived;
+        record.iter_mut().for_each(|record| record.backend.clone_from(&backend.spec.id));
+        let (_counted, avoid) = (context::Client::new(&context), SmallVec::new());
+        Self { _counted, context, backend, peer, deadline, avoid, record }
+    }
+
+    fn note(&mut self, note: impl FnOnce(&mut Record)) {
+        if let Some(record) = &mut self.record {
+            note(record);
+        }
     }
 
     fn idle_seconds(&self) -> f64 {
@@ -96,6 +129,7 @@ impl Carried {
             };
             let Some((endpoint, in_flight)) = chosen else { break };
             self.deadline.set(connect_seconds);
+            self.note(|record| (record.endpoint, record.attempts) = (Some(endpoint.address), record.attempts + 1));
             match self.open(&endpoint, local).await {
                 Ok(connection) => {
                     if self.backend.spec.outlier.is_some() {
@@ -108,6 +142,7 @@ impl Carried {
             }
         }
         self.backend.shared.no_endpoint.add(1);
+        self.note(|record| record.reason = "no endpoint could be connected to");
         None
     }
 
@@ -162,11 +197,14 @@ impl Carried {
         let Some((mut connection, _in_flight)) = self.reach(client, local).await else { return refuse(client) };
         let (fresh, idle_seconds) = (connection.fresh, self.idle_seconds());
         if let Link::Plain(backend) = &mut connection.link {
-            let _ = splice::both_ways(&self.context, client, backend, fresh, &self.deadline, idle_seconds).await;
-            return;
+            let bytes = splice::both_ways(&self.context, client, backend, fresh, &self.deadline, idle_seconds).await;
+            return self.note(|record| record.bytes = bytes);
         }
+        connection.keep_alive();
         let (mut nothing, link) = (Buffer::default(), &mut connection.link);
-        Box::pin(relay::both_ways(&self.context, client, &mut nothing, link, &self.deadline, idle_seconds)).await;
+        let carrying = relay::both_ways(&self.context, client, &mut nothing, link, &self.deadline, idle_seconds);
+        let bytes = Box::pin(carrying).await;
+        self.note(|record| record.bytes = bytes);
     }
 }
 

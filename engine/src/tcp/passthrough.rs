@@ -25,11 +25,14 @@ const MAX_HELLO_BYTES: usize = 16 << 10;
 
 pub async fn serve(context: Rc<Context>, stream: TcpStream, whence: Whence) {
     let Some(listener) = context.listener(&whence.socket) else { return };
-    let deadline = context.deadlines.register();
-    deadline.set(listener.http.request_header_timeout_seconds);
-    let name = peek::until(&stream, MAX_HELLO_BYTES, &deadline, server_name).await;
+    let mut arrived = super::Arrived::new(&context, &whence, "tls");
+    arrived.deadline.set(listener.http.request_header_timeout_seconds);
+    let name = peek::until(&stream, MAX_HELLO_BYTES, &arrived.deadline, server_name).await;
+    if let (Some(record), Ok(name)) = (&mut arrived.record, &name) {
+        record.name = String::from_utf8_lossy(name).into_owned();
+    }
     let backend = name.ok().and_then(|name| meant(&listener, name));
-    Box::pin(super::carry_to(context, stream, backend, whence.peer, deadline)).await;
+    Box::pin(super::carry_to(context, stream, backend, arrived)).await;
 }
 
 /// A connection whose TLS has ended here.
@@ -40,13 +43,20 @@ pub async fn terminated(
     listener: Arc<Listener>,
 ) {
     let name = stream.get_ref().1.server_name().unwrap_or("").to_ascii_lowercase().into_bytes();
-    let Some(backend) = meant(&listener, name) else { return };
-    let deadline = context.deadlines.register();
-    let mut carried = super::Carried::new(context, backend, whence.peer, deadline);
+    let mut arrived = super::Arrived::new(&context, &whence, "tls");
+    arrived.record.iter_mut().for_each(|record| record.name = String::from_utf8_lossy(&name).into_owned());
+    let Some(backend) = meant(&listener, name) else {
+        arrived.record.iter_mut().for_each(|record| record.reason = "no Backend is meant");
+        return;
+    };
+    let mut carried = super::Carried::new(context, backend, arrived);
     let Some((mut connection, _in_flight)) = carried.reach(stream.get_ref().0, whence.local).await else { return };
     let (mut nothing, idle_seconds) = (Buffer::default(), carried.idle_seconds());
     let super::Carried { context, deadline, .. } = &carried;
-    relay::both_ways(context, &mut stream, &mut nothing, &mut connection.link, deadline, idle_seconds).await;
+    connection.keep_alive();
+    let link = &mut connection.link;
+    let bytes = relay::both_ways(context, &mut stream, &mut nothing, link, deadline, idle_seconds).await;
+    carried.note(|record| record.bytes = bytes);
 }
 
 /// The Backend of a name, by the Listener's Routes, else its own.

@@ -1,6 +1,7 @@
 //! Bytes from socket to socket through a pipe, without a copy into this process (splice(2)).
 //!
-//! Promises: the same as `http::relay`: half-close, backpressure, an idle limit. A pipe is made when a direction has
+//! Promises: the same as `http::relay`: half-close, backpressure, an idle limit; without one, the kernel is asked to look for `b`
+//! now and then, unless it is soon over (`a` was accepted so). A pipe is made when a direction has
 //! something to carry; an idle connection has none.
 
 use std::io;
@@ -13,6 +14,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::keepalive;
 use crate::http::buffer;
 use crate::worker::context::Context;
 use crate::worker::deadline::Deadline;
@@ -31,6 +33,7 @@ pub struct Pipe {
     /// Copied bytes that the socket did not take at once.
     rest: Vec<u8>,
     rest_at: usize,
+    bytes: u64,
     /// The socket can be written to, although the event loop has not seen it yet.
     fresh: bool,
 }
@@ -63,6 +66,7 @@ impl Pipe {
                 match sent {
                     Ok(n) => {
                         self.held -= n;
+                        self.bytes += n as u64;
                         *moved = true;
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -142,6 +146,7 @@ impl Pipe {
             let bytes = space.filled();
             *moved = true;
             self.ended = bytes.is_empty();
+            self.bytes += bytes.len() as u64;
             self.bulk = bytes.len() == buffer::SMALL_BYTES;
             // What does not go at once waits for the socket.
             let sent = if self.ended { 0 } else { self.send(task, to, bytes) };
@@ -172,7 +177,7 @@ impl Pipe {
     }
 }
 
-/// Carries until both have ended, and leaves it to the caller to close them.
+/// Carries until both have ended, and leaves it to the caller to close them. Returns the bytes that went from `a` to `b`, and back.
 /// `fresh`: `b` has just been connected, and the event loop does not know yet that it can be written to.
 pub fn both_ways(
     context: &Context,
@@ -181,25 +186,32 @@ pub fn both_ways(
     fresh: bool,
     deadline: &Deadline,
     idle_seconds: f64,
-) -> impl Future<Output = io::Result<()>> {
+) -> impl Future<Output = (u64, u64)> {
     let mut up = Pipe { fresh, ..Pipe::default() };
     let mut down = Pipe::default();
-    deadline.set(idle_seconds);
+    let limited = idle_seconds > 0.0;
+    deadline.set(if limited { idle_seconds } else { keepalive::AFTER_SECONDS });
     std::future::poll_fn(move |task| {
         let mut moved = false;
-        let first = up.poll_direction(task, context, a, b, &mut moved)?;
-        let second = down.poll_direction(task, context, b, a, &mut moved)?;
+        let first = up.poll_direction(task, context, a, b, &mut moved);
+        let second = down.poll_direction(task, context, b, a, &mut moved);
+        let over = Poll::Ready((up.bytes, down.bytes));
         match (first, second) {
-            (Poll::Ready(()), Poll::Ready(())) => return Poll::Ready(Ok(())),
-            (Poll::Ready(()), Poll::Pending) => up.pass_end_on(b),
-            (Poll::Pending, Poll::Ready(())) => down.pass_end_on(a),
+            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return over,
+            (Poll::Ready(_), Poll::Ready(_)) => return over,
+            (Poll::Ready(_), Poll::Pending) => up.pass_end_on(b),
+            (Poll::Pending, Poll::Ready(_)) => down.pass_end_on(a),
             (Poll::Pending, Poll::Pending) => {}
         }
-        if moved {
+        if moved && limited {
             deadline.set(idle_seconds);
         }
         if deadline.passed(task) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            if limited {
+                return over;
+            }
+            keepalive::ask((&*b).into());
+            deadline.set(0.0);
         }
         Poll::Pending
     })

@@ -33,6 +33,7 @@ mod policies;
 mod proxy_out;
 mod resolved;
 mod rules;
+mod session_log;
 mod table_of;
 mod tcp_forward;
 mod tls;

@@ -22,6 +22,7 @@ use tokio::net::UdpSocket;
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::balance::outlier::Outcome;
+use crate::stats::session_log::Record;
 use crate::table::backend::Backend;
 use crate::table::endpoint::{Endpoint, InFlight};
 use crate::worker::context::Context;
@@ -48,6 +49,7 @@ struct Session {
     endpoint: Arc<Endpoint>,
     answers: AbortHandle,
     state: Rc<State>,
+    record: Option<Box<Record>>,
     _in_flight: InFlight,
 }
 
@@ -55,6 +57,8 @@ struct State {
     began: Instant,
     heard: Cell<Instant>,
     answered: Cell<Option<Instant>>,
+    /// Bytes from the client, and to it.
+    bytes: (Cell<u64>, Cell<u64>),
     /// The endpoint's port is closed.
     refused: Cell<bool>,
 }
@@ -62,6 +66,11 @@ struct State {
 impl Drop for Session {
     fn drop(&mut self) {
         self.answers.abort();
+        if let Some(record) = &mut self.record {
+            let State { bytes, refused, .. } = &*self.state;
+            record.bytes = (bytes.0.get(), bytes.1.get());
+            record.reason = if refused.get() { "the endpoint's port is closed" } else { "" };
+        }
     }
 }
 
@@ -113,7 +122,7 @@ impl Sessions {
 
     async fn pass_on(&self, client: SocketAddr, datagram: &[u8]) {
         for _ in 0..TRIES {
-            let Some(upstream) = self.upstream_of(client).await else { return };
+            let Some(upstream) = self.upstream_of(client, datagram.len()).await else { return };
             // Straight to the kernel (a fresh socket is not known to be writable yet); a full buffer drops it, as UDP does.
             match socket2::SockRef::from(&*upstream).send(datagram) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.refused(client),
@@ -125,14 +134,16 @@ impl Sessions {
     /// An earlier datagram found the endpoint's port closed.
     fn refused(&self, client: SocketAddr) {
         let Some(session) = self.open.borrow_mut().remove(&client) else { return };
+        session.state.refused.set(true);
         note_refusal(&self.context, &session.backend, &session.endpoint);
     }
 
-    async fn upstream_of(&self, client: SocketAddr) -> Option<Rc<UdpSocket>> {
+    async fn upstream_of(&self, client: SocketAddr, length: usize) -> Option<Rc<UdpSocket>> {
         let known = self.open.borrow_mut().remove(&client);
         if let Some(session) = known {
             if session.endpoint.keeps_connections() && !session.state.refused.get() {
                 session.state.heard.set(Instant::now());
+                add(&session.state.bytes.0, length);
                 let upstream = session.upstream.clone();
                 self.open.borrow_mut().insert(client, session);
                 return Some(upstream);
@@ -147,6 +158,7 @@ impl Sessions {
             self.make_room();
         }
         let session = self.begin(&backend, client).await?;
+        add(&session.state.bytes.0, length);
         let upstream = session.upstream.clone();
         let mut open = self.open.borrow_mut();
         let mut crowd = self.crowd.borrow_mut();
@@ -181,10 +193,20 @@ impl Sessions {
         };
         let upstream = Rc::new(upstream);
         let now = Instant::now();
-        let state =
-            Rc::new(State { began: now, heard: Cell::new(now), answered: Cell::new(None), refused: Cell::new(false) });
-        if let Some(listener) = self.context.listener(&self.id) {
-            listener.counters.connections.add(1);
+        let state = Rc::new(State {
+            began: now,
+            heard: Cell::new(now),
+            answered: Cell::new(None),
+            bytes: Default::default(),
+            refused: Cell::new(false),
+        });
+        let listener = self.context.listener(&self.id);
+        listener.iter().for_each(|listener| listener.counters.connections.add(1));
+        let log = listener.as_ref().and_then(|listener| listener.log.as_ref());
+        let mut record = log.and_then(|_| Record::begin(log, "udp", client, self.context.draw()));
+        if let Some(record) = &mut record {
+            record.backend.clone_from(&backend.spec.id);
+            record.endpoint = Some(endpoint.address);
         }
         let answers = Answers {
             context: self.context.clone(),
@@ -194,7 +216,7 @@ impl Sessions {
             state: state.clone(),
         };
         let answers = spawn_local(send_back(answers, self.socket.clone(), client)).abort_handle();
-        Some(Session { upstream, backend: backend.clone(), endpoint, answers, state, _in_flight: in_flight })
+        Some(Session { upstream, backend: backend.clone(), endpoint, answers, state, record, _in_flight: in_flight })
     }
 
     fn sweep(&self, now: Instant) {
@@ -239,6 +261,10 @@ impl State {
     fn worth(&self) -> (bool, Instant) {
         (self.is_conversation(), self.last())
     }
+}
+
+fn add(to: &Cell<u64>, length: usize) {
+    to.set(to.get() + length as u64);
 }
 
 async fn connect(address: SocketAddr) -> io::Result<UdpSocket> {
@@ -304,6 +330,7 @@ fn carry_answers(
         match upstream.try_recv(piece) {
             Ok(length) => {
                 state.answered.set(Some(Instant::now()));
+                add(&state.bytes.1, length);
                 // A full buffer drops it, as UDP does.
                 let _ = socket2::SockRef::from(socket).send_to(&piece[..length], &client.into());
             }

@@ -10,7 +10,6 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -25,6 +24,7 @@ use crate::control::wire::{self, Event, Nack, Request};
 use crate::health::Prober;
 use crate::stats;
 use crate::table::store::Store;
+use crate::tcp::keepalive;
 
 pub struct Control {
     threads: Threads,
@@ -283,7 +283,7 @@ impl Control {
             let copy = fd.try_clone().map_err(|error| format!("the socket {id:?}: {error}"))?;
             let listener = std::net::TcpListener::from(copy);
             listener.set_nonblocking(true).map_err(|error| format!("the socket {id:?}: {error}"))?;
-            keep_alive(&listener);
+            keepalive::ask((&listener).into());
             let _ = thread.send(Command::Listen(id.to_owned(), listener));
         }
         self.listening.borrow_mut().insert(id.to_owned());
@@ -348,11 +348,4 @@ impl Control {
             let _ = wait.await;
         }
     }
-}
-
-/// Accepted connections inherit it, so it costs nothing: a client that vanished without a word is found out in some minutes
-/// wherever nothing else would end its connection (L4, upgraded connections).
-fn keep_alive(listener: &std::net::TcpListener) {
-    let every = socket2::TcpKeepalive::new().with_time(Duration::from_secs(120)).with_interval(Duration::from_secs(30));
-    let _ = socket2::SockRef::from(listener).set_tcp_keepalive(&every);
 }

@@ -61,14 +61,14 @@ class Log:
     query: bool = False
 
     def added_to(self, found: standalone.Standalone) -> standalone.Standalone:
-        """With it at every http and https Listener that does not say itself what it logs."""
+        """With it at every Listener that does not say itself what it logs."""
         if not self.place:
             return found
         wanted = table.AccessLog(share=self.share, query=self.query)
         listeners = {}
         for name, one in found.structure.listeners.items():
             http = one.http or table.HttpSettings()
-            asks = one.protocol in ("http", "https") and http.access_log is None
+            asks = one.protocol not in ("dns", "health") and http.access_log is None
             told = msgspec.structs.replace(http, access_log=wanted) if asks else one.http
             listeners[name] = msgspec.structs.replace(one, http=told)
         return replace(found, structure=msgspec.structs.replace(found.structure, listeners=listeners))

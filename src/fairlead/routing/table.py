@@ -18,7 +18,7 @@ Template = tuple[Part, ...]
 
 
 class AccessLog(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A line of JSON for a request, read from the engine's statistics socket (`GET /log`)."""
+    """A line of JSON for a request, connection or UDP session, read from the engine's statistics socket (`GET /log`)."""
 
     share: float = 1.0  # of the requests
     errors: bool = True  # all answers from 400 on, and those that broke off
@@ -27,7 +27,7 @@ class AccessLog(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class HttpSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Limits and habits of an http or https Listener."""
+    """Limits and habits of an http or https Listener; `access_log` is any Listener's."""
 
     request_header_timeout_seconds: float = 10.0
     idle_timeout_seconds: float = 75.0
