@@ -2,7 +2,8 @@
 
 Each document of tests/golden/flows is one case: objects, and rows of (from, to) -> endpoints, REJECT, DROP or PASS, and
 whether the client is masqueraded. Cases of one file follow one another on the same plane, so that changes are tested.
-`EngineCarried` is what a kernel rule cannot do: rows with `by: engine`, or `engine-http`, go there first.
+`EngineCarried` is what a kernel rule cannot do: rows with `by: engine`, or `engine-http`, go there first. Real packets
+go twice: by nftables alone, and with balancing at connect time beside it, which must carry exactly its rows.
 """
 
 import asyncio
@@ -13,8 +14,10 @@ import pathlib
 import pytest
 import yaml
 
-from fairlead.base import clock
+from fairlead.base import clock, netns
 from fairlead.dataplane import coordinator, engine, nft_state, nftables, spawn
+from fairlead.dataplane.connect_time import books
+from fairlead.dataplane.connect_time import plane as connect_time
 from fairlead.routing import interpret, settings, translate
 from fairlead.testing import nft_fake, worlds
 
@@ -134,8 +137,9 @@ async def observed(world, row):
 
 @pytest.mark.system
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+@pytest.mark.parametrize("how_balanced", ["by nftables", "at connect time"])
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-async def test_real_packets(world, failures, folder, path):
+async def test_real_packets(world, failures, folder, path, how_balanced):
     how = {"clock": clock.SystemClock(), "on_failure": lambda *failure: failures.append(failure)}
     kernel = nftables.NftablesPlane(
         "fairlead-flows", pods=NODE.pod_networks, services=NODE.service_networks, gateway=worlds.GATEWAY, **how
@@ -146,7 +150,14 @@ async def test_real_packets(world, failures, folder, path):
         planes = [kernel]
         if any("by" in row for case in cases(path) for row in case["flows"]):
             planes.insert(0, await stack.enter_async_context(the_engine(folder, **how)))
-        await walk(world, coordinator.Coordinator(planes, **how), path)
+        connecting = connect_time.ConnectPlane(kernel, on_failure=how["on_failure"])
+        stack.push_async_callback(connecting.close)
+        if how_balanced == "at connect time":
+            for pod in world.pods:
+                connecting.admit(pod.name, pod.call(netns.cookie_here))
+            await connecting.attach()
+            planes.append(connecting)
+        await walk(world, coordinator.Coordinator(planes, **how), path, connecting)
 
 
 @contextlib.asynccontextmanager
@@ -157,13 +168,27 @@ async def the_engine(folder, **how):
         pytest.skip("no fairlead-engine was built")
     plane = engine.EnginePlane(str(folder / "engine.sock"), binary=binary, log_path=str(folder / "log"), **how)
     await plane.start()
-    yield plane
-    async with asyncio.timeout(10):
-        await plane.shutdown(grace_seconds=0)
-    await plane.close()
+    try:
+        yield plane
+    finally:
+        async with asyncio.timeout(10):
+            await plane.shutdown(grace_seconds=0)
+        await plane.close()
 
 
-async def walk(world, planes, path):
+def is_for_connect_time(structure, sets, row):
+    """(the Backend, whether a client's connection is to go straight from its socket to an endpoint)."""
+    address, port = split(row["to"])
+    source, protocol = SOURCES[row["from"]], row.get("protocol", "tcp")
+    delta = {one.backend: one.endpoints for one in sets}
+    answer = interpret.packet(structure, delta, source=source, protocol=protocol, address=address, port=port, node=NODE)
+    own = structure.backends[answer.backend].virtual if answer.verdict == "ENDPOINTS" else ()
+    cluster_ip = any((one.address, one.port) == (address, port) and not one.external for one in own)
+    here = row["from"] in ("pod", "pod6", "a", "node", "node6")
+    return answer.backend, here and cluster_ip and books.is_carried(structure.backends[answer.backend])
+
+
+async def walk(world, planes, path, connecting):
     for case in cases(path):
         structure, sets = translated(case)
         await planes.apply_endpoints(sets)
@@ -172,9 +197,15 @@ async def walk(world, planes, path):
         for row in case["flows"]:
             if row["from"] not in SOURCES or row["goes"] == "PASS":
                 continue  # a source that this node would have to forge; an address that leads nowhere
+            backend, straight = is_for_connect_time(structure, sets, row)
+            straight = straight and connecting.is_attached
+            before = connecting.connections(backend)
             went, seen = await observed(world, row)
+            assert (connecting.connections(backend) > before) == straight, f"{case['case']}: {row['name']}"
             assert went == expected(row), f"{case['case']}: {row['name']}"
             if row.get("masquerade") is not None and not row["from"].startswith("node"):
                 masked = SOURCES[row["from"]] not in seen
-                assert masked == row["masquerade"], f"{case['case']}: {row['name']}: servers saw {seen}"
-    await planes.close()
+                to_itself = straight and row["from"] == "a"  # without a translation there is nothing to masquerade
+                assert masked == (row["masquerade"] and not to_itself), (
+                    f"{case['case']}: {row['name']}: servers saw {seen}"
+                )
