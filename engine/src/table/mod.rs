@@ -31,18 +31,19 @@ use crate::stats::access_log::Log;
 use crate::stats::counters::{Codes, Counter};
 use crate::tls::peer::Names;
 
+#[derive(Clone)]
 pub struct Listener {
-    pub spec: objects::Listener,
-    pub http: objects::HttpSettings,
+    pub spec: Arc<objects::Listener>,
+    pub http: Arc<objects::HttpSettings>,
     pub log: Option<Arc<Log>>,
     /// Whose claims about the client are believed.
-    pub trust: Trust,
+    pub trust: Arc<Trust>,
     pub router: router::Router,
     pub backend: Option<Arc<backend::Backend>>,
     /// What an https Listener shows; `None` while it has no certificate.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// And where Routes want client certificates: the names, and what is shown there.
-    pub asking: Option<(Names, Arc<rustls::ServerConfig>)>,
+    pub asking: Option<(Arc<Names>, Arc<rustls::ServerConfig>)>,
     pub counters: Arc<ListenerCounters>,
 }
 
@@ -59,22 +60,28 @@ pub struct ListenerCounters {
 pub struct Table {
     /// By the id of the socket that it listens on.
     pub by_socket: HashMap<String, Arc<Listener>>,
-    /// By the addresses that Services have, for transparent Listeners. An entry stands for the Backend alone. Under `::` are
-    /// the ports that every IPv6 address of the node has.
-    pub by_virtual: HashMap<SocketAddr, Arc<router::Entry>>,
-    /// By the ports that every IPv4 address of the node has.
-    pub by_node_port: HashMap<u16, Arc<router::Entry>>,
+    pub virtuals: Arc<Virtuals>,
     /// What DNS answers.
     pub zone: Arc<Zone>,
+}
+
+/// The addresses that Services have, for transparent Listeners. An entry stands for the Backend alone.
+#[derive(Default)]
+pub struct Virtuals {
+    /// Under `::` are the ports that every IPv6 address of the node has.
+    pub by_address: HashMap<SocketAddr, Arc<router::Entry>>,
+    /// By the ports that every IPv4 address of the node has.
+    pub by_node_port: HashMap<u16, Arc<router::Entry>>,
 }
 
 impl Table {
     pub fn at(&self, destination: SocketAddr) -> Option<&Arc<router::Entry>> {
         let destination = SocketAddr::new(destination.ip().to_canonical(), destination.port());
-        self.by_virtual.get(&destination).or_else(|| match destination {
-            SocketAddr::V4(_) => self.by_node_port.get(&destination.port()),
+        let virtuals = &self.virtuals;
+        virtuals.by_address.get(&destination).or_else(|| match destination {
+            SocketAddr::V4(_) => virtuals.by_node_port.get(&destination.port()),
             SocketAddr::V6(_) => {
-                self.by_virtual.get(&SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), destination.port()))
+                virtuals.by_address.get(&SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), destination.port()))
             }
         })
     }

@@ -6,7 +6,7 @@
 //! label (Ingress), `**.host` for one or more (Gateway API).
 //! Cost: some hash look-ups per request, whatever the number of Routes; expressions are tried one by one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::backend::Backend;
@@ -14,7 +14,7 @@ use super::route::Route;
 use crate::control::objects::PathKind;
 use crate::http::path;
 
-type Map<V> = HashMap<Box<[u8]>, V, foldhash::fast::RandomState>;
+type Map<V> = HashMap<Arc<[u8]>, V, foldhash::fast::RandomState>;
 
 /// A Route with its Backends found.
 pub struct Entry {
@@ -64,20 +64,52 @@ pub trait Request {
     fn any_header(&self, name: &str, fits: &dyn Fn(&[u8]) -> bool) -> bool;
 }
 
-#[derive(Default)]
+/// Hosts share their paths with the routers made of this one, so that another one costs little.
+#[derive(Default, Clone)]
 pub struct Router {
-    exact: Map<Paths>,
+    exact: Map<Arc<Paths>>,
     /// By the suffix after `*` (with its dot).
-    one_label: Map<Paths>,
-    labels: Map<Paths>,
-    any: Option<Paths>,
+    one_label: Map<Arc<Paths>>,
+    labels: Map<Arc<Paths>>,
+    any: Option<Arc<Paths>>,
+}
+
+/// Which host, or which hosts together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Place {
+    Exact(Arc<[u8]>),
+    OneLabel(Arc<[u8]>),
+    Labels(Arc<[u8]>),
+    Any,
+}
+
+impl Place {
+    fn of(host: &str) -> Self {
+        let host = host.to_ascii_lowercase();
+        if let Some(suffix) = host.strip_prefix("**") {
+            Self::Labels(suffix.as_bytes().into())
+        } else if host == "*" {
+            Self::Any
+        } else if let Some(suffix) = host.strip_prefix('*') {
+            Self::OneLabel(suffix.as_bytes().into())
+        } else {
+            Self::Exact(host.as_bytes().into())
+        }
+    }
+
+    fn all(entry: &Entry) -> impl Iterator<Item = Self> {
+        let hosts = &entry.route.spec.hosts;
+        hosts.iter().map(|host| Self::of(host)).chain(hosts.is_empty().then_some(Self::Any))
+    }
 }
 
 /// A prefix of characters, whether case is ignored, and its entries.
-type Start = (Box<[u8]>, bool, Vec<Arc<Entry>>);
+type Start = (Arc<[u8]>, bool, Vec<Arc<Entry>>);
 
 #[derive(Default)]
 struct Paths {
+    /// Everything below, by rank.
+    entries: Vec<Arc<Entry>>,
     exact: Map<Vec<Arc<Entry>>>,
     exact_folded: Map<Vec<Arc<Entry>>>,
     prefix: Map<Vec<Arc<Entry>>>,
@@ -90,28 +122,65 @@ struct Paths {
 
 impl Router {
     pub fn build(entries: impl IntoIterator<Item = Arc<Entry>>) -> Self {
-        let mut entries: Vec<_> = entries.into_iter().collect();
-        entries.sort_by(|a, b| a.route.rank().cmp(&b.route.rank()));
-        let mut router = Self::default();
+        let mut places: HashMap<Place, Vec<Arc<Entry>>> = HashMap::new();
         for entry in entries {
-            if entry.route.spec.hosts.is_empty() {
-                router.any.get_or_insert_default().add(&entry);
-            }
-            for host in &entry.route.spec.hosts {
-                let host = host.to_ascii_lowercase();
-                let paths = if let Some(suffix) = host.strip_prefix("**") {
-                    router.labels.entry(suffix.as_bytes().into()).or_default()
-                } else if host == "*" {
-                    router.any.get_or_insert_default()
-                } else if let Some(suffix) = host.strip_prefix('*') {
-                    router.one_label.entry(suffix.as_bytes().into()).or_default()
-                } else {
-                    router.exact.entry(host.as_bytes().into()).or_default()
-                };
-                paths.add(&entry);
+            for place in Place::all(&entry) {
+                places.entry(place).or_default().push(entry.clone());
             }
         }
+        let mut router = Self::default();
+        places.into_iter().for_each(|(place, entries)| router.put(place, entries));
         router
+    }
+
+    /// The router without some entries and with others: only their hosts' paths are made anew.
+    pub fn renewed(&self, gone: &[Arc<Entry>], come: &[Arc<Entry>]) -> Self {
+        let mut router = self.clone();
+        let touched: HashSet<Place> = gone.iter().chain(come).flat_map(|entry| Place::all(entry)).collect();
+        for place in touched {
+            let left = router.paths(&place).map(|paths| paths.entries.clone()).unwrap_or_default();
+            let left = left.into_iter().filter(|one| !gone.iter().any(|other| Arc::ptr_eq(one, other)));
+            let here = come.iter().filter(|entry| Place::all(entry).any(|other| other == place));
+            let entries = left.chain(here.cloned()).collect();
+            router.put(place, entries);
+        }
+        router
+    }
+
+    fn paths(&self, place: &Place) -> Option<&Arc<Paths>> {
+        match place {
+            Place::Exact(host) => self.exact.get(host),
+            Place::OneLabel(suffix) => self.one_label.get(suffix),
+            Place::Labels(suffix) => self.labels.get(suffix),
+            Place::Any => self.any.as_ref(),
+        }
+    }
+
+    fn put(&mut self, place: Place, entries: Vec<Arc<Entry>>) {
+        let paths = (!entries.is_empty()).then(|| Arc::new(Paths::build(entries)));
+        let (map, key) = match place {
+            Place::Exact(host) => (&mut self.exact, host),
+            Place::OneLabel(suffix) => (&mut self.one_label, suffix),
+            Place::Labels(suffix) => (&mut self.labels, suffix),
+            Place::Any => {
+                self.any = paths;
+                return;
+            }
+        };
+        match paths {
+            Some(paths) => drop(map.insert(key, paths)),
+            None => drop(map.remove(&key)),
+        }
+    }
+
+    #[cfg(test)]
+    pub fn listing(&self) -> Vec<(String, Vec<Arc<Entry>>)> {
+        let of = |kind: &str, map: &Map<Arc<Paths>>| {
+            let named = |(host, paths): (&Arc<[u8]>, &Arc<Paths>)| (format!("{kind}{host:?}"), paths.entries.clone());
+            map.iter().map(named).collect::<Vec<_>>()
+        };
+        let any = self.any.iter().map(|paths| ("any".to_owned(), paths.entries.clone())).collect();
+        [of("", &self.exact), of("*", &self.one_label), of("**", &self.labels), any].concat()
     }
 
     /// `request.host()` is lower case and without a port.
@@ -138,9 +207,21 @@ impl Router {
 }
 
 impl Paths {
+    fn build(mut entries: Vec<Arc<Entry>>) -> Self {
+        entries.sort_by(|a, b| a.route.rank().cmp(&b.route.rank()));
+        entries.dedup_by(|a, b| Arc::ptr_eq(a, b)); // a host that is named twice
+        let mut paths = Self::default();
+        entries.iter().for_each(|entry| paths.add(entry));
+        paths.starts.sort_by_key(|(v, ..)| std::cmp::Reverse(v.len()));
+        // Stable: those of one expression keep their rank.
+        paths.regex.sort_by(|a, b| regex_order(b).cmp(&regex_order(a)));
+        paths.entries = entries;
+        paths
+    }
+
     fn add(&mut self, entry: &Arc<Entry>) {
         let path = entry.route.spec.matching.path.clone().unwrap_or_default();
-        let fold = |value: &str| -> Box<[u8]> {
+        let fold = |value: &str| -> Arc<[u8]> {
             let bytes = path::of_route(value);
             if path.ignore_case { bytes.to_ascii_lowercase().into() } else { bytes.into() }
         };
@@ -162,13 +243,8 @@ impl Paths {
                     Some((.., list)) => list.push(entry.clone()),
                     None => self.starts.push((value, path.ignore_case, vec![entry.clone()])),
                 }
-                self.starts.sort_by_key(|(v, ..)| std::cmp::Reverse(v.len()));
             }
-            PathKind::Regex => {
-                self.regex.push(entry.clone());
-                // Stable: those of one expression keep their rank.
-                self.regex.sort_by(|a, b| regex_order(b).cmp(&regex_order(a)));
-            }
+            PathKind::Regex => self.regex.push(entry.clone()),
         }
     }
 

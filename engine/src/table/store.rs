@@ -3,6 +3,8 @@
 //! Promises: an object that is refused leaves its earlier version in place and is named in a nack (a Route leaves a closed
 //! door: what it would guard is not open); everything else of the message is taken. Endpoints may come before their Backend. Removing never fails.
 
+mod assembly;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,18 +17,19 @@ use super::backend::{self, Backend, Shared};
 use super::endpoint::Endpoint;
 use super::names::Names;
 use super::route::Route;
-use super::router::{self, Entry, Router};
 use super::rules::Kept;
-use super::{Listener, ListenerCounters, Table, carried};
+use super::{ListenerCounters, carried};
 use crate::balance::flags;
 use crate::control::objects::{self, Refusal};
 use crate::control::wire::{self, Nack};
 use crate::dns::zone::Zone;
 use crate::health::Report;
 use crate::http::claim::Trust;
-use crate::stats::access_log::{self, Lines, Log};
+use crate::stats::access_log::{self, Lines};
 use crate::tls::upstream::{self, Upstream};
-use crate::tls::{self, Asks, Identity, peer};
+use crate::tls::{self, Identity};
+
+use assembly::{Assembly, Changed};
 
 static NEXT_TRANSPORT: AtomicU64 = AtomicU64::new(1);
 
@@ -41,6 +44,8 @@ pub struct Store {
     gone: Vec<Weak<Endpoint>>,
     drains: BTreeMap<String, (IpAddr, Option<u16>)>,
     kept: Kept,
+    changed: Changed,
+    assembly: Assembly,
     /// Of the access log.
     lines: Arc<Lines>,
     idle: Arc<Notify>,
@@ -60,6 +65,8 @@ impl Store {
             gone: Vec::new(),
             drains: BTreeMap::new(),
             kept: Kept::default(),
+            changed: Changed::default(),
+            assembly: Assembly::default(),
             lines: Arc::default(),
             idle,
             report,
@@ -68,6 +75,7 @@ impl Store {
 
     pub fn apply_structure(&mut self, message: &wire::Structure) -> Vec<Nack> {
         let mut nacks = Vec::new();
+        self.changed.note(message);
         if message.full {
             keep_named(&mut self.listeners, &message.listeners);
             keep_named(&mut self.routes, &message.routes);
@@ -94,7 +102,10 @@ impl Store {
         each("route", &message.routes, &mut |object| self.take_route(object));
         each("name", &message.names, &mut |object| self.names.take(object));
         nacks.extend(self.missing_certificates(&message.listeners));
-        self.forget_unused();
+        if message.full || !message.removed.backends.is_empty() || self.shared.len() > self.backends.len() {
+            self.forget_unused();
+        }
+        self.kept.limiters.retain(|_, limiter| Arc::strong_count(limiter) > 1);
         nacks
     }
 
@@ -162,6 +173,7 @@ impl Store {
                 transport: NEXT_TRANSPORT.fetch_add(1, Relaxed),
                 shared: old.shared.clone(),
             };
+            self.changed.backends.insert(new.spec.id.clone());
             self.backends.insert(new.spec.id.clone(), Arc::new(new));
         }
     }
@@ -191,31 +203,6 @@ impl Store {
         Ok(())
     }
 
-    /// What an https Listener shows, or a tls one that ends TLS. Certificates that are not there are left out.
-    fn server_tls(&self, spec: &objects::Listener, asks: Asks<'_>) -> Option<Arc<rustls::ServerConfig>> {
-        use objects::ListenerProtocol::{Https, Tls};
-        if !matches!(spec.protocol, Https | Tls) {
-            return None;
-        }
-        let identities: Vec<_> = spec.certificates.iter().filter_map(|id| self.certificates.get(id).cloned()).collect();
-        tls::server(&identities, asks, spec.protocol == Https).ok().filter(|_| !identities.is_empty())
-    }
-
-    /// Where its Routes want client certificates, unless everybody must have one.
-    fn asking(
-        &self,
-        spec: &objects::Listener,
-        entries: &[Arc<Entry>],
-    ) -> Option<(peer::Names, Arc<rustls::ServerConfig>)> {
-        let mut names = peer::Names::default();
-        let wanting = entries.iter().filter(|e| e.route.rules.certificate.is_some());
-        wanting.for_each(|e| names.add(&e.route.spec.hosts));
-        if names.is_empty() || !spec.client_ca.is_empty() {
-            return None;
-        }
-        Some((names, self.server_tls(spec, Asks::Anybody)?))
-    }
-
     /// A Listener lives without a certificate that is not there; it is said.
     fn missing_certificates(&self, listeners: &wire::Objects) -> Vec<Nack> {
         let known = |object: &Value| self.listeners.get(wire::object_id(object)).map(|(spec, _)| spec);
@@ -238,7 +225,6 @@ impl Store {
 
     /// Backends that were removed lose their endpoints.
     fn forget_unused(&mut self) {
-        self.kept.limiters.retain(|_, limiter| Arc::strong_count(limiter) > 1);
         let unused: Vec<_> = self.shared.keys().filter(|id| !self.backends.contains_key(*id)).cloned().collect();
         for id in unused {
             if let Some(shared) = self.shared.remove(&id) {
@@ -276,11 +262,6 @@ impl Store {
             self.gone.extend(gone.iter().map(Arc::downgrade));
             self.gone.retain(|weak| weak.strong_count() > 0);
         }
-    }
-
-    fn log(&self, spec: &objects::Listener) -> Option<Arc<Log>> {
-        let wanted = spec.http.as_ref()?.access_log.as_ref()?;
-        Some(Arc::new(Log::new(wanted, &spec.id, &self.lines)))
     }
 
     pub fn lines(&self) -> Arc<Lines> {
@@ -325,76 +306,6 @@ impl Store {
 
     pub fn listeners(&self) -> impl Iterator<Item = &(objects::Listener, Arc<ListenerCounters>)> {
         self.listeners.values()
-    }
-
-    pub fn table(&self) -> Table {
-        let mut table = Table { zone: self.names.zone(&self.shared), ..Table::default() };
-        let entries: Vec<_> = self.routes.values().map(|route| self.entry(route)).collect();
-        for (spec, counters) in self.listeners.values() {
-            let mine = |e: &&Arc<Entry>| {
-                let listeners = &e.route.spec.listeners;
-                listeners.is_empty() || listeners.contains(&spec.id)
-            };
-            let mine: Vec<_> = entries.iter().filter(mine).cloned().collect();
-            let asks = if spec.client_ca.is_empty() { Asks::Nobody } else { Asks::Signed(&spec.client_ca) };
-            let listener = Arc::new(Listener {
-                spec: spec.clone(),
-                http: spec.http.clone().unwrap_or_default(),
-                log: self.log(spec),
-                trust: spec.http.as_ref().and_then(|http| Trust::compile(http).ok()).unwrap_or_default(),
-                asking: self.asking(spec, &mine),
-                router: Router::build(mine),
-                backend: self.backends.get(&spec.backend).cloned(),
-                tls: self.server_tls(spec, asks),
-                counters: counters.clone(),
-            });
-            for socket in &spec.sockets {
-                table.by_socket.insert(socket.clone(), listener.clone());
-            }
-        }
-        for backend in self.backends.values().filter(|b| !b.spec.virtuals.is_empty()) {
-            let entry = self.entry_of(backend);
-            for place in &backend.spec.virtuals {
-                match place.address.parse::<IpAddr>() {
-                    Ok(address) => drop(table.by_virtual.insert(SocketAddr::new(address, place.port), entry.clone())),
-                    Err(_) => drop(table.by_node_port.insert(place.port, entry.clone())),
-                }
-            }
-        }
-        table
-    }
-
-    /// A Backend that is found by its address, as if one Route led to it.
-    fn entry_of(&self, backend: &Arc<Backend>) -> Arc<Entry> {
-        let id = format!("virtual/{}", backend.spec.id);
-        let spec = objects::Route { id, info: backend.spec.info.clone(), ..objects::Route::default() };
-        let route = Arc::new(Route::bare(spec, backend.shared.route_counters.clone()));
-        let backends = vec![(Some(backend.clone()), 1)];
-        Arc::new(Entry {
-            route,
-            backends,
-            total_weight: 1,
-            stride: 1,
-            turn: 0.into(),
-            fallback: None,
-            mirrors: Vec::new(),
-            asked: None,
-            pages: None,
-        })
-    }
-
-    fn entry(&self, route: &Arc<Route>) -> Arc<Entry> {
-        let wanted = &route.spec.backends;
-        let backends: Vec<_> = wanted.iter().map(|w| (self.backends.get(&w.backend).cloned(), w.weight)).collect();
-        let total_weight = wanted.iter().map(|w| u64::from(w.weight)).sum();
-        let stride = router::stride(total_weight);
-        let fallback = self.backends.get(&route.spec.fallback).cloned();
-        let mirrors = route.spec.mirrors.iter().map(|m| self.backends.get(&m.backend).cloned()).collect();
-        let named = |id: Option<&String>| id.and_then(|id| self.backends.get(id)).cloned();
-        let asked = named(route.rules.external.as_ref().map(|e| &e.spec.backend));
-        let pages = named(route.spec.errors.as_ref().map(|e| &e.backend));
-        let (route, turn) = (route.clone(), 0.into());
-        Arc::new(Entry { route, backends, total_weight, stride, turn, fallback, mirrors, asked, pages })
     }
 }
 

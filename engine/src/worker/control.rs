@@ -235,7 +235,7 @@ impl Control {
 
     async fn apply_structure(&self, message: &wire::Structure) -> Vec<Nack> {
         let mut nacks = self.store.borrow_mut().apply_structure(message);
-        let table = Arc::new(self.store.borrow().table());
+        let table = Arc::new(self.store.borrow_mut().table());
         self.wait_all(|done| Command::Table(table.clone(), done)).await;
         let wanted: BTreeSet<String> = table.by_socket.keys().cloned().collect();
         let ended: Vec<String> = self.listening.borrow().difference(&wanted).cloned().collect();
