@@ -126,8 +126,10 @@ def own_seconds(pids: Iterable[int]) -> float:
 
 def _part(words: list[str], folder: str, name: str) -> str:
     line = " ".join(words)
-    if folder in line and ("fairlead-engine" in words[0] or words[0] == "fairlead-shim"):
-        return "shims" if "shim" in words else "engine"
+    if folder in line and words[1:2] == ["shim"]:
+        return "shims"
+    if folder in line and words[1:2] == ["master"]:  # whatever the binary is called
+        return "engine"
     if "fairlead.cli.main" in line and name in words and ("serve" in words or "up" in words):
         return "fairlead"
     return ""
