@@ -9,7 +9,7 @@ import pytest
 from fairlead.api import kinds
 from fairlead.base import clock
 from fairlead.client import events, informers
-from fairlead.controllers import traffic
+from fairlead.controllers import traffic, traffic_statuses
 from fairlead.dataplane import coordinator
 from fairlead.routing import settings
 from fairlead.testing import apiserver, planes
@@ -131,5 +131,5 @@ def test_a_transition_time_moves_only_with_the_status(status, since):
     wanted = {
         "ancestors": [{"ancestorRef": ref, "conditions": [{"type": "Accepted", "status": status, "reason": "x"}]}]
     }
-    found = traffic.stamped(wanted, known, now="new")
+    found = traffic_statuses.stamped(wanted, known, now="new")
     assert found["ancestors"][0]["conditions"][0]["lastTransitionTime"] == since

@@ -2,14 +2,16 @@
 
 Promises: nothing is sent before every informer has its first list, so that an adopted engine never loses what it
 carries to a half-known cluster; a change of an EndpointSlice goes to the planes in the same turn or the next of the
-loop, without a translation; bursts of other changes become one translation; statuses are written when the planes work
-by the table; each Problem (and each object that a plane did not take) is one Event, told again only after it had gone.
+loop, without a translation; bursts of other changes become one translation, which is made in the loop only while it
+concerns little; statuses are written when the planes work by the table, and after what has changed meanwhile; each
+Problem (and each object that a plane did not take) is one Event, told again only after it had gone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -19,19 +21,21 @@ from fairlead.api.problem import Problem
 from fairlead.base import clock as clocks
 from fairlead.base import log as logs
 from fairlead.base import tasks
-from fairlead.client import errors, events, informer, informers, protocol
-from fairlead.controllers import serving_gate, traffic_reports
+from fairlead.client import events, informer, informers, protocol
+from fairlead.controllers import serving_gate, traffic_reports, traffic_statuses
 from fairlead.routing import settings, table, translate
 
 log = logs.get(__name__)
 WATCHED = (
     kinds.SERVICE, kinds.ENDPOINT_SLICE, kinds.INGRESS, kinds.INGRESS_CLASS, kinds.SECRET, kinds.BACKEND_POLICY,
 )  # fmt: skip
-IN_THE_LOOP = 100  # more Services than this are translated in a thread: a step of the loop stays under 20 ms
-BREATH = 500  # statuses looked at in one step of the loop
+# A step of the loop stays under 20 ms: what concerns more parts of the table, or is one of more objects, is translated
+# in a thread, which shares Python's lock with the loop and is the slower way for the little that most changes are.
+IN_THE_LOOP = 50
+MANY = 20_000
+AT_ONCE = 100  # Services whose endpoints are sent in one step
 BY_SERVICE = "traffic/service"
 ZONE = "topology.kubernetes.io/zone"
-_KINDS = {kind.kind: kind for kind in WATCHED}
 
 
 class Sink(Protocol):
@@ -72,7 +76,10 @@ class Traffic:
         self._sent: Any = None
         self._refused: tuple[str, ...] = ()
         self._reports = traffic_reports.Reports()
-        self._right: dict[tuple[str, str], tuple[translate.Status, dict[str, Any]]] = {}  # looked at, and its status
+        self._changed: set[tuple[str, str]] = set()  # kind and key, since the last translation
+        self._calm = asyncio.Event()  # nothing is being translated or sent
+        self._calm.set()
+        self._statuses = traffic_statuses.Statuses(client, self._informers, clock=clock, calm=self._calm)
         self._idle = asyncio.Event()
 
     async def start(self) -> None:
@@ -82,7 +89,8 @@ class Traffic:
         slices.add_handler(self._slice_changed)
         for kind, one in self._informers.items():
             if kind is not kinds.ENDPOINT_SLICE:
-                one.add_handler(self._node_changed if kind is kinds.NODE else self._object_changed)
+                changed = functools.partial(self._object_changed, kind)
+                one.add_handler(self._node_changed if kind is kinds.NODE else changed)
         self._idle.clear()
         self._structure_changed.set()
         self._nursery.start(self._follow_structure(), name="structure")
@@ -107,8 +115,9 @@ class Traffic:
 
     async def settled(self) -> None:
         """Returns when the planes work by, and statuses tell, everything seen so far."""
-        while self._structure_changed.is_set() or not self._idle.is_set():
+        while self._structure_changed.is_set() or not self._idle.is_set() or not self._statuses.idle.is_set():
             await self._idle.wait()
+            await self._statuses.idle.wait()
             await asyncio.sleep(0)
 
     # -- endpoints: the fast path
@@ -130,7 +139,7 @@ class Traffic:
             await self._send_some()
 
     async def _send_some(self) -> None:
-        services = {self._services.pop() for _ in range(min(IN_THE_LOOP, len(self._services)))}
+        services = {self._services.pop() for _ in range(min(AT_ONCE, len(self._services)))}
         delta = [one for service in services for one in self._endpoints_of(service)]
         if delta:
             sent = await self._sink.apply_endpoints(delta)
@@ -147,8 +156,10 @@ class Traffic:
 
     # -- structure: the slow path
 
-    def _object_changed(self, change: informer.Change) -> None:
+    def _object_changed(self, kind: Kind, change: informer.Change) -> None:
+        self._statuses.touched(kind, change.key)
         if change.old is None or change.new is None or _matters(change.old, change.new):
+            self._changed.add((kind.kind, change.key))
             self._idle.clear()
             self._structure_changed.set()
 
@@ -174,13 +185,23 @@ class Traffic:
             if first:
                 self._nursery.start(self._follow_slices(), name="endpoints")
                 self._nursery.start(self._follow_acks(), name="acks")
+                self._nursery.start(self._statuses.run(), name="statuses")
                 first = False
             self._acks_wanted.set()
-            if took > 0.005:
+            if took > 0.005 and self._structure_changed.is_set():
                 await self._clock.sleep(took)  # a storm of changes takes half of a core at most
 
     async def _translate_and_send(self) -> float:
         started = self._clock.monotonic()
+        self._calm.clear()
+        try:
+            await self._send(await self._translated())
+        finally:
+            self._calm.set()
+        return self._clock.monotonic() - started
+
+    async def _translated(self) -> translate.Translation:
+        changed, self._changed = self._changed, set()
         snapshot = translate.Snapshot(
             services=self._informers[kinds.SERVICE].cache.list(),
             ingresses=self._informers[kinds.INGRESS].cache.list(),
@@ -190,10 +211,12 @@ class Traffic:
             backend_policies=self._informers[kinds.BACKEND_POLICY].cache.list(),
             refused=self._refused,
         )
-        if len(snapshot.services) + len(snapshot.ingresses) > IN_THE_LOOP:
-            fresh = await asyncio.to_thread(self._translator.translate, snapshot)
-        else:
-            fresh = self._translator.translate(snapshot)
+        objects = len(snapshot.services) + len(snapshot.ingresses)
+        if objects <= IN_THE_LOOP or (objects <= MANY and self._translator.extent(changed) <= IN_THE_LOOP):
+            return self._translator.translate(snapshot)
+        return await asyncio.to_thread(self._translator.translate, snapshot)
+
+    async def _send(self, fresh: translate.Translation) -> None:
         known, self.translation = self.translation, fresh
         moved = known.settings != fresh.settings
         for service, sources in fresh.sources.items():
@@ -201,7 +224,6 @@ class Traffic:
                 self._services.add(service)
         await self._send_endpoints()  # first: a Backend that is new has its endpoints when a Route finds it
         self._sent = await self._sink.apply(fresh.structure)
-        return self._clock.monotonic() - started
 
     # -- what comes back
 
@@ -218,7 +240,7 @@ class Traffic:
             self._note_refused(nacks)
             for problem in self._reports.take(translation, nacks):
                 self._tell(problem)
-            await self._write_statuses(translation.statuses)
+            self._statuses.want(translation.statuses)
             if not self._structure_changed.is_set() and not self._acks_wanted.is_set():
                 self._idle.set()
 
@@ -246,33 +268,6 @@ class Traffic:
                 return {**obj, "apiVersion": kind.api_version, "kind": kind.kind}
         return None
 
-    async def _write_statuses(self, wanted: Sequence[translate.Status]) -> None:
-        """Those of objects that are other than when they were found right: not thousands for one change."""
-        before, self._right = self._right, {}
-        for number, status in enumerate(wanted, start=1):
-            kind = _KINDS[status.kind]
-            key = f"{status.namespace}/{status.name}"
-            obj = self._informers[kind].cache.get(key)
-            if obj is None:
-                continue
-            known = before.get((status.kind, key))
-            if known is None or known[0] is not status or known[1] is not obj:
-                await self._write_status(kind, status, obj)
-            self._right[status.kind, key] = (status, obj)
-            if number % BREATH == 0:
-                await asyncio.sleep(0)
-
-    async def _write_status(self, kind: Kind, wanted: translate.Status, obj: dict[str, Any]) -> None:
-        asked = stamped(wanted.status, obj.get("status") or {}, now=clocks.rfc3339(self._clock.now()))
-        if _says(obj.get("status") or {}, asked):
-            return
-        patch = {"status": asked}
-        try:
-            await self._client.patch(kind, wanted.name, patch, namespace=wanted.namespace, subresource="status")
-        except errors.ApiError as error:
-            if not error.not_found:
-                log.warning("status not written", object=f"{wanted.kind}/{wanted.namespace}/{wanted.name}", error=error)
-
     def __repr__(self) -> str:
         made = self.translation.structure
         return f"<Traffic {len(made.routes)} routes, {len(made.backends)} backends, {len(self.problems)} problems>"
@@ -291,25 +286,3 @@ def _matters(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
         return True
     read = ("annotations", "creationTimestamp", "uid")
     return any(old["metadata"].get(name) != new["metadata"].get(name) for name in read)
-
-
-def stamped(wanted: Mapping[str, Any], known: Mapping[str, Any], *, now: str) -> dict[str, Any]:
-    """A status whose ancestors' conditions have their times: those of the known status where they say the same."""
-    if "ancestors" not in wanted:
-        return dict(wanted)
-    before = {
-        (str(one.get("ancestorRef")), condition.get("type"), condition.get("status")): condition
-        for one in known.get("ancestors") or ()
-        for condition in one.get("conditions") or ()
-    }
-    ancestors = []
-    for one in wanted["ancestors"]:
-        keys = [(str(one["ancestorRef"]), c["type"], c["status"]) for c in one["conditions"]]
-        since = [before.get(key, {}).get("lastTransitionTime", now) for key in keys]
-        conditions = [{**c, "lastTransitionTime": time} for c, time in zip(one["conditions"], since, strict=True)]
-        ancestors.append({**one, "conditions": conditions})
-    return {**wanted, "ancestors": ancestors}
-
-
-def _says(status: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return all(status.get(name) == value for name, value in wanted.items())

@@ -132,6 +132,14 @@ class Memory:
                 self._readers.setdefault((kind, name), {})[key] = None
         return known
 
+    def readers(self, kind: str, name: str) -> int:
+        """How many parts have looked that object up."""
+        return len(self._readers.get((kind, name), ()))
+
+    def get(self, key: Key) -> Part | None:
+        """The part as it is."""
+        return self._parts.get(key)
+
     def drop(self, key: Key) -> None:
         """The part is no more."""
         known = self._parts.pop(key, None)

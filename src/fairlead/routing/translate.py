@@ -26,6 +26,7 @@ from fairlead.routing.draft import Snapshot, Status
 __all__ = ["Snapshot", "Status", "Translation", "Translator", "translate"]
 
 SERVICE_NAME = "kubernetes.io/service-name"
+EVERYTHING = 1 << 30  # parts that an IngressClass, a BackendPolicy or the controller's ConfigMap may reach
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,14 @@ class Translator:
         self._read: tuple[Sequence[Any], ...] = ()
         self._parts = service_parts.Parts(where)
         self._services = draft.Draft(Snapshot(), where)
+
+    def extent(self, changed: Iterable[tuple[str, str]]) -> int:
+        """About how many parts of the table are made again when these objects (kind, namespace/name) have changed."""
+        return sum(self._concerned(kind, key) for kind, key in changed) if self._read else EVERYTHING
+
+    def _concerned(self, kind: str, key: str) -> int:
+        own = kind in ("Ingress", "Service", "Secret", "ConfigMap") and key != self._where.ingress_nginx_config
+        return 1 + self._edge.memory.readers(kind, key) if own else EVERYTHING
 
     def translate(self, snapshot: Snapshot) -> Translation:
         """The table of all objects in the snapshot. Never raises for what a user wrote."""
