@@ -6,6 +6,7 @@ changes, so that a translation after one change is not a translation of everythi
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,9 +14,10 @@ from typing import Any
 
 from fairlead.api.problem import Problem
 from fairlead.routing import draft, hosts, ingress_shape, policy, settings
-from fairlead.routing.ingress_nginx import catalogue, process
+from fairlead.routing.ingress_nginx import catalogue, process, sites
 
 Object = dict[str, Any]
+FEW = 100  # more changes than this are filed at once
 _DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 _FOREIGN = (catalogue.PREFIX, "haproxy.org/", "traefik.ingress.kubernetes.io/")
 
@@ -73,27 +75,45 @@ class Records:
 
     where: settings.Settings
     every: list[Record] = field(default_factory=list)
-    _known: dict[str, Record] = field(default_factory=dict)
+    telling: dict[str, Record] = field(default_factory=dict)  # those with problems
+    asking: dict[str, Record] = field(
+        default_factory=dict
+    )  # those of ingress-nginx that want more hosts than they have
     _at: dict[int, Record] = field(default_factory=dict)  # by the identity of the Ingress, which the record keeps
     _classes: tuple[Object, ...] = ()
 
     def of(self, ingresses: Iterable[Object], classes: Iterable[Object]) -> Change:
-        """Makes `every` that of these objects."""
+        """Makes `every` that of these objects. Of several that are given under one name at once the last counts."""
         given = tuple(classes)
-        if len(given) != len(self._classes) or any(a is not b for a, b in zip(given, self._classes, strict=True)):
-            self._at, self._classes = {}, given
+        anew = len(given) != len(self._classes) or any(a is not b for a, b in zip(given, self._classes, strict=True))
+        self._classes = given
+        now = {id(one): one for one in ingresses}
+        gone = [self._at[one] for one in (self._at if anew else self._at.keys() - now.keys())]
+        fresh = {draft.key(one): one for identity, one in now.items() if anew or identity not in self._at}
         judge = _Judge(self.where, given)
-        fresh: dict[str, Record] = {}
-        for ingress in ingresses:
-            record = self._at.get(id(ingress)) or judge.record(draft.key(ingress), ingress)
-            fresh[record.key] = record
-        gone = tuple(one for key, one in self._known.items() if fresh.get(key) is not one)
-        come = tuple(one for key, one in fresh.items() if self._known.get(key) is not one)
-        if gone or come:
-            self._known, self._at = fresh, {id(one.ingress): one for one in fresh.values()}
+        come = [judge.record(key, one) for key, one in fresh.items()]
+        for record in gone:
+            del self._at[id(record.ingress)]
+            self.telling.pop(record.key, None)
+            self.asking.pop(record.key, None)
+        for record in come:
+            self._at[id(record.ingress)] = record
+            if record.problems:
+                self.telling[record.key] = record
+            if record.whose == "nginx" and sites.asks_for_names(record.parsed):
+                self.asking[record.key] = record
+        self._file(gone, come)
+        return Change(tuple(gone), tuple(come))
+
+    def _file(self, gone: list[Record], come: list[Record]) -> None:
+        if len(gone) + len(come) > FEW:
             left = {id(one) for one in gone}
             self.every = sorted([*(one for one in self.every if id(one) not in left), *come], key=age)
-        return Change(gone, come)
+            return
+        for record in gone:
+            del self.every[bisect.bisect_left(self.every, record.age, key=age)]
+        for record in come:
+            bisect.insort(self.every, record, key=age)
 
 
 def age(record: Record) -> tuple[str, str]:

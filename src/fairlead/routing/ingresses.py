@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -42,29 +43,34 @@ class Edge:
         """Adds all Ingresses that are ours, their certificates and the edge's doors."""
         change = self.records.of(work.snapshot.ingresses, work.snapshot.ingress_classes)
         stale = self.memory.begin(work)
-        for record in self.records.every:
-            if record.problems:
-                work.problems.extend(record.problems)
-            if record.status is not None:
-                work.statuses.append(record.status)
+        for record in self.records.telling.values():
+            work.problems.extend(record.problems)
+        work.statuses.extend([one.status for one in self.records.every if one.status is not None])
         http = self.controller.read(work) if self.where.ingress_nginx else table.HttpSettings()
         http = msgspec.structs.replace(http, access_log=self.where.access_log)
-        used = self._certificates(work, change)
+        used = self._certificates(work, change, stale)
         work.https = bool(used) or work.settings.default_certificate is not None
         self._translate_hosts(work, [*stale, *self._regroup(change)])
         self.memory.add_to(work)
         _add_doors(work, used, http)
 
-    def _certificates(self, work: draft.Draft, change: ingress_records.Change) -> tuple[str, ...]:
+    def _certificates(
+        self, work: draft.Draft, change: ingress_records.Change, stale: Sequence[parts.Key]
+    ) -> tuple[str, ...]:
         """The ids of the certificates of all Ingresses, the oldest one's first."""
         for record in change.gone:
             self.memory.drop(("tls", record.key))
         if any(record.spec.get("tls") for record in (*change.gone, *change.come)):
             self._tls = [one for one in self.records.every if one.whose and one.spec.get("tls")]
+        looked = {key for key in stale if key[0] == "tls"}
         used: dict[str, None] = {}
         for record in self._tls:
-            make = functools.partial(certificates.add, ingress=record.ingress)
-            used.update(dict.fromkeys(self.memory.part(work, ("tls", record.key), (record,), make).certificates))
+            key = ("tls", record.key)
+            part = self.memory.get(key)
+            if part is None or key in looked:
+                make = functools.partial(certificates.add, ingress=record.ingress)
+                part = self.memory.part(work, key, (record,), make)
+            used.update(dict.fromkeys(part.certificates))
         return tuple(used)
 
     def _regroup(self, change: ingress_records.Change) -> list[parts.Key]:
@@ -81,7 +87,7 @@ class Edge:
         return list(touched)
 
     def _translate_hosts(self, work: draft.Draft, touched: list[parts.Key]) -> None:
-        if self.where.ingress_nginx:
+        if self.where.ingress_nginx and (self.records.asking or self.controller.has_names):
             every = [one.parsed for one in self.records.every if one.whose == "nginx"]
             before = self.controller.begin(work, every)
             touched += [key for key in self._hosts if key[0] == "nginx" and before(key[1])]

@@ -53,6 +53,11 @@ class Controller:
             or tuple(before.aliases.get(host, ())) != tuple(now.aliases.get(host, ()))
         )
 
+    @property
+    def has_names(self) -> bool:
+        """Whether any host is known by others."""
+        return bool(self._names.aliases or self._names.www or self._names.problems)
+
     def names(self, host: str) -> tuple[str, ...]:
         """What else the host is known by: the www host that leads to it, and its aliases."""
         return (self._names.www.get(host, ""), *self._names.aliases.get(host, ()))

@@ -156,10 +156,15 @@ class Names:
     problems: list[Problem] = field(default_factory=list)
 
 
+def asks_for_names(source: Source) -> bool:
+    """Whether an Ingress wants hosts besides those of its rules."""
+    return "server-alias" in source.words or bool(source.words.get("from-to-www-redirect"))
+
+
 def names(sources: Iterable[Source]) -> Names:
     """By the hosts that have them, from all Ingresses, oldest first."""
     found, those = Names(), [source for source in sources if not source.words.get("canary")]
-    asking = [one for one in those if "server-alias" in one.words or one.words.get("from-to-www-redirect")]
+    asking = [one for one in those if asks_for_names(one)]
     if not asking:
         return found
     taken = {host for source in those for host in source.locations}
