@@ -15,7 +15,7 @@ from collections.abc import Sequence
 _NUMBERS = {"x86_64": (321, 324), "aarch64": (280, 283)}  # bpf, membarrier
 _MAP_CREATE, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD, _PROG_QUERY, _LINK_CREATE = 0, 2, 3, 5, 16, 28
 _MOST_PROGRAMS = 64  # of one kind at one cgroup (BPF_CGROUP_MAX_PROGS)
-_KINDS = {"hash": 1, "array": 2, "lru_hash": 9}
+_KINDS = {"hash": 1, "array": 2}
 _NO_PREALLOC, _MMAPABLE = 1, 1 << 10
 _CGROUP_SOCK_ADDR = 18
 _MEMBARRIER_QUERY, _MEMBARRIER_GLOBAL = 0, 1

@@ -21,7 +21,7 @@ _RANDOM = 1 << 63
 class Map:
     """As BPF_MAP_CREATE wants it (linux/bpf.h)."""
 
-    kind: Literal["hash", "array", "lru_hash"]
+    kind: Literal["hash", "array"]
     key_bytes: int
     value_bytes: int
     entries: int
@@ -33,7 +33,7 @@ MAPS: dict[str, Map] = {
     "services": Map("hash", _PLACE.size, 4, BACKENDS),
     "backends": Map("array", 4, 8 * BACKEND_WORDS, BACKENDS, shared=True),
     "endpoints": Map("array", 4, ENDPOINT_BYTES, ENDPOINTS, shared=True),
-    "sockets": Map("lru_hash", 8, 2 * _PLACE.size, 1 << 14),
+    "sockets": Map("array", 4, 8 + 2 * _PLACE.size, 1 << 15),
 }
 
 

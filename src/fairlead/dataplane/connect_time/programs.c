@@ -12,10 +12,10 @@
 
 #define PROGRAM(name) __attribute__((section("cgroup/" #name), used)) int name
 #define ALWAYS static __attribute__((always_inline)) inline
-#define BIG16(n) __builtin_bswap16(n)
+#define WORD(field) (*(volatile __u64 *)&(field))  // read or written once, here and whole
 #define BIG32(n) __builtin_bswap32(n)
 
-enum { STREAM = 1, TCP = 6 };
+enum { STREAM = 1, TCP = 6, SOCKETS = 1 << 15 };
 
 struct place {  // IPv4 addresses as ::ffff:a.b.c.d; port in network byte order
     __u32 address[4];
@@ -37,6 +37,7 @@ struct endpoint {
 };
 
 struct asked {  // what a socket asked for, and what it got
+    __u64 cookie;
     struct place service;
     struct place endpoint;
 };
@@ -44,8 +45,6 @@ struct asked {  // what a socket asked for, and what it got
 extern const int namespaces, services, backends, endpoints, sockets;  // maps
 
 static void *(*const look_up)(const void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
-static long (*const update)(const void *map, const void *key, const void *value, __u64 flags) =
-    (void *)BPF_FUNC_map_update_elem;
 static __u32 (*const random)(void) = (void *)BPF_FUNC_get_prandom_u32;
 static __u64 (*const socket_cookie)(void *context) = (void *)BPF_FUNC_get_socket_cookie;
 static __u64 (*const namespace_cookie)(void *context) = (void *)BPF_FUNC_get_netns_cookie;
@@ -78,7 +77,7 @@ ALWAYS struct endpoint *choose(struct bpf_sock_addr *context, const struct place
     struct backend *backend = look_up(&backends, number);
     if (!backend)
         return 0;
-    __u64 head = *(volatile __u64 *)&backend->head;
+    __u64 head = WORD(backend->head);
     __u32 count = head >> 32 & 0x7fffffff;
     if (!count)
         return 0;
@@ -88,21 +87,33 @@ ALWAYS struct endpoint *choose(struct bpf_sock_addr *context, const struct place
     return look_up(&endpoints, &slot);
 }
 
+// One of the last SOCKETS: a newer one takes the place of that which asked so many before it (a hash map that forgets
+// costs ten times all the rest). Who finds another's cookie there, or half of another's words, tells the real peer.
+ALWAYS struct asked *place_of(__u64 cookie)
+{
+    __u32 slot = cookie & (SOCKETS - 1);
+    return look_up(&sockets, &slot);
+}
+
 ALWAYS void remember(struct bpf_sock_addr *context, const struct place *service, const struct endpoint *got)
 {
     __u64 cookie = socket_cookie(context);
-    struct asked asked = { .service = *service };
-    __builtin_memcpy(asked.endpoint.address, got->address, sizeof(got->address));
-    asked.endpoint.port = got->port;
-    update(&sockets, &cookie, &asked, BPF_ANY);
+    struct asked *asked = place_of(cookie);
+    if (!asked)
+        return;
+    WORD(asked->cookie) = 0;
+    asked->service = *service;
+    __builtin_memcpy(asked->endpoint.address, got->address, sizeof(got->address));
+    asked->endpoint.port = got->port;
+    WORD(asked->cookie) = cookie;
 }
 
 // What the socket asked for, if its peer is what it then got: it may have connected again since.
 ALWAYS struct asked *asked_for(struct bpf_sock_addr *context)
 {
     __u64 cookie = socket_cookie(context);
-    struct asked *asked = look_up(&sockets, &cookie);
-    return asked && asked->endpoint.port == (__u16)context->user_port ? asked : 0;
+    struct asked *asked = place_of(cookie);
+    return asked && asked->cookie == cookie && asked->endpoint.port == (__u16)context->user_port ? asked : 0;
 }
 
 ALWAYS void read_ipv6(struct bpf_sock_addr *context, struct place *place)

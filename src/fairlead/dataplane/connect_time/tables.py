@@ -11,6 +11,7 @@ import contextlib
 import json
 import mmap
 import os
+import pathlib
 import socket
 import sys
 import threading
@@ -19,6 +20,7 @@ from fairlead.dataplane.connect_time import books, kernel, layout
 
 HELPER = "fairlead.dataplane.connect_time.load"
 LIMIT_SECONDS = 10.0
+_CODE = pathlib.Path(__file__).parents[3]  # the helper is of the same code as we are
 _DESCRIPTORS = 64
 
 
@@ -82,7 +84,7 @@ async def load() -> Tables:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", HELPER, str(theirs.fileno()),
                 pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(_CODE)},
             )  # fmt: skip
         try:
             async with asyncio.timeout(LIMIT_SECONDS):
