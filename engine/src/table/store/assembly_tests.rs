@@ -42,7 +42,7 @@ fn told(table: &Table) -> Vec<String> {
         .flat_map(|(socket, l)| {
             let places = l.router.listing().into_iter();
             places.map(move |(place, paths)| {
-                format!("{socket} {:?} {place} {:?}", l.spec, paths.iter().map(|e| entry(e)).collect::<Vec<_>>())
+                format!("{socket} {:?} {place} {:?}", l.spec, paths.iter().map(&entry).collect::<Vec<_>>())
             })
         })
         .collect();
@@ -77,7 +77,7 @@ fn after_any_changes_the_table_is_that_of_the_objects() {
                 if named(&message[names[kind]]) || named(&message["removed"][names[kind]]) {
                     continue;
                 }
-                let (section, object) = if random.draw() % 4 == 0 {
+                let (section, object) = if random.draw().is_multiple_of(4) {
                     objects[kind].remove(&name);
                     (&mut message["removed"][names[kind]], json!(name))
                 } else {
