@@ -8,6 +8,7 @@ without a serving endpoint (REJECT and DROP are its), an address that two Backen
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -100,8 +101,8 @@ class Books:
 
     def take_into(self, change: Change, *, limit: int) -> None:
         """Adds the changes of so many Backends, which are taken for done."""
-        names = sorted(self._dirty)[:limit]
-        self._dirty -= set(names)
+        names = list(itertools.islice(self._dirty, limit))
+        self._dirty.difference_update(names)
         for name in names:
             self._take(name, change)
 

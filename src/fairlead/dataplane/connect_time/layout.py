@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 import struct
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +15,7 @@ TCP, UDP = 6, 17
 _PLACE = struct.Struct("!16sHBx")
 _ENDPOINT = struct.Struct("!16sHxx4x")
 _RANDOM = 1 << 63
+_IPV4 = b"\0" * 10 + b"\xff\xff"  # ::ffff:0.0.0.0/96
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +54,6 @@ def head(first: int, count: int, *, random: bool) -> int:
 
 
 def _mapped(address: str) -> bytes:
-    packed = ipaddress.ip_address(address).packed
-    return packed if len(packed) == 16 else b"\0" * 10 + b"\xff\xff" + packed
+    if ":" in address:
+        return socket.inet_pton(socket.AF_INET6, address)
+    return _IPV4 + socket.inet_pton(socket.AF_INET, address)

@@ -18,7 +18,7 @@ from fairlead.dataplane.plane import Ack, Plane
 from fairlead.routing import table
 
 log = logs.get(__name__)
-STEP_BACKENDS = 100  # in one turn of the loop, which is to take less than 20 ms
+STEP_BACKENDS = 50  # in one turn of the loop, which is to take less than 20 ms
 
 
 class ConnectPlane:
