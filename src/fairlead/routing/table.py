@@ -18,7 +18,7 @@ Template = tuple[Part, ...]
 
 
 class AccessLog(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A line of JSON for a request, connection or UDP session, read from the engine's statistics socket (`GET /log`)."""
+    """A line of JSON per request, connection or UDP session, read from the engine's statistics socket (`GET /log`)."""
 
     share: float = 1.0  # of the requests
     errors: bool = True  # all answers from 400 on, and those that broke off
