@@ -98,3 +98,11 @@ def test_a_wrong_type_is_a_refusal_not_a_crash() -> None:
     result = run(annotated().replace("host: shop.example", "host: [shop]"))
     assert result.exit_code == 2
     assert "spec.rules[0].host: must be a string" in result.output
+
+
+def test_the_image_map_and_a_kustomization_beside_the_manifests_are_passed_over(tmp_path: pathlib.Path) -> None:
+    for name in ("fairlead.yaml", "kustomization.yaml", "Chart.yaml"):
+        (tmp_path / name).write_text("images: {}\n")
+    (tmp_path / "folder.yaml").mkdir()
+    done = testing.CliRunner().invoke(migrate.command, ["ingress-nginx", "-f", str(tmp_path)])
+    assert done.exit_code == 0, done.output

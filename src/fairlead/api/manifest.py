@@ -161,5 +161,10 @@ def _objects(document: Any, source: str, line: int) -> list[Manifest]:
 
 
 def dump(documents: list[dict[str, Any]]) -> str:
-    """YAML of several objects, keys in their own order."""
-    return yaml.safe_dump_all(documents, sort_keys=False, default_flow_style=False)
+    """YAML of several objects, keys in their own order, nothing by reference."""
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, default_flow_style=False)
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc,name-defined,unused-ignore]
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

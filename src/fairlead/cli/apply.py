@@ -47,9 +47,10 @@ def plan(manifests: list[manifest.Manifest], *, namespace: str = "default") -> l
         version, name = item.object["apiVersion"], item.object["kind"]
         kind = known.get((version, name))
         if kind is None:
-            unknown.append(
-                f"{item.source}:{item.line}: {item.title}: kind: no matches for kind {name!r} in version {version!r}"
-            )
+            where = f"{item.source}:{item.line}: {item.title}"
+            served = [of for of, named in known if named == name]
+            hint = f"; served: {', '.join(served)}" if served else ""
+            unknown.append(f"{where}: kind: no matches for kind {name!r} in version {version!r}{hint}")
             continue
         space = (item.object["metadata"].get("namespace") or namespace) if kind.namespaced else ""
         planned.append(Planned(item, kind, space))

@@ -55,8 +55,10 @@ def replay(
             hpa, model = _read(path, how)
             with _balancer(algorithm, model, formula=formula) as balancer:
                 found[path] = replays.Replay(hpa, model, window_seconds=how["window"], balancer=balancer).run(load)
-    except (replays.TraceError, OSError) as error:
+    except replays.TraceError as error:
         raise failure.Failure(f"{trace}: {error}") from None
+    except OSError as error:
+        raise failure.Failure(f"{error.filename or trace}: {error.strerror}") from None
     except simulator.SimulatorError as error:
         raise failure.Failure(f"the engine's simulator: {error}") from None
     except quantity.QuantityError as error:

@@ -45,6 +45,18 @@ class _Lazy(click.Group):
             return None
         return _load(_COMMANDS[cmd_name][0])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """A state folder that cannot be used is the user's to know, whichever command looks at it."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            from fairlead.cli import failure
+            from fairlead.cluster import state
+
+            if isinstance(error, state.StateError):
+                raise failure.Failure(str(error)) from None
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
@@ -82,4 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="fairlead")

@@ -21,6 +21,7 @@ from fairlead.api import kinds, manifest
 from fairlead.routing import migrate, settings
 
 _ENDINGS = (".yaml", ".yml", ".json")
+_OTHERS = ("fairlead.yaml", "kustomization.yaml", "kustomization.yml", "Chart.yaml")
 _COLORS = {"same": "green", "differs": "yellow", "refused": "red"}
 _UNREADABLE = 3
 
@@ -46,7 +47,8 @@ def ingress_nginx(
     try:
         objects = list(_from_files(paths)) if paths else asyncio.run(_from_cluster(context))
     except (manifest.ManifestError, OSError, _ClusterError) as error:
-        click.echo(f"error: {error}", err=True)
+        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        click.echo(f"error: {text}", err=True)
         sys.exit(_UNREADABLE)
     found = migrate.report(objects, config=config)
     click.echo(_as_json(found) if output == "json" else _as_text(found, quiet=quiet))
@@ -59,9 +61,13 @@ def _from_files(paths: tuple[str, ...]) -> Iterator[dict[str, Any]]:
             yield from (one.object for one in manifest.load_manifests(sys.stdin.buffer.read(), source="-"))
             continue
         place = Path(path)
-        files = sorted(one for one in place.rglob("*") if one.suffix in _ENDINGS) if place.is_dir() else [place]
+        files = sorted(filter(_is_manifest, place.rglob("*"))) if place.is_dir() else [place]
         for file in files:
             yield from (one.object for one in manifest.load_manifests(file.read_bytes(), source=str(file)))
+
+
+def _is_manifest(file: Path) -> bool:
+    return file.suffix in _ENDINGS and file.is_file() and file.name not in _OTHERS
 
 
 class _ClusterError(Exception):

@@ -1,4 +1,7 @@
-"""Where manifests come from: a file, a folder (its *.yaml, *.yml and *.json, by name) or standard input."""
+"""Where manifests come from: a file, a folder (its *.yaml, *.yml and *.json, by name) or standard input.
+
+What is meant for another tool (kustomize, helm, Compose) is refused with the command that makes manifests of it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from fairlead.cli import failure
 
 IMAGE_MAP = "fairlead.yaml"
 _ENDINGS = (".yaml", ".yml", ".json")
+_KUSTOMIZE = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+_CHART = "Chart.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +54,48 @@ def _read_one(path: str, found: Sources) -> None:
         found.manifests.extend(manifest.load_manifests(sys.stdin.buffer.read(), source="-"))
         return
     place = Path(path)
+    _refuse_others(place)
     if not place.is_dir():
-        found.manifests.extend(manifest.load_manifests(place.read_bytes(), source=path))
+        found.manifests.extend(_manifests(place, path))
         _image_map(place.parent / IMAGE_MAP, found)
         return
-    files = sorted(file for file in place.iterdir() if file.suffix in _ENDINGS and file.is_file())
+    wanted = _files(place)
     _image_map(place / IMAGE_MAP, found)
-    wanted = [file for file in files if file.name != IMAGE_MAP]
     if not wanted:
-        raise manifest.ManifestError(path, 0, "no *.yaml, *.yml or *.json in this folder")
+        below = sorted(str(one) for one in place.iterdir() if one.is_dir() and _files(one))
+        hint = f"; folders below are not read, name them: {' '.join(below)}" if below else ""
+        raise manifest.ManifestError(path, 0, f"no *.yaml, *.yml or *.json in this folder{hint}")
     for file in wanted:
-        found.manifests.extend(manifest.load_manifests(file.read_bytes(), source=str(file)))
+        found.manifests.extend(_manifests(file, str(file)))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.iterdir() if one.suffix in _ENDINGS and one.is_file() and one.name != IMAGE_MAP)
+
+
+def _refuse_others(place: Path) -> None:
+    """Raises ManifestError for what kustomize or helm has to render first."""
+    folder = place if place.is_dir() else place.parent
+    names = {one.name for one in place.iterdir()} if place.is_dir() else {place.name}
+    if mine := sorted(names.intersection(_KUSTOMIZE)):
+        words = f"is for kustomize; use: kubectl kustomize {folder} | fairlead up -d -"
+        raise manifest.ManifestError(str(folder / mine[0]), 0, words)
+    if _CHART in names:
+        words = f"is a helm chart; use: helm template NAME {folder} | fairlead up -d -"
+        raise manifest.ManifestError(str(folder / _CHART), 0, words)
+
+
+def _manifests(file: Path, source: str) -> list[manifest.Manifest]:
+    text = file.read_bytes()
+    try:
+        return manifest.load_manifests(text, source=source)
+    except manifest.ManifestError as error:
+        hint = ""
+        if b"{{" in text:
+            hint = " (a template? `helm template` makes a manifest of it)"
+        elif error.message.startswith("apiVersion:") and b"\nservices:" in b"\n" + text:
+            hint = " (a Compose file? Kubernetes manifests are expected)"
+        raise manifest.ManifestError(source, error.line, error.message + hint) from None
 
 
 def _image_map(place: Path, found: Sources) -> None:

@@ -6,6 +6,7 @@ STATE is /var/lib/fairlead for root, $XDG_STATE_HOME/fairlead (~/.local/state/fa
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -123,9 +124,8 @@ class StateFolder:
     def remove(self) -> None:
         """Removes the folder with all in it, and the parent if that leaves it empty."""
         shutil.rmtree(self.path, ignore_errors=True)
-        for parent in (self.path.parent,):
-            if parent.is_dir() and not any(parent.iterdir()):
-                parent.rmdir()
+        with contextlib.suppress(OSError):  # others are in it, or it is a mount
+            self.path.parent.rmdir()
 
     def read(self) -> Record:
         """The record, or an empty one."""

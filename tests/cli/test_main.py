@@ -1,0 +1,42 @@
+"""What every command does alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click import testing
+
+from fairlead.api import manifest
+from fairlead.cli import main, run
+from fairlead.cluster import state
+
+COMMANDS = (("status",), ("logs", "x"), ("kubeconfig",), ("explain", "x"), ("down",), ("resolve", "x"), ("backup", "x"))
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_name_that_cannot_be_one_is_said_in_one_line(words: tuple[str, ...]) -> None:
+    done = testing.CliRunner().invoke(main.main, [words[0], "--name", "BAD_NAME", *words[1:]])
+    assert (done.exit_code, done.output) == (
+        1,
+        "error: --name 'BAD_NAME': lower-case letters, digits and '-', at most 32 characters\n",
+    )
+
+
+def test_manifests_are_printed_without_references(tmp_path: Path) -> None:
+    wanted = {"app": "web", "replicas": 1, "port": 80, "host": "", "environment": (), "probe": "", "cpu": "1"}
+    text = manifest.dump(run.manifests(("web",), tmp_path, **wanted, max_replicas=0))
+    assert "&id" not in text and "*id" not in text
+    assert [one.title for one in manifest.load_manifests(text, source="-")] == [
+        "Deployment/web", "Service/web", "Ingress/web",
+    ]  # fmt: skip
+
+
+def test_the_last_state_folder_takes_its_parent_with_it_and_another_does_not(tmp_path: Path) -> None:
+    folders = [state.StateFolder.of(name, root=tmp_path / "all") for name in ("one", "two")]
+    for one in folders:
+        one.create()
+    folders[0].remove()
+    assert folders[1].path.is_dir()
+    folders[1].remove()
+    assert not (tmp_path / "all").exists()
