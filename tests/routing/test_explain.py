@@ -58,3 +58,19 @@ def test_a_service_is_explained_by_its_backends():
     translation, slices = translated("thin")
     found = explain.service(translation, slices, name="default/my-app-service")
     assert [one.carrier for one in found.backends] == ["engine-l4", "engine-l7"]
+
+
+def test_an_answer_of_the_engines_own_says_what_is_wrong_with_its_rule():
+    backend = {"service": {"name": "nobody", "port": {"number": 80}}}
+    paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+    ingress = {
+        "metadata": {"name": "i", "namespace": "shop"},
+        "spec": {"rules": [{"host": "a", "http": {"paths": paths}}]},
+    }
+    translation = translate.translate(translate.Snapshot(ingresses=[ingress]), settings.Settings())
+    asked = interpret.HttpRequest(host="a", path="/")
+    found = explain.request(translation, (), listener="edge-http", asked=asked)
+    assert found.verdict == "answers 503"
+    assert found.because == (
+        "spec.rules[0].http.paths[0].backend: there is no Service shop/nobody; requests get 503",
+    )  # fmt: skip

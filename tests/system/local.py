@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Local:
     root: Path
     network: str
     edge_port: int
+    https_port: int = field(default_factory=free_port)
 
     @property
     def state(self) -> state.StateFolder:
@@ -53,7 +54,7 @@ class Local:
             "--http",
             f"127.0.0.1:{self.edge_port}",
             "--https",
-            f"127.0.0.1:{free_port()}",
+            f"127.0.0.1:{self.https_port}",
         ]
 
     def fairlead(

@@ -21,6 +21,8 @@ def test_a_url_is_explained_by_its_rule_and_its_candidates(my_app: local.Local) 
     assert all(f"default/{pod}" in said for pod in pods_of(my_app))
     said = my_app.fairlead("explain", "--name", my_app.name, "http://nobody.localhost/").stdout
     assert said.startswith("404: no rule matches nobody.localhost/")
+    said = my_app.fairlead("explain", "--name", my_app.name, "https://my-app.localhost/").stdout
+    assert "forwarded by Ingress/default/my-app" in said  # with the edge's own certificate
 
 
 def test_a_pod_that_is_left_out_says_why(my_app: local.Local) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairlead.api import kinds
+from fairlead.cli import known
 from fairlead.client import protocol
 from fairlead.cluster import state
 from fairlead.routing import settings
@@ -14,8 +14,9 @@ Object = dict[str, Any]
 
 async def lines(client: protocol.Client, record: state.Record, folder: state.StateFolder) -> list[str]:
     """Ingress, Service and API addresses of a running cluster."""
-    ingresses = (await client.list(kinds.INGRESS)).items
-    services = (await client.list(kinds.SERVICE)).items
+    seen = await known.read(client, folder)
+    ingresses = [one for one in seen.snapshot.ingresses if _of(one) in seen.carried]
+    services = list(seen.snapshot.services)
     found = [
         f"ingress   {url}   {title} ({_reach(record.edge_http)})" for url, title in ingress_urls(ingresses, record)
     ]
@@ -26,6 +27,10 @@ async def lines(client: protocol.Client, record: state.Record, folder: state.Sta
         found.append(f"dns       {record.dns}   (cluster.local; `fairlead resolve NAME`)")
     found.append(f"kubectl   export KUBECONFIG={folder.kubeconfig}")
     return found
+
+
+def _of(obj: Object) -> str:
+    return f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
 
 
 def ingress_urls(ingresses: list[Object], record: state.Record) -> list[tuple[str, str]]:

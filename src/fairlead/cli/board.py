@@ -22,10 +22,27 @@ class Row:
     detail: str = ""
 
 
+def title(kind: str, namespace: str, name: str) -> str:
+    """kind/name, with the namespace between them where it is not `default`."""
+    return "/".join((kind.lower(), *(() if namespace == "default" else (namespace,)), name))
+
+
+def owners(pod: Object) -> set[str]:
+    """The titles of what a Pod may have been made for: itself, its controller, the Deployment behind a ReplicaSet."""
+    metadata = pod["metadata"]
+    namespace = metadata["namespace"]
+    found = {title("Pod", namespace, metadata["name"])}
+    for one in metadata.get("ownerReferences") or ():
+        found.add(title(one["kind"], namespace, one["name"]))
+        if one["kind"] == "ReplicaSet":
+            found.add(title("Deployment", namespace, one["name"].rpartition("-")[0]))
+    return found
+
+
 def workload(obj: Object, kind: str) -> Row:
     """A Deployment, StatefulSet, DaemonSet or ReplicaSet (objects in lists do not name their kind)."""
     spec, status, metadata = obj.get("spec", {}), obj.get("status", {}), obj["metadata"]
-    title = f"{kind.lower()}/{metadata['name']}"
+    called = title(kind, metadata["namespace"], metadata["name"])
     wanted = status.get("desiredNumberScheduled", 0) if kind == "DaemonSet" else spec.get("replicas", 1)
     available = status.get("availableReplicas", status.get("numberAvailable", 0)) or 0
     updated = status.get("updatedReplicas", status.get("updatedNumberScheduled", available)) or 0
@@ -33,8 +50,8 @@ def workload(obj: Object, kind: str) -> Row:
     detail = f"{available}/{wanted} available"
     failed = next((c for c in status.get("conditions", ()) if _is_failure(c)), None)
     if failed:
-        return Row(title, "failed", f"{detail}: {failed.get('message', '')}")
-    return Row(title, "ready" if seen and available >= wanted and updated >= wanted else "starting", detail)
+        return Row(called, "failed", f"{detail}: {failed.get('message', '')}")
+    return Row(called, "ready" if seen and available >= wanted and updated >= wanted else "starting", detail)
 
 
 def _is_failure(condition: Object) -> bool:
@@ -49,18 +66,18 @@ def _is_failure(condition: Object) -> bool:
 
 def pod(obj: Object) -> Row:
     """A Pod: why it waits or failed comes from its container statuses."""
-    title = f"pod/{obj['metadata']['name']}"
+    called = title("Pod", obj["metadata"]["namespace"], obj["metadata"]["name"])
     status = obj.get("status", {})
     if obj["metadata"].get("deletionTimestamp"):
-        return Row(title, "stopping")
+        return Row(called, "stopping")
     if status.get("phase") == "Failed":
-        return Row(title, "failed", status.get("message") or status.get("reason", ""))
+        return Row(called, "failed", status.get("message") or status.get("reason", ""))
     if status.get("phase") == "Succeeded":
-        return Row(title, "ready", "completed")
+        return Row(called, "ready", "completed")
     for container in status.get("containerStatuses", ()):
         waiting = container.get("state", {}).get("waiting")
         if waiting and waiting.get("reason") not in (None, "", "ContainerCreating", "PodInitializing"):
-            return Row(title, "failed", f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": "))
+            return Row(called, "failed", f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": "))
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
     running = status.get("phase") == "Running"
-    return Row(title, "ready" if ready else "starting", "" if ready else "not ready yet" if running else "pending")
+    return Row(called, "ready" if ready else "starting", "" if ready else "not ready yet" if running else "pending")

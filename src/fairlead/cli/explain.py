@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import urllib.parse
 from typing import Any
 
 import click
 
 from fairlead.api import kinds
-from fairlead.cli import failure, lbstats, options, remote
-from fairlead.client import protocol
+from fairlead.cli import failure, known, lbstats, options, remarks, remote
+from fairlead.client import errors, protocol
 from fairlead.cluster import state
-from fairlead.routing import explain, interpret, paths, settings, translate
+from fairlead.routing import explain, interpret, paths
 
 Object = dict[str, Any]
 
@@ -41,10 +40,11 @@ async def _explain(name: str, namespace: str, what: str, headers: tuple[str, ...
     folder = state.StateFolder.of(name)
     async with remote.connect(name) as (client, _):
         if "://" in what:
-            said = explain.request(
-                *await _known(client, folder), **_asked(what, headers, method), out=await _out(folder)
-            )
+            found, asked = await known.read(client, folder), _asked(what, headers, method)
+            said = explain.request(found.translation, found.slices, **asked, out=await _out(folder))
             _print(said)
+            for text in _passed_over(found, asked["asked"].host):
+                click.echo(f"  not {text}")
             return
         kind, _, target = what.rpartition("/")
         if kind in ("hpa", "horizontalpodautoscaler"):
@@ -55,11 +55,35 @@ async def _explain(name: str, namespace: str, what: str, headers: tuple[str, ...
         elif kind in ("pod", "pods", "po"):
             await _explain_pod(client, folder, namespace, target)
         elif kind in ("", "svc", "service", "services"):
-            await client.get(kinds.SERVICE, target, namespace=namespace)
-            translation, slices = await _known(client, folder)
-            _print(explain.service(translation, slices, name=f"{namespace}/{target}", out=await _out(folder)))
+            await _explain_service(client, folder, namespace, target)
         else:
             raise failure.Failure(f"{what}: a URL, service/NAME, pod/NAME or hpa/NAME is expected")
+
+
+async def _explain_service(client: protocol.Client, folder: state.StateFolder, namespace: str, name: str) -> None:
+    try:
+        await client.get(kinds.SERVICE, name, namespace=namespace)
+    except errors.ApiError as error:
+        hint = f"; for a URL say http://{name}/" if error.not_found and "." in name else ""
+        raise failure.Failure(f"{error}{hint}") from None
+    found = await known.read(client, folder)
+    said = explain.service(found.translation, found.slices, name=f"{namespace}/{name}", out=await _out(folder))
+    _print(said)
+    if not any(one.candidates or one.left_out for one in said.backends):
+        for text in await remarks.empty(client, found, {f"Service/{namespace}/{name}"}):
+            click.echo(f"  no endpoint: {text.partition(': ')[2]}")
+
+
+def _passed_over(found: known.Known, host: str) -> list[str]:
+    """The Ingresses that name this host and are not carried here."""
+    lines = []
+    for one in found.snapshot.ingresses:
+        title = f"{one['metadata']['namespace']}/{one['metadata']['name']}"
+        hosts = {rule.get("host") for rule in one["spec"].get("rules") or ()}
+        if host in hosts and title not in found.carried:
+            why = [str(problem) for problem in found.translation.problems if problem.object == f"Ingress/{title}"]
+            lines += why or [f"Ingress/{title}: it is of class {one['spec'].get('ingressClassName', '')!r}"]
+    return lines
 
 
 def _asked(url: str, headers: tuple[str, ...], method: str) -> dict[str, Any]:
@@ -78,33 +102,6 @@ def _asked(url: str, headers: tuple[str, ...], method: str) -> dict[str, Any]:
         query=dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True)),
     )
     return {"listener": f"edge-{parts.scheme}", "asked": request}
-
-
-async def _known(client: protocol.Client, folder: state.StateFolder) -> tuple[translate.Translation, list[Object]]:
-    """The translation of the objects as they are now, and the EndpointSlices."""
-    record = folder.read()
-    wanted = (
-        kinds.SERVICE,
-        kinds.INGRESS,
-        kinds.INGRESS_CLASS,
-        kinds.SECRET,
-        kinds.BACKEND_POLICY,
-        kinds.ENDPOINT_SLICE,
-    )
-    found = [page.items for page in await asyncio.gather(*(client.list(kind) for kind in wanted))]
-    where = settings.Settings(
-        node=socket.gethostname().lower(),
-        network="loopback" if record.network == "loopback" else "kernel",
-        lowest_port=record.lowest_port,
-        edge_http=tuple(f"tcp:{place}" for place in record.edge_http),
-        edge_https=tuple(f"tcp:{place}" for place in record.edge_https),
-        ingress_nginx=record.ingress_nginx,
-    )
-    services, ingresses, classes, secrets, policies, slices = found
-    snapshot = translate.Snapshot(
-        services=services, ingresses=ingresses, ingress_classes=classes, secrets=secrets, backend_policies=policies
-    )
-    return translate.translate(snapshot, where), slices
 
 
 async def _out(folder: state.StateFolder) -> dict[str, str]:
@@ -131,6 +128,8 @@ def _print(said: explain.Explanation) -> None:
             click.echo(f"    candidate {one.address}:{one.port} {one.name}")
         for left in backend.left_out:
             click.echo(f"    left out  {left.address}:{left.port} {left.name}: {left.reason}")
+    for text in said.because:
+        click.echo(f"  because {text}")
     for text in said.rejected:
         click.echo(f"  not {text}")
 
@@ -144,7 +143,8 @@ async def _explain_pod(client: protocol.Client, folder: state.StateFolder, names
         if condition["status"] != "True":
             why = condition.get("message") or condition.get("reason", "")
             click.echo(f"  {condition['type']} is {condition['status']}: {why}")
-    translation, slices = await _known(client, folder)
+    found = await known.read(client, folder)
+    translation, slices = found.translation, found.slices
     title, selected = f"{namespace}/{name}", False
     for service in translation.sources:
         said = explain.service(translation, slices, name=service, out=await _out(folder))
@@ -163,7 +163,6 @@ async def _explain_pod(client: protocol.Client, folder: state.StateFolder, names
 async def _last_decision(client: protocol.Client, namespace: str, name: str) -> list[str]:
     """Each metric's samples, what it asked for and what held it back; nothing where no decision was made yet."""
     from fairlead.api.kinds import Kind
-    from fairlead.client import errors
     from fairlead.controllers.autoscaling import explaining
 
     kind = Kind(explaining.GROUP, explaining.VERSION, explaining.KIND, "horizontalpodautoscalers")

@@ -21,7 +21,7 @@ import click
 import fairlead
 from fairlead.base import clock as clocks
 from fairlead.base import log
-from fairlead.cli import addresses, apply, failure, progress, serving
+from fairlead.cli import addresses, apply, failure, options, progress, remarks, serving
 from fairlead.client import protocol
 from fairlead.cluster import config, errors, imagefile, state, wiring
 
@@ -45,16 +45,19 @@ class Plan:
         await apply.apply(client, self.planned)
         if self.planned:
             _say("applied   " + "  ".join(one.item.title for one in self.planned))
+        wanted = progress.awaited(self.planned) if self.planned else await progress.kept(client)
         late = await progress.follow(
             client,
-            self.planned,
+            wanted,
             clock=clocks.SystemClock(),
             started=self.started,
             timeout_seconds=self.timeout_seconds,
             say=_say,
         )
-        for row in late:
-            _say(f"{click.style('not ready', fg='red')} {row.title}: {row.detail or row.state}")
+        for text in await remarks.not_ready(client, late):
+            _say(f"{click.style('not ready', fg='red')} {text}")
+        for text in await remarks.wrong(client, self.folder, self.planned):
+            _say(f"{click.style('warning', fg='yellow')}   {text}")
         for text in await addresses.lines(client, self.folder.read(), self.folder):
             _say(text)
         return not late
@@ -68,23 +71,27 @@ def _say(text: str) -> None:
 def launch(plan: Plan, *, detach: bool, keep: bool, **how: Any) -> None:
     """Brings the plan up as the options say. Raises Failure."""
     try:
+        wanted = serving.configured(plan.folder.name, ephemeral=not keep, **how)
         if detach:
             _detached(plan, how)
         else:
-            _foreground(plan, serving.configured(plan.folder.name, ephemeral=not keep, **how))
+            _foreground(plan, wanted, how)
     except (state.StateError, config.AddressError, errors.CannotStart) as error:
         raise failure.Failure(str(error)) from None
 
 
-def _foreground(plan: Plan, wanted: config.ClusterConfig) -> None:
+def _foreground(plan: Plan, wanted: config.ClusterConfig, how: dict[str, Any]) -> None:
     fresh = not plan.folder.exists()
 
     async def work(cluster: wiring.Cluster, stop: asyncio.Event) -> None:
+        plan.folder.remember(how)
         record = plan.folder.read()
         _say(
             f"fairlead {fairlead.__version__}, cluster {wanted.name}, "
             f"network {record.network} ({record.network_reason})"
         )
+        if not fresh:
+            _say(f"state     {plan.folder.path} is kept from before: what is in it comes up, too, and stays in it")
         coming = asyncio.ensure_future(plan.bring_up(cluster.client))
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait((coming, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -111,12 +118,47 @@ def _foreground(plan: Plan, wanted: config.ClusterConfig) -> None:
 
 
 def _detached(plan: Plan, how: dict[str, Any]) -> None:
-    running = plan.folder.holder()
+    fresh, running = not plan.folder.exists(), plan.folder.holder()
+    asked = options.given(how)
+    if running:
+        _refuse_changes(plan.folder, asked)
+    elif not asked:
+        asked = {key: value for key, value in plan.folder.options().items() if how.get(key, value) != value}
+        if asked:
+            _say(f"options   {_words(asked)} (as it was started last; any option given replaces them all)")
     plan.folder.create()
     imagefile.add(plan.folder.images, plan.entries, folder=plan.owner)
     if not running:
-        _spawn(plan.folder, how)
+        try:
+            _spawn(plan.folder, asked)
+        except NotStarted:
+            if fresh:
+                plan.folder.remove()
+            raise
     asyncio.run(_apply_to_running(plan))
+
+
+def _refuse_changes(folder: state.StateFolder, asked: dict[str, Any]) -> None:
+    """Options say how a cluster starts: one that runs does not take others. Raises Failure."""
+    before, network = folder.options(), folder.read().network
+    differ = {
+        key: value
+        for key, value in asked.items()
+        if before.get(key, value) != value and (key, value) != ("network", network)
+    }
+    if differ:
+        raise failure.Failure(
+            f"cluster {folder.name!r} runs already, and not with {_words(differ)}; to start it so: "
+            f"fairlead down --name {folder.name}, then this command again"
+        )
+
+
+def _words(asked: dict[str, Any]) -> str:
+    return " ".join(part for key, value in asked.items() for part in flag(key, value))
+
+
+class NotStarted(failure.Failure):
+    """The background process ended and said why."""
 
 
 async def _apply_to_running(plan: Plan) -> None:
@@ -128,9 +170,9 @@ async def _apply_to_running(plan: Plan) -> None:
     _say(f"up in {time.monotonic() - plan.started:.2f} s; `fairlead down` takes everything down")
 
 
-def _spawn(folder: state.StateFolder, how: dict[str, Any]) -> None:
-    """Starts the background process and waits for its word. Raises Failure with its last words if it has none."""
-    arguments = [part for key, given in how.items() for part in flag(key, given)]
+def _spawn(folder: state.StateFolder, asked: dict[str, Any]) -> None:
+    """Starts the background process and waits for its word. Raises NotStarted with it, Failure if it has none."""
+    arguments = [part for key, given in asked.items() for part in flag(key, given)]
     read_end, write_end = os.pipe()
     with (folder.log / "fairlead.log").open("ab") as log:
         process = subprocess.Popen(
@@ -157,7 +199,9 @@ def _spawn(folder: state.StateFolder, how: dict[str, Any]) -> None:
         word = words.readline().strip()
     if word != "ready":
         process.wait()
-        raise failure.Failure(word or f"the cluster did not start; see {folder.log / 'fairlead.log'}")
+        if word:
+            raise NotStarted(word)
+        raise failure.Failure(f"the cluster did not start; see {folder.log / 'fairlead.log'}")
 
 
 def flag(key: str, given: Any) -> list[str]:

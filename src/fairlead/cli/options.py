@@ -111,6 +111,13 @@ def serving(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def given(how: dict[str, Any]) -> dict[str, Any]:
+    """Those of the running command's options that were said, and do not stand by themselves."""
+    context = click.get_current_context()
+    unsaid = (None, click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP)
+    return {key: value for key, value in how.items() if context.get_parameter_source(key) not in unsaid}
+
+
 def launching(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of commands that start something: in the background or not, and how long it may take."""
     for option in (

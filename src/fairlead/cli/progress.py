@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import click
 
@@ -32,7 +33,7 @@ def line(row: board.Row, seconds: float) -> str:
 
 
 class Progress:
-    """Collects rows; prints each when it changes; knows when all that was waited for is ready."""
+    """Collects rows; prints each when it changes; knows when all that was waited for (titles) is ready."""
 
     def __init__(self, wanted: set[str], *, clock: clocks.Clock, started: float, say: Callable[[str], None]) -> None:
         self._wanted = wanted
@@ -53,10 +54,10 @@ class Progress:
         self._rows.pop(title, None)
 
     def missing(self) -> list[board.Row]:
-        """What was waited for and is not ready, and every pod that failed."""
+        """What was waited for and is not ready, then its pods that are not."""
         late = [self._rows.get(title) or board.Row(title, "starting", "not seen yet") for title in sorted(self._wanted)]
-        failed = [row for row in self._rows.values() if row.state == "failed" and row.title not in self._wanted]
-        return [row for row in late if row.state != "ready"] + failed
+        pods = [row for title, row in self._rows.items() if title not in self._wanted and row.state != "stopping"]
+        return [row for row in (*late, *pods) if row.state != "ready"]
 
     def _check(self) -> None:
         if all(self._rows.get(title, _UNSEEN).state == "ready" for title in self._wanted):
@@ -66,9 +67,40 @@ class Progress:
 _UNSEEN = board.Row("", "starting")
 
 
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A workload or Pod that is to become ready."""
+
+    kind: kinds.Kind
+    namespace: str
+    name: str
+
+    @property
+    def title(self) -> str:
+        return board.title(self.kind.kind, self.namespace, self.name)
+
+
+def awaited(planned: list[apply.Planned]) -> list[Awaited]:
+    """What of the objects is waited for."""
+    return [
+        Awaited(one.kind, one.namespace, one.name)
+        for one in planned
+        if one.name and one.kind.kind in (*_WORKLOADS, "Pod")
+    ]
+
+
+async def kept(client: protocol.Client) -> list[Awaited]:
+    """The workloads that a cluster has from before."""
+    found = []
+    for kind in (one for one in kinds.KINDS if one.kind in _WORKLOADS[:3]):
+        for item in (await client.list(kind)).items:
+            found.append(Awaited(kind, item["metadata"]["namespace"], item["metadata"]["name"]))
+    return found
+
+
 async def follow(
     client: protocol.Client,
-    planned: list[apply.Planned],
+    planned: list[Awaited],
     *,
     clock: clocks.Clock,
     started: float,
@@ -76,13 +108,13 @@ async def follow(
     say: Callable[[str], None],
 ) -> list[board.Row]:
     """Shows what happens until everything planned is ready. Returns what is not when the time is up."""
-    wanted = {
-        f"{one.kind.kind.lower()}/{one.name}" for one in planned if one.kind.kind in (*_WORKLOADS, "Pod") and one.name
-    }
-    spaces = {one.namespace for one in planned if one.namespace} or {"default"}
+    wanted = {one.title for one in planned}
+    if not wanted:
+        return []
+    spaces = {one.namespace for one in planned}
     progress = Progress(wanted, clock=clock, started=started, say=say)
     watched = informers.Informers(client, clock=clock, rng=random.Random(), on_failure=_raise)  # noqa: S311  back-off jitter
-    for kind in {one.kind for one in planned if one.kind.kind in _WORKLOADS} | {kinds.POD}:
+    for kind in {one.kind for one in planned} | {kinds.POD}:
         for space in spaces:
             watched.of(kind, namespace=space).add_handler(_teller(progress, wanted, kind))
     watched.start()
@@ -100,7 +132,7 @@ def _teller(progress: Progress, wanted: set[str], kind: kinds.Kind) -> informer.
         row = board.pod(change.object) if kind is kinds.POD else board.workload(change.object, kind.kind)
         if change.new is None:
             progress.forget(row.title)
-        elif kind is kinds.POD or row.title in wanted:
+        elif row.title in wanted or (kind is kinds.POD and not wanted.isdisjoint(board.owners(change.object))):
             progress.show(row)
 
     return tell

@@ -13,7 +13,7 @@ import click
 
 from fairlead.base import log
 from fairlead.cli import options, serving
-from fairlead.cluster import errors, state, wiring
+from fairlead.cluster import config, errors, state, wiring
 
 
 @click.command("serve", hidden=True)
@@ -29,17 +29,21 @@ def command(name: str, ready_fd: int, log_level: str, **how: Any) -> None:
     folder = state.StateFolder.of(name)
 
     async def work(cluster: wiring.Cluster, stop: asyncio.Event) -> None:
+        folder.remember(how)
         _tell(ready_fd, "ready")
         _notify("READY=1")
         await stop.wait()
 
     try:
         serving.run(folder, serving.configured(name, ephemeral=False, **how), work)
-    except errors.CannotStart as error:
+    except (errors.CannotStart, config.AddressError, state.StateError) as error:
         _tell(ready_fd, str(error))
         if ready_fd < 0:
             click.echo(str(error), err=True)
         raise SystemExit(1) from None
+    except Exception as error:  # the log that tells more may be on the disk that is full
+        _tell(ready_fd, f"the cluster did not start: {type(error).__name__}: {error}; see {folder.log}")
+        raise
 
 
 def _notify(text: str) -> None:
@@ -52,5 +56,6 @@ def _notify(text: str) -> None:
 
 def _tell(descriptor: int, word: str) -> None:
     if descriptor >= 0:
-        os.write(descriptor, word.encode() + b"\n")
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # told already, or nobody waits any more
+            os.write(descriptor, word.encode() + b"\n")
+            os.close(descriptor)

@@ -117,13 +117,7 @@ def _quoted(word: str) -> str:
 
 def _arguments(how: dict[str, Any]) -> list[str]:
     """The options that are not what they are by themselves."""
-    context = click.get_current_context()
-    given = {
-        key: text
-        for key, text in how.items()
-        if context.get_parameter_source(key) not in (None, click.core.ParameterSource.DEFAULT)
-    }
-    return [part for key, text in given.items() for part in launch.flag(key, text)]
+    return [part for key, text in options.given(how).items() for part in launch.flag(key, text)]
 
 
 def _require_systemd(*, user: bool) -> None:

@@ -20,10 +20,10 @@ _RENEW_SECONDS = 30 * 86400
 
 def ensure(folder: Path, *, now: float) -> table.Certificate:
     """The pair in edge.crt and edge.key; both are made when one is missing or too old."""
-    chain, key = folder / "edge.crt", folder / "edge.key"
+    chain, key = _places(folder)
     try:
         if chain.stat().st_mtime + DAYS * 86400 - now > _RENEW_SECONDS:
-            return table.Certificate(id=IDENTITY, chain_pem=chain.read_text(), key_pem=key.read_text())
+            return read(folder)
     except OSError:
         pass
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -31,6 +31,16 @@ def ensure(folder: Path, *, now: float) -> table.Certificate:
     for path, text in zip((chain, key), made, strict=True):
         _write(path, text)
     return table.Certificate(id=IDENTITY, chain_pem=made[0], key_pem=made[1])
+
+
+def read(folder: Path) -> table.Certificate:
+    """The pair as it is. Raises OSError."""
+    chain, key = _places(folder)
+    return table.Certificate(id=IDENTITY, chain_pem=chain.read_text(), key_pem=key.read_text())
+
+
+def _places(folder: Path) -> tuple[Path, Path]:
+    return folder / "edge.crt", folder / "edge.key"
 
 
 def _write(path: Path, text: str) -> None:

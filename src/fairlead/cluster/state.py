@@ -28,7 +28,10 @@ class StateBusy(StateError):
     """Another fairlead runs this cluster; `pid` is its process (0 when unknown)."""
 
     def __init__(self, name: str, pid: int) -> None:
-        super().__init__(f"cluster {name!r} is already running (pid {pid}); `fairlead status`, or another --name")
+        super().__init__(
+            f"cluster {name!r} is already running (pid {pid}); `fairlead up -d …` applies manifests to it, "
+            "another --name starts another"
+        )
         self.pid = pid
 
 
@@ -109,6 +112,18 @@ class StateFolder:
     @property
     def images(self) -> Path:
         return self.path / "images.json"
+
+    def remember(self, options: dict[str, Any]) -> None:
+        """Writes down with which options the cluster is started now."""
+        (self.path / "options.json").write_bytes(msgspec.json.encode(options))
+
+    def options(self) -> dict[str, Any]:
+        """With which it was started last; lists are tuples, as on a command line."""
+        try:
+            found = msgspec.json.decode((self.path / "options.json").read_bytes(), type=dict[str, Any])
+        except (OSError, msgspec.DecodeError):
+            return {}
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
 
     def exists(self) -> bool:
         return self.path.is_dir()

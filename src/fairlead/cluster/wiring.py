@@ -367,9 +367,8 @@ class Cluster:
             ) from None
         taken = [nack for nack in self.engine.nacks if nack.object.startswith("listener/edge-")]
         if taken:
-            raise errors.CannotStart(
-                "; ".join(f"{nack.message}; choose another with --http or --https" for nack in taken)
-            )
+            words = "; ".join(nack.message for nack in taken)
+            raise errors.CannotStart(f"{words}: choose others with --http and --https")
         await self.agent.start()
         await self.kernel_planes.begin()
 

@@ -34,6 +34,7 @@ class Explanation:
     rule: str = ""
     rejected: tuple[str, ...] = ()
     backends: tuple[BackendExplained, ...] = ()
+    because: tuple[str, ...] = ()  # what is wrong with the objects that decided
 
 
 def request(
@@ -57,7 +58,7 @@ def request(
     if best.redirect is not None:
         return Explanation(f"redirects with {best.redirect.status}", _title(best), others)
     if best.respond is not None:
-        return Explanation(f"answers {best.respond.status}", _title(best), others)
+        return Explanation(f"answers {best.respond.status}", _title(best), others, because=_wrong(translation, best))
     usable = any(one.candidates or translation.structure.backends[one.backend].resolve for one in explained)
     return Explanation("forwarded" if usable else "503: no endpoint", _title(best), others, explained)
 
@@ -119,6 +120,12 @@ def _left(endpoint: table.Endpoint, reason: str) -> endpoints.LeftOut:
 
 def _title(route: table.Route) -> str:
     return f"{route.info.object} {route.info.rule}".strip()
+
+
+def _wrong(translation: translate.Translation, route: table.Route) -> tuple[str, ...]:
+    """The Problems of the rule that made this Route."""
+    mine = (one for one in translation.problems if one.object == route.info.object)
+    return tuple(f"{one.path}: {one.message}" for one in mine if one.path.startswith(route.info.rule))
 
 
 def _against(best: table.Route, other: table.Route) -> str:
