@@ -17,6 +17,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from fairlead.base import descriptors
 from fairlead.dataplane import sockets
 
 _MOST_BYTES = 4096
@@ -44,10 +45,10 @@ class Doorkeeper:
 
     def open(self, socket_id: str) -> socket.socket:
         """As `sockets.open_socket`, but outside. Raises SocketRefused."""
-        answer, descriptors = self._ask({"open": socket_id})
-        if not descriptors:
+        answer, found = self._ask({"open": socket_id})
+        if not found:
             raise sockets.SocketRefused(answer.get("error", "the process outside has ended"))
-        opened = socket.socket(fileno=descriptors[0])
+        opened = socket.socket(fileno=found[0])
         opened.setblocking(False)
         return opened
 
@@ -59,10 +60,10 @@ class Doorkeeper:
     def _ask(self, question: dict[str, object]) -> tuple[dict[str, str], list[int]]:
         try:
             self._connection.send(json.dumps(question).encode())
-            message, descriptors, _, _ = socket.recv_fds(self._connection, _MOST_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+            message, found = descriptors.receive(self._connection, _MOST_BYTES, most=1)
         except OSError as error:
             raise sockets.SocketRefused(f"the process outside has ended: {error}") from None
-        return (json.loads(message) if message else {}), descriptors
+        return (json.loads(message) if message else {}), found
 
     def close(self) -> None:
         """Lets it end."""

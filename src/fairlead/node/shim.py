@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.base import log
+from fairlead.base import descriptors, log
 from fairlead.node import streams
 
 _log = log.get(__name__)
@@ -163,7 +163,7 @@ def dial(folder: Path, port: int, *, timeout_seconds: float = 10.0) -> socket.so
 
 def _receive_socket(opened: socket.socket) -> socket.socket:
     while True:
-        head, descriptors, _, _ = socket.recv_fds(opened, 4, 1)
+        head, found = descriptors.receive(opened, 4, most=1)
         if len(head) < 4:
             raise ShimGone("the shim closed the connection")
         body = b""
@@ -171,8 +171,8 @@ def _receive_socket(opened: socket.socket) -> socket.socket:
         while len(body) < length:
             body += opened.recv(length - len(body)) or _closed()
         message = msgspec.json.decode(body)
-        if descriptors:
-            return socket.socket(fileno=descriptors[0])
+        if found:
+            return socket.socket(fileno=found[0])
         if message["type"] == "error":
             raise ShimRefused(message.get("message", ""))
 
