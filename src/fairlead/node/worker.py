@@ -183,6 +183,7 @@ class PodWorker:
             self.runtime = runtimes.choose(self.pod, self.doors, "")
         try:
             own_network, ip = self._address(host_network)
+            self._note_address(ip, own_network=own_network or host_network)
             spec = runtime.SandboxSpec(
                 self.uid,
                 self.pod["metadata"]["namespace"],
@@ -200,10 +201,7 @@ class PodWorker:
             return False
         self.record.runtime = self.runtime.name
         self.place = self._place(ip, own_network, self.runtime)
-        changed = self.record.ip != ip
-        self.record.ip, self.record.network_ready = ip, True
-        if changed or not self.record.ports:
-            self.record.ports = network_ports.choose(self.pod, ip, own_network=own_network or host_network)
+        self.record.network_ready = True
         if refused := await self._open_host_ports():
             await self._not_opened(refused)
             return False
@@ -215,6 +213,14 @@ class PodWorker:
             self._refreshing = True
             self.beside(self._look_after_volumes(period), name="volumes")
         return True
+
+    def _note_address(self, ip: str, *, own_network: bool) -> None:
+        """Known on the disk before the sandbox is there: whoever adopts that must not give the pod another address."""
+        if self.record.ip != ip or not self.record.ports:
+            self.record.ip = ip
+            self.record.ports = network_ports.choose(self.pod, ip, own_network=own_network)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        records.save(self.folder, self.record)
 
     async def _look_after_volumes(self, period_seconds: float) -> None:
         while True:
