@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from typing import Any
 
 import pytest
 
 from fairlead.api import kinds
-from fairlead.apiserver import server
+from fairlead.apiserver import addresses, server
+from fairlead.apiserver.behaviours import services
 from fairlead.client import errors, exchange, rest
 from fairlead.testing import pod_door
 
@@ -127,6 +129,63 @@ async def test_service_addresses_are_given_and_freed(client: rest.RestClient) ->
         namespace="default",
     )
     assert again["spec"]["clusterIP"] == address
+
+
+async def test_a_load_balancer_that_keeps_addresses_has_a_health_port_while_it_does(client: rest.RestClient) -> None:
+    made = await client.create(
+        kinds.SERVICE, service(type="LoadBalancer", externalTrafficPolicy="Local"), namespace="default"
+    )
+    port = made["spec"]["healthCheckNodePort"]
+    assert 30000 <= port <= 32767 and port != made["spec"]["ports"][0]["nodePort"]
+
+    async def patched(**spec: Any) -> dict[str, Any]:
+        return (await client.patch(kinds.SERVICE, "s", {"spec": spec}, namespace="default"))["spec"]
+
+    assert (await patched(sessionAffinity="ClientIP"))["healthCheckNodePort"] == port
+    with pytest.raises(errors.ApiError, match="field is immutable"):
+        await patched(healthCheckNodePort=port - 1 if port > 30000 else port + 1)
+    with pytest.raises(errors.ApiError, match="provided port is already allocated"):
+        wanted = {"type": "NodePort", "ports": [{"port": 1, "nodePort": port}]}
+        await client.create(kinds.SERVICE, service("thief", **wanted), namespace="default")
+    assert "healthCheckNodePort" not in await patched(externalTrafficPolicy="Cluster")
+    assert (await patched(externalTrafficPolicy="Local", healthCheckNodePort=port))["healthCheckNodePort"] == port
+    plain = await patched(type="ClusterIP")
+    gone = ("healthCheckNodePort", "externalTrafficPolicy", "allocateLoadBalancerNodePorts")
+    assert not [field for field in gone if field in plain]
+
+
+async def test_addresses_and_ports_are_taken_after_a_restart(client: rest.RestClient) -> None:
+    """What the stored Services have is theirs; what is free is given."""
+    made = await client.create(
+        kinds.SERVICE, service(type="LoadBalancer", externalTrafficPolicy="Local"), namespace="default"
+    )
+    fresh = addresses.Allocator("10.96.0.0/16", source=random.Random(1))
+    services.restore([made, *(await client.list(kinds.SERVICE)).items], fresh)
+    spec = made["spec"]
+    with pytest.raises(addresses.AllocationError, match="already allocated"):
+        fresh.take_address(spec["clusterIP"], owner="default/thief")
+    for port in (spec["ports"][0]["nodePort"], spec["healthCheckNodePort"]):
+        with pytest.raises(addresses.AllocationError, match="already allocated"):
+            fresh.take_port(port, "TCP", owner="default/thief")
+    fresh.take_address(spec["clusterIP"], owner="default/s")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"ipFamilyPolicy": "RequireDualStack"}, "this cluster is not configured for dual-stack services"),
+        ({"ipFamilies": ["IPv6"]}, 'spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster'),
+    ],
+)
+async def test_a_family_that_the_cluster_has_not_is_refused(
+    client: rest.RestClient, spec: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(errors.ApiError) as caught:
+        await client.create(kinds.SERVICE, service(**spec), namespace="default")
+    assert message in str(caught.value)
+    preferring = service("both", ipFamilyPolicy="PreferDualStack")
+    made = await client.create(kinds.SERVICE, preferring, namespace="default")
+    assert (made["spec"]["ipFamilies"], made["spec"]["ipFamilyPolicy"]) == (["IPv4"], "PreferDualStack")
 
 
 async def test_the_apis_own_service(api: server.ApiServer, client: rest.RestClient) -> None:

@@ -58,13 +58,68 @@ def validate_service(obj: Object) -> Problems:
         if spec.get(field):
             found += common.one_of(spec[field], f"spec.{field}", ("Cluster", "Local"))
     for index, address in enumerate(spec.get("externalIPs") or ()):
-        if not _is_address(address):
-            found.append(field_errors.invalid(f"spec.externalIPs[{index}]", address, _IP_TEXT))
+        if problem := _external_problem(address):
+            found.append(field_errors.invalid(f"spec.externalIPs[{index}]", address, problem))
+    found += _external_traffic(spec)
     seconds = ((spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}).get("timeoutSeconds")
     if seconds is not None and not 0 < seconds <= 86400:
         detail = "must be greater than 0 and less than 86400"
         found.append(field_errors.invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds", seconds, detail))
     return found
+
+
+def is_external(spec: Object) -> bool:
+    """Whether clients outside have an address of the Service's (`ExternallyAccessible`)."""
+    return spec.get("type") in ("NodePort", "LoadBalancer") or bool(
+        spec.get("type") == "ClusterIP" and spec.get("externalIPs")
+    )
+
+
+def _external_problem(address: str) -> str:
+    """`ValidateNonSpecialIP`: what can be nobody's outside."""
+    if not _is_address(address):
+        return _IP_TEXT
+    parsed = ipaddress.ip_address(address)
+    if parsed.is_unspecified:
+        return f"may not be unspecified ({address})"
+    if parsed.is_loopback:
+        return "may not be in the loopback range (127.0.0.0/8, ::1/128)"
+    if parsed.is_link_local:
+        return "may not be in the link-local range (169.254.0.0/16, fe80::/10)"
+    return "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)" if parsed.is_multicast else ""
+
+
+def _external_traffic(spec: Object) -> Problems:
+    """What only load balancers, or only Services with an address outside, may say; where traffic is to stay."""
+    found: Problems = []
+    balancer = spec.get("type") == "LoadBalancer"
+    if spec.get("externalTrafficPolicy") and not is_external(spec):
+        detail = "may only be set for externally-accessible services"
+        found.append(field_errors.invalid("spec.externalTrafficPolicy", spec["externalTrafficPolicy"], detail))
+    if spec.get("healthCheckNodePort") and not (balancer and spec.get("externalTrafficPolicy") == "Local"):
+        detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        found.append(field_errors.invalid("spec.healthCheckNodePort", spec["healthCheckNodePort"], detail))
+    for index, network in enumerate(spec.get("loadBalancerSourceRanges") or ()):
+        where = f"spec.loadBalancerSourceRanges[{index}]"
+        if not _is_network(network):
+            found.append(field_errors.invalid(where, network, "must be a valid CIDR value, (e.g. 10.9.8.0/24)"))
+    for field in ("loadBalancerSourceRanges", "loadBalancerClass", "allocateLoadBalancerNodePorts"):
+        if spec.get(field) is not None and spec.get(field) != [] and not balancer:
+            found.append(field_errors.forbidden(f"spec.{field}", "may only be used when `type` is 'LoadBalancer'"))
+    if spec.get("trafficDistribution") is not None:
+        known = ("PreferClose", "PreferSameNode", "PreferSameZone")
+        found += common.one_of(spec["trafficDistribution"], "spec.trafficDistribution", known)
+    for index, family in enumerate(spec.get("ipFamilies") or ()):
+        found += common.one_of(family, f"spec.ipFamilies[{index}]", ("IPv4", "IPv6"))
+    return found
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        return False
+    return "/" in text
 
 
 def _service_port(port: Object, where: str, found: Problems, *, alone: bool, seen: set[str]) -> None:
@@ -84,8 +139,14 @@ def _service_port(port: Object, where: str, found: Problems, *, alone: bool, see
 
 
 def validate_service_update(obj: Object, old: Object) -> Problems:
-    """A cluster address stays while the Service has one."""
+    """A cluster address stays while the Service has one; so do the class of a load balancer and its health port."""
     new, before = obj.get("spec") or {}, old.get("spec") or {}
+    for field, path in (
+        ("healthCheckNodePort", "spec.healthCheckNodePort"),
+        ("loadBalancerClass", "spec.loadBalancerClass"),
+    ):
+        if before.get(field) and new.get(field) and new[field] != before[field]:
+            return [field_errors.invalid(path, new[field], "field is immutable")]
     if "ExternalName" in (new.get("type"), before.get("type")) or not before.get("clusterIP"):
         return []
     if new.get("clusterIP") != before["clusterIP"]:

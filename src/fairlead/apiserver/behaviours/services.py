@@ -1,7 +1,9 @@
-"""Services: cluster addresses and node ports are given when a Service is made and freed when it goes."""
+"""Services: cluster addresses, node ports and health-check node ports are given when a Service is made, follow its
+type, and are freed when it goes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fairlead.api import field_errors, names
@@ -13,6 +15,7 @@ from fairlead.apiserver.behaviours import base
 
 Object = dict[str, Any]
 _WITH_PORTS = ("NodePort", "LoadBalancer")
+_FAMILIES = {4: "IPv4", 6: "IPv6"}
 
 
 class Services(base.Behaviour):
@@ -53,6 +56,8 @@ def owner_of(obj: Object) -> str:
 def _keep(obj: Object, allocator: addresses.Allocator) -> None:
     spec = obj.get("spec") or {}
     ports = {(port["nodePort"], port["protocol"]) for port in spec.get("ports") or () if port.get("nodePort")}
+    if spec.get("healthCheckNodePort"):
+        ports.add((spec["healthCheckNodePort"], "TCP"))
     allocator.keep(owner_of(obj), addresses=set(spec.get("clusterIPs") or ()), ports=ports)
 
 
@@ -79,6 +84,26 @@ def _carry(spec: Object, old: Object) -> None:
         for port in spec.get("ports") or ():
             if port.get("nodePort") in before_ports:
                 port.pop("nodePort", None)
+    if needs_health_port(old) and needs_health_port(spec):
+        spec["healthCheckNodePort"] = spec.get("healthCheckNodePort") or old.get("healthCheckNodePort") or 0
+    for needs, fields in _DEPENDENT:
+        if needs(old) and not needs(spec):
+            for field in fields:
+                if spec.get(field) == old.get(field):
+                    spec.pop(field, None)
+
+
+def needs_health_port(spec: Object) -> bool:
+    """A load balancer outside must ask this node whether it has endpoints."""
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+#: what goes with a type and leaves with it, unless the writer changed it (`dropTypeDependentFields`)
+_DEPENDENT: tuple[tuple[Callable[[Object], bool], tuple[str, ...]], ...] = (
+    (needs_health_port, ("healthCheckNodePort",)),
+    (lambda spec: spec.get("type") == "LoadBalancer", ("allocateLoadBalancerNodePorts", "loadBalancerClass")),
+    (validation.is_external, ("externalTrafficPolicy",)),
+)
 
 
 def _allocate(obj: Object, old: Object | None, around: base.Surroundings) -> None:
@@ -87,6 +112,7 @@ def _allocate(obj: Object, old: Object | None, around: base.Surroundings) -> Non
         for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
             spec.pop(field, None)
         return
+    _check_families(obj, allocator)
     path, value = "spec.clusterIPs", ""
     try:
         value = spec.get("clusterIP") or (spec.get("clusterIPs") or [""])[0]
@@ -96,17 +122,37 @@ def _allocate(obj: Object, old: Object | None, around: base.Surroundings) -> Non
             allocator.take_address(value, owner=owner)
         spec["clusterIP"] = value
         spec.setdefault("clusterIPs", [value])
-        spec.setdefault("ipFamilies", ["IPv6" if allocator.network.version == 6 else "IPv4"])
+        spec.setdefault("ipFamilies", [_FAMILIES[allocator.network.version]])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
         if spec.get("type") in _WITH_PORTS:
             for index, port in enumerate(spec.get("ports") or ()):
                 path, value = f"spec.ports[{index}].nodePort", port.get("nodePort") or ""
                 _node_port(port, spec, allocator, owner)
+        if needs_health_port(spec):
+            path, value = "spec.healthCheckNodePort", spec.get("healthCheckNodePort") or ""
+            if value:
+                allocator.take_port(int(value), "TCP", owner=owner)
+            else:
+                spec["healthCheckNodePort"] = allocator.any_port("TCP", owner=owner)
     except addresses.AllocationError as error:
         if old is None:
             allocator.keep(owner, addresses=set(), ports=set())
         problem = field_errors.invalid(path, [value] if path.endswith("IPs") else value, str(error))
         raise status.invalid(SERVICE, obj["metadata"]["name"], [problem]) from error
+
+
+def _check_families(obj: Object, allocator: addresses.Allocator) -> None:
+    """The cluster has one family: who prefers two gets that one, who requires another is refused."""
+    spec, own = obj["spec"], _FAMILIES[allocator.network.version]
+    found = []
+    if spec.get("ipFamilyPolicy") == "RequireDualStack" and spec.get("selector"):
+        detail = "this cluster is not configured for dual-stack services"
+        found.append(field_errors.invalid("spec.ipFamilyPolicy", "RequireDualStack", detail))
+    for index, family in enumerate(spec.get("ipFamilies") or ()):
+        if family != own and not (spec.get("clusterIP") == "None" and not spec.get("selector")):
+            found.append(field_errors.invalid(f"spec.ipFamilies[{index}]", family, "not configured on this cluster"))
+    if found:
+        raise status.invalid(SERVICE, obj["metadata"]["name"], found)
 
 
 def _node_port(port: Object, spec: Object, allocator: addresses.Allocator, owner: str) -> None:
@@ -128,6 +174,8 @@ def restore(objects: list[Object], allocator: addresses.Allocator) -> None:
             if port.get("nodePort"):
                 number, protocol = port["nodePort"], port.get("protocol", "TCP")
                 _try_take(lambda n=number, p=protocol, o=owner: allocator.take_port(n, p, owner=o))
+        if health := spec.get("healthCheckNodePort"):
+            _try_take(lambda n=health, o=owner: allocator.take_port(n, "TCP", owner=o))
 
 
 def _try_take(take: Any) -> None:
