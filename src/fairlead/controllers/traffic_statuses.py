@@ -86,7 +86,7 @@ class Statuses:
             return
         known = obj.get("status") or {}
         asked = stamped(wanted.status, known, now=clocks.rfc3339(self._clock.now()))
-        if all(known.get(name) == value for name, value in asked.items()):
+        if says(known, asked):
             return
         await self._calm.wait()
         await self._write(kind, wanted, {"status": asked})
@@ -105,7 +105,10 @@ def _key(status: translate.Status) -> Key:
 
 
 def stamped(wanted: Mapping[str, Any], known: Mapping[str, Any], *, now: str) -> dict[str, Any]:
-    """A status whose ancestors' conditions have their times: those of the known status where they say the same."""
+    """A status whose conditions have their times: those of the known status where they say the same."""
+    if "conditions" in wanted:
+        told = {(one.get("type"), one.get("status")): one for one in known.get("conditions") or ()}
+        return {**wanted, "conditions": [_since(one, told, now) for one in wanted["conditions"]]}
     if "ancestors" not in wanted:
         return dict(wanted)
     before = {
@@ -120,3 +123,13 @@ def stamped(wanted: Mapping[str, Any], known: Mapping[str, Any], *, now: str) ->
         conditions = [{**c, "lastTransitionTime": time} for c, time in zip(one["conditions"], since, strict=True)]
         ancestors.append({**one, "conditions": conditions})
     return {**wanted, "ancestors": ancestors}
+
+
+def _since(condition: dict[str, Any], before: Mapping[Any, Mapping[str, Any]], now: str) -> dict[str, Any]:
+    known = before.get((condition["type"], condition["status"]), {})
+    return {**condition, "lastTransitionTime": known.get("lastTransitionTime", now)}
+
+
+def says(status: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether it is all there already; nothing is as good as an empty list."""
+    return all((status.get(name) or None) == (value or None) for name, value in wanted.items())
