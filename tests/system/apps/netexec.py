@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 
-NAME = socket.gethostname()
+NAME = os.environ.get("HOSTNAME") or socket.gethostname()
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -30,7 +30,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
 def datagrams(port):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as answering:
-        answering.bind(("", port))
+        answering.bind((os.environ.get("HOST", ""), port))
         while True:
             _, client = answering.recvfrom(2048)
             answering.sendto(NAME.encode(), client)
