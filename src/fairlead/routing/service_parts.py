@@ -119,7 +119,8 @@ class Parts:
         """Makes the parts those of the draft's snapshot, which has its policies attached already."""
         gone, come = self.changed(work.snapshot.services)
         making = {draft.key(one): one for one in come}
-        for key in self._affected(work):
+        left = {part.key for part in gone}
+        for key in self._affected(work) - left:
             if key in self._parts and key not in making:
                 gone.append(self._parts[key])
                 making[key] = self._parts[key].service
