@@ -118,13 +118,15 @@ def world():
         yield made
 
 
-async def observed(world, row):
+async def observed(world, row, *, straight=False):
     """(where packets went, whom the servers saw) of enough requests for everyone to have a turn."""
     spaces = {"pod": world.pods[0], "pod6": world.pods[0], "a": world.pods[1], "node": world.node, "node6": world.node}
     space, source = spaces.get(row["from"], world.outside), SOURCES[row["from"]]
     address, port = split(row["to"])
     count = 2 * len(row["goes"]) if isinstance(row["goes"], list) else 1
     protocol = "http" if row.get("by") == "engine-http" else row.get("protocol", "tcp")
+    if straight and protocol == "udp":
+        protocol = "datagrams"  # a connected socket's are left to nftables
     bound = source if row["from"] == "blocked" else ""
     answers = [
         await world.ask(space, address, port, protocol=protocol, seconds=0.3 if "by" not in row else 2.0, bind=bound)
@@ -200,7 +202,7 @@ async def walk(world, planes, path, connecting):
             backend, straight = is_for_connect_time(structure, sets, row)
             straight = straight and connecting.is_attached
             before = connecting.connections(backend)
-            went, seen = await observed(world, row)
+            went, seen = await observed(world, row, straight=straight)
             assert (connecting.connections(backend) > before) == straight, f"{case['case']}: {row['name']}"
             assert went == expected(row), f"{case['case']}: {row['name']}"
             if row.get("masquerade") is not None and not row["from"].startswith("node"):

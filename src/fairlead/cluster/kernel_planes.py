@@ -20,7 +20,7 @@ from fairlead.node import protocols
 from fairlead.node.network import kernel
 
 log = logs.get(__name__)
-ON = "on: TCP connections of pods and of this machine to a clusterIP go straight to an endpoint (eBPF)"
+ON = "on: pods and this machine's own processes are led straight from a clusterIP to an endpoint (eBPF)"
 
 
 class KernelPlanes:

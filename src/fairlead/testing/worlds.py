@@ -220,13 +220,18 @@ class World:
 
 
 def ask_once(address: str, port: int, protocol: str = "tcp", seconds: float = 2.0, bind: str = "") -> Answer:
-    """What a client in this thread's namespace is answered."""
-    kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
+    """What a client in this thread's namespace is answered. Protocols: tcp, http, udp on a connected socket, and
+    `datagrams` on one that is not: an answer from another address than it asked is "STRANGER"."""
+    kind = socket.SOCK_DGRAM if protocol in ("udp", "datagrams") else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as client:
         client.settimeout(seconds)
         try:
             if bind:
                 client.bind((bind, 0))
+            if protocol == "datagrams":
+                client.sendto(b"?", (address, port))
+                said, source = client.recvfrom(2000)
+                return tuple(said.decode().split()) if source[:2] == (address, port) else "STRANGER"
             client.connect((address, port))
             if protocol != "tcp":
                 client.send(b"?" if protocol == "udp" else b"GET / HTTP/1.1\r\nHost: web\r\n\r\n")

@@ -88,6 +88,12 @@ def test_a_service_in_turn(both):
     assert both.kernel.answer(KEY) == (packed("10.244.0.2", "10.244.0.3"), False)
 
 
+def test_a_service_of_datagrams(both):
+    both.carry(structure(backend(protocol="udp")), places("10.244.0.2"))
+    assert both.kernel.answer(KEY) is None
+    assert both.kernel.answer(layout.place("10.96.0.10", 80, layout.UDP)) == (packed("10.244.0.2"), False)
+
+
 def test_a_service_at_random(both):
     both.carry(structure(backend(algorithm="random")), places("10.244.0.2"))
     assert both.kernel.answer(KEY) == (packed("10.244.0.2"), True)
@@ -96,7 +102,6 @@ def test_a_service_at_random(both):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"protocol": "udp"},
         {"protocol": "h2c"},
         {"algorithm": "least-request"},
         {"algorithm": "ip-hash"},

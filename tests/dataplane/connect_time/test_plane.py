@@ -78,6 +78,71 @@ async def test_ipv6_and_addresses_of_both_kinds(world, connect_time):
     assert (connect_time.connections(name), connect_time.connections(WEB)) == (1, 1)
 
 
+async def test_datagrams_take_turns_by_socket_and_are_answered_from_the_services_address(world, connect_time):
+    six = "default/six:80"
+    made = structure(backend(protocol="udp"), backend(six, address="fd00:96::10", protocol="udp"))
+    await carry(connect_time, made, of(WEB, *world.pods), of(six, *world.pods, family=6))
+    asked = {"protocol": "datagrams"}
+    assert await servers(world, world.pods[0], 6, **asked) == {pod.address: 2 for pod in world.pods}
+    assert await servers(world, world.node, 6, **asked) == {pod.address: 2 for pod in world.pods}
+    assert await servers(world, world.pods[0], 3, address="fd00:96::10", **asked) == {
+        pod.address6: 1 for pod in world.pods
+    }
+    assert await servers(world, world.pods[0], 3, address=f"::ffff:{VIP}", **asked) == {
+        pod.address: 1 for pod in world.pods
+    }
+
+
+async def test_a_sockets_datagrams_stay_at_their_endpoint_until_it_leaves(world, connect_time):
+    made = structure(backend(protocol="udp"), backend("default/other:81", port=81, protocol="udp"))
+    await carry(connect_time, made, of(WEB, *world.pods), of("default/other:81", world.pods[0]))
+    client = await asyncio.to_thread(world.pods[1].call, socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+    client.settimeout(1)
+
+    def ask(port=80):
+        client.sendto(b"?", (VIP, port))
+        said, source = client.recvfrom(100)
+        assert source == (VIP, port)
+        return said.decode().split()[0]
+
+    with client:
+        first = ask()
+        assert {ask() for _ in range(4)} == {first}
+        assert ask(81) == world.pods[0].address  # two Services, one socket
+        others = [pod for pod in world.pods if pod.address != first]
+        await carry(connect_time, made, of(WEB, *reversed(world.pods)))
+        assert ask() == first
+        await carry(connect_time, made, of(WEB, *others))
+        second = ask()
+        assert second in {pod.address for pod in others}
+        await carry(connect_time, made, of(WEB, *world.pods))
+        assert {ask() for _ in range(4)} == {second}
+
+
+async def test_a_connected_datagram_socket_is_left_to_nftables(world, kernel, connect_time):
+    both = coordinator.Coordinator([kernel, connect_time], clock=clock.SystemClock(), on_failure=_fail)
+    await both.acked(await both.apply(structure(backend(protocol="udp"))))
+    await both.acked(await both.apply_endpoints([of(WEB, world.pods[0])]))
+
+    def connected():
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.settimeout(1)
+        client.connect((VIP, 80))
+        return client
+
+    client = await asyncio.to_thread(world.pods[1].call, connected)
+
+    def ask():
+        client.sendto(b"?", (VIP, 80))  # names the address, and hears nobody else
+        return client.recv(100).decode().split()[0]
+
+    with client:
+        assert await asyncio.to_thread(ask) == world.pods[0].address
+        await both.acked(await both.apply_endpoints([of(WEB, world.pods[2])]))
+        assert await asyncio.to_thread(ask) == world.pods[2].address
+    assert connect_time.connections(WEB) == 0
+
+
 async def test_other_network_namespaces_are_left_alone(world, connect_time):
     world.outside.ip(f"addr add {VIP}/32 dev lo")
     await carry(connect_time, structure(backend()), of(WEB, world.pods[0]))
@@ -178,7 +243,7 @@ async def test_who_kills_the_process_has_nftables_at_once_and_nothing_attached(w
     before = set(attached(top))
     holder = await asyncio.create_subprocess_exec(sys.executable, "-c", HOLDER, stdout=-1, stdin=-1)
     assert await holder.stdout.readline() == b"attached\n"
-    assert len(set(attached(top)) - before) == 4
+    assert len(set(attached(top)) - before) == len(kernel_calls.ATTACH)
     holder.kill()
     await holder.communicate()
     assert set(attached(top)) - before == set()

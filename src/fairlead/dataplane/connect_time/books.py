@@ -2,8 +2,9 @@
 
 Pure. Promises: a Backend's endpoints are in one block that is never written twice; a changed set is a new block and a
 new head; addresses, blocks and numbers that were given up are used again only after `settle`, which the writer calls
-when no program can still read them. Left to nftables: everything but TCP at a clusterIP in turn or at random, Backends
-without a serving endpoint (REJECT and DROP are its), an address that two Backends want, what no room is left for.
+when no program can still read them. Left to nftables: everything but TCP and UDP at a clusterIP in turn or at random,
+Backends without a serving endpoint (REJECT and DROP are its), an address that two Backends want, what no room is left
+for.
 """
 
 from __future__ import annotations
@@ -205,8 +206,9 @@ class Books:
         backend = self._structure.backends.get(name)
         if backend is None or not is_carried(backend):
             return frozenset()
+        protocol = layout.UDP if backend.protocol == "udp" else layout.TCP
         own = (one for one in backend.virtual if not (one.external or one.node_port or one.sources) and one.address)
-        return frozenset(layout.place(one.address, one.port, layout.TCP) for one in own)
+        return frozenset(layout.place(one.address, one.port, protocol) for one in own)
 
     def _places(self, name: str) -> tuple[nft_rules.Place, ...]:
         backend = self._structure.backends[name]
@@ -221,13 +223,8 @@ class Books:
 
 
 def is_carried(backend: table.Backend) -> bool:
-    """Whether its clusterIP's connections may be balanced at connect time."""
-    return (
-        backend.protocol == "tcp"
-        and carrier.carrier(backend) == "kernel"
-        and backend.affinity is None
-        and backend.algorithm in _CHOICES
-    )
+    """Whether its clusterIP's connections and datagrams may be led straight to an endpoint."""
+    return carrier.carrier(backend) == "kernel" and backend.affinity is None and backend.algorithm in _CHOICES
 
 
 class _Room:

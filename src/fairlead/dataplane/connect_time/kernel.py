@@ -15,12 +15,15 @@ from collections.abc import Sequence
 _NUMBERS = {"x86_64": (321, 324), "aarch64": (280, 283)}  # bpf, membarrier
 _MAP_CREATE, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD, _PROG_QUERY, _LINK_CREATE = 0, 2, 3, 5, 16, 28
 _MOST_PROGRAMS = 64  # of one kind at one cgroup (BPF_CGROUP_MAX_PROGS)
-_KINDS = {"hash": 1, "array": 2}
+_KINDS = {"hash": 1, "array": 2, "lru_hash": 9}
 _NO_PREALLOC, _MMAPABLE = 1, 1 << 10
 _CGROUP_SOCK_ADDR = 18
 _MEMBARRIER_QUERY, _MEMBARRIER_GLOBAL = 0, 1
 _ATTRIBUTES_BYTES = 128
-ATTACH = {"connect4": 10, "connect6": 11, "getpeername4": 29, "getpeername6": 30}
+ATTACH = {
+    "connect4": 10, "connect6": 11, "sendmsg4": 14, "sendmsg6": 15, "recvmsg4": 19, "recvmsg6": 20, "getpeername4": 29,
+    "getpeername6": 30,
+}  # fmt: skip
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 _libc.syscall.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_long)

@@ -22,7 +22,7 @@ _IPV4 = b"\0" * 10 + b"\xff\xff"  # ::ffff:0.0.0.0/96
 class Map:
     """As BPF_MAP_CREATE wants it (linux/bpf.h)."""
 
-    kind: Literal["hash", "array"]
+    kind: Literal["hash", "array", "lru_hash"]
     key_bytes: int
     value_bytes: int
     entries: int
@@ -34,6 +34,7 @@ MAPS: dict[str, Map] = {
     "services": Map("hash", _PLACE.size, 4, BACKENDS),
     "backends": Map("array", 4, 8 * BACKEND_WORDS, BACKENDS, shared=True),
     "endpoints": Map("array", 4, ENDPOINT_BYTES, ENDPOINTS, shared=True),
+    "flows": Map("lru_hash", 32, 32, 1 << 14),
     "sockets": Map("array", 4, 8 + 2 * _PLACE.size, 1 << 15),
 }
 
