@@ -94,3 +94,39 @@ def test_https_takes_certificates_from_files() -> None:
 )
 def test_a_mistake_is_named_by_its_field(document: Any, message: str) -> None:
     assert any(text.startswith(message) for text in problems(document)), problems(document)
+
+
+def test_a_tls_listener_without_routes_has_the_one_backend() -> None:
+    pair = [{"certificate": "a.pem", "key": "a.key"}]
+    listeners = {"ends": {"address": "tls://:1", "certificates": pair}, "passes": {"address": "tls://:2"}, **WEB}
+    found = translate({"listeners": listeners, "backends": APP}).structure
+    ways = {route.listeners: found.backends[route.backends[0].backend].protocol for route in found.routes.values()}
+    assert ways == {("web",): "http", ("ends",): "tcp", ("passes",): "tls"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"listeners": {}}, "listeners: at least one is needed"),
+        ({"backends": {"app": {"endpoints": "10.0.0.1:80"}}}, "backends.app.endpoints: must be a list"),
+        ({"backends": {"app": {"endpoints": ["http://a:80"]}}}, "endpoints[0]: 'http://a' is no address and no name"),
+        (
+            {"backends": {"app": {"algorithm": "best"}}},
+            "backends.app.algorithm: there is no algorithm 'best'; there are",
+        ),
+        ({"backends": {"app": {"health": {"kind": "ping"}}}}, "health.kind: Invalid enum value 'ping'; known are"),
+    ],
+)
+def test_one_mistake_is_one_line(change: dict[str, Any], words: str) -> None:
+    [line] = problems({"listeners": WEB, "backends": APP} | change)
+    assert words in line
+
+
+def test_a_file_that_is_no_text_is_no_certificate() -> None:
+    def binary(name: str) -> str:
+        return b"\x82".decode()
+
+    secure = {"s": {"address": "https://:1", "certificates": [{"certificate": "a.der", "key": "a.key"}]}}
+    found, wrong = standalone.translate({"listeners": secure, "backends": APP}, source="lb.yaml", read_file=binary)
+    assert found is None
+    assert wrong[0].message == "a.der: is not text; certificates and keys are read as PEM"

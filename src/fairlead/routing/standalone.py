@@ -11,21 +11,23 @@
     routes:
       - {hosts: [a.example], path: /api, backends: [{backend: app, weight: 1}]}
 
-Every other field is the table's own (`fairlead.routing.table`, docs/protocol.md). Without routes, all requests go to
-the one backend. Mistakes are Problems that name the field; a document with a mistake is refused whole.
+Every other field is the table's own (`fairlead.routing.table`, docs/protocol.md). Without routes, all requests and
+connections go to the one backend. Mistakes are Problems that name the field; a document with one is refused whole.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from fairlead.api.problem import Problem
-from fairlead.routing import settings, strict, table
+from fairlead.routing import policy, settings, strict, table
 
 ReadFile = Callable[[str], str]
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _SCHEMES = ("http", "https", "tcp", "udp", "tls")
 _SUGAR = {
     "listeners": ("address", "certificates", "client_ca"),
@@ -94,7 +96,9 @@ def translate(document: Any, *, source: str, read_file: ReadFile) -> tuple[Stand
         _listener(reader, str(name), entry)
     for index, entry in enumerate(reader.section(document, "routes", [])):
         _route(reader, index, entry)
-    if "routes" not in document:
+    if not document.get("listeners"):
+        reader.wrong("listeners", "at least one is needed, such as {web: {address: http://:8080}}", "Required")
+    if "routes" not in document and len(reader.backends) == len(document.get("backends") or ()):
         _single_route(reader)
     _references(reader)
     if reader.problems:
@@ -114,8 +118,15 @@ def _backend(reader: _Reader, name: str, entry: Any) -> None:
     backend = reader.struct({"id": name, **fields}, table.Backend, path)
     if backend is not None:
         reader.backends[name] = backend
+    if backend is not None and backend.algorithm not in ("", *policy.ALGORITHMS):
+        known = ", ".join(policy.ALGORITHMS)
+        reader.wrong(f"{path}.algorithm", f"there is no algorithm {backend.algorithm!r}; there are {known}")
+    given = entry.get("endpoints") or []
+    if not isinstance(given, list):
+        reader.wrong(f"{path}.endpoints", 'must be a list, such as ["10.0.0.1:80"]')
+        given = []
     addresses, names = [], []
-    for index, item in enumerate(entry.get("endpoints") or ()):
+    for index, item in enumerate(given):
         found = _endpoint(reader, item, f"{path}.endpoints[{index}]")
         if isinstance(found, Named):
             names.append(found)
@@ -131,7 +142,8 @@ def _endpoint(reader: _Reader, item: Any, path: str) -> table.Endpoint | Named |
         data["port"] = int(port) if port.isdigit() else port
     data["address"] = str(data["address"]).strip("[]")
     if not data["address"] or not isinstance(data["port"], int) or not 1 <= data["port"] <= 65535:
-        reader.wrong(path, f"{item!r}: ADDRESS:PORT is expected, with a port from 1 to 65535")
+        said = item.get("address") if isinstance(item, dict) and "port" not in item else item
+        reader.wrong(path, f"{said!r}: ADDRESS:PORT is expected, with a port from 1 to 65535")
         return None
     endpoint: table.Endpoint | None = reader.struct(data, table.Endpoint, path)
     if endpoint is None:
@@ -141,6 +153,10 @@ def _endpoint(reader: _Reader, item: Any, path: str) -> table.Endpoint | Named |
     try:
         ipaddress.ip_address(endpoint.address)
     except ValueError:
+        if not _HOST.fullmatch(endpoint.address):
+            scheme = "; no scheme stands before it (TLS to servers: the backend's tls)" * ("//" in endpoint.address)
+            reader.wrong(path, f"{endpoint.address!r} is no address and no name{scheme}")
+            return None
         return Named(endpoint.address, endpoint.port, endpoint.weight)
     return endpoint
 
@@ -194,7 +210,9 @@ def _file(reader: _Reader, name: Any, path: str) -> str:
         return reader.read_file(str(name))
     except OSError as error:
         reader.wrong(path, f"{name}: {error.strerror}", "NotFound")
-        return ""
+    except UnicodeDecodeError:
+        reader.wrong(path, f"{name}: is not text; certificates and keys are read as PEM")
+    return ""
 
 
 def _route(reader: _Reader, index: int, entry: Any) -> None:
@@ -240,23 +258,39 @@ def _references(reader: _Reader) -> None:
                 reader.wrong(f"{name}.listeners", f"no listener {listener!r}", "NotFound")
         if not route.listeners:
             reader.routes[name] = _replace(route, listeners=doors)
+    given = dict(reader.backends)
     for name, one in list(reader.listeners.items()):
         if one.protocol in ("tcp", "udp"):
-            _transport_backend(reader, name, one)
+            if wanted := _view(reader, name, one, given):
+                reader.listeners[name] = _replace(one, backend=wanted)
+        elif one.protocol == "tls":
+            _tls_route(reader, name, one, given)
 
 
-def _transport_backend(reader: _Reader, name: str, listener: table.Listener) -> None:
-    """A tcp or udp Listener's Backend speaks its protocol; one that Routes use too gets a second view of itself."""
-    wanted = listener.backend or (next(iter(reader.backends)) if len(reader.backends) == 1 else "")
-    if wanted not in reader.backends:
-        reader.wrong(f"listeners.{name}.backend", f"no backend {wanted!r}" if wanted else "is needed", "NotFound")
-        return
-    backend = reader.backends[wanted]
+def _tls_route(reader: _Reader, name: str, listener: table.Listener, given: dict[str, table.Backend]) -> None:
+    """A tls Listener that no Route names gives every name to its one Backend."""
+    named = any(name in route.listeners for route in reader.routes.values())
+    if not named and (wanted := _view(reader, name, listener, given)):
+        whole = (table.WeightedBackend(backend=wanted),)
+        reader.routes[f"{name}/all"] = table.Route(id=f"{name}/all", listeners=(name,), backends=whole)
+        reader.listeners[name] = _replace(listener, backend="")
+
+
+def _view(reader: _Reader, name: str, listener: table.Listener, given: dict[str, table.Backend]) -> str:
+    """The Backend of a tcp, udp or tls Listener: it speaks that protocol, so one that Routes use too has two views."""
+    wanted = listener.backend or (next(iter(given)) if len(given) == 1 else "")
+    if wanted not in given:
+        missing = "is needed where there is not exactly one backend"
+        reader.wrong(f"listeners.{name}.backend", f"no backend {wanted!r}" if wanted else missing, "NotFound")
+        return ""
+    protocol = "tcp" if listener.certificates else listener.protocol  # TLS that ends here goes on as TCP
     if any(one.backend == wanted for route in reader.routes.values() for one in route.backends):
-        wanted = f"{wanted}/{listener.protocol}"
-        reader.endpoints[wanted], reader.named[wanted] = reader.endpoints[backend.id], reader.named[backend.id]
-    reader.backends[wanted] = _replace(backend, id=wanted, protocol=listener.protocol)
-    reader.listeners[name] = _replace(listener, backend=wanted)
+        view = f"{wanted}/{protocol}"
+        reader.endpoints[view], reader.named[view] = reader.endpoints[wanted], reader.named[wanted]
+        reader.backends[view] = _replace(given[wanted], id=view, protocol=protocol)
+        return view
+    reader.backends[wanted] = _replace(given[wanted], protocol=protocol)
+    return wanted
 
 
 def _replace(struct: Any, **changes: Any) -> Any:

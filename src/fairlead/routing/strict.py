@@ -20,9 +20,25 @@ def convert(data: Any, kind: type[T], *, path: str) -> tuple[T | None, list[tupl
         found = msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$")
+        if message.startswith("Invalid enum value"):
+            message += _words(inspect.type_info(kind), where.rstrip("`").split(".")[1:])
         mistakes.append((path + where.rstrip("`"), message))
         return None, mistakes
     return (None if mistakes else found), mistakes
+
+
+def _words(info: inspect.Type, fields: list[str]) -> str:
+    """The words that may stand at that place."""
+    if isinstance(info, inspect.UnionType):
+        info = next(one for one in info.types if not isinstance(one, inspect.NoneType))
+    if isinstance(info, inspect.VarTupleType):
+        return _words(info.item_type, fields)
+    if isinstance(info, inspect.LiteralType):
+        return f"; known are {', '.join(str(one) for one in info.values if one != '')}"
+    if isinstance(info, inspect.StructType) and fields:
+        field = next((one for one in info.fields if one.encode_name == fields[0].partition("[")[0]), None)
+        return _words(field.type, fields[1:]) if field is not None else ""
+    return ""
 
 
 def unknown(data: Any, info: inspect.Type, path: str) -> list[tuple[str, str]]:
