@@ -56,6 +56,17 @@ async def make(node, kind, name, **content):
     await node.client.create(kind, body, namespace="default")
 
 
+async def test_devices_are_the_machines_but_for_its_consoles(node):
+    out = await run_to_end(
+        node, "a", "echo x > /dev/null; head -c 3 /dev/zero | wc -c; stat -c '%t:%T %a' /dev/null; ls /dev"
+    )
+    size, null, *names = out.split("\n")
+    assert (size, null) == ("3", "1:3 666")
+    assert not {"tty1", "vcs"} & set(names)
+    there = {name for name in os.listdir("/dev") if not name.startswith(("tty", "vcs"))}
+    assert there <= set(names)
+
+
 async def test_config_maps_and_secrets_are_files(node):
     await make(node, kinds.CONFIG_MAP, "conf", data={"a.txt": "A", "b.txt": "B"})
     await make(node, kinds.SECRET, "keys", data={"token": base64.b64encode(b"T").decode()})

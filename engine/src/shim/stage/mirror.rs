@@ -2,14 +2,18 @@
 //!
 //! A process pod sees the host's files, so a volume on `/data` would need a folder `/data` there. Instead the deepest
 //! existing parent is covered by a small tmpfs in which every entry of the parent is bound to itself; the missing folders
-//! are made in that tmpfs. Promises: what was in the parent is still there, same file systems, same contents.
-//! Refuses: parents with more than 2,000 entries.
+//! are made in that tmpfs. Promises: what was in the parent is still there, same file systems, same contents; devices
+//! are the same devices (made anew where that is allowed: a /dev has a hundred, and each mount costs at the start and at
+//! the end). Left out: the machine's virtual consoles (tty1, vcs …), which no container gets. Refuses: parents with
+//! more than 2,000 entries.
 
-use std::fs::{self, DirEntry};
+use std::fs::{self, DirEntry, Metadata, Permissions};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
+use nix::sys::stat::{Mode, SFlag, mknod};
 
 use super::command::plain;
 use super::mounts::raw;
@@ -55,8 +59,8 @@ fn is_ours(directory: &Path) -> bool {
 
 const MARK: &str = ".fairlead-mount-points";
 
-fn device(metadata: &fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::dev(metadata)
+fn device(metadata: &Metadata) -> u64 {
+    metadata.dev()
 }
 
 fn cover(parent: &Path) -> Result<(), String> {
@@ -70,7 +74,8 @@ fn cover(parent: &Path) -> Result<(), String> {
     // The root cannot be covered in place: the new one is built elsewhere and moved there.
     let stage = if is_root { staging()? } else { parent.to_path_buf() };
     let stage_text = stage.to_str().ok_or("a mount point's path is not UTF-8")?;
-    raw(Some("tmpfs"), stage_text, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755"))?;
+    let no_devices = if under_dev(parent) { MsFlags::empty() } else { MsFlags::MS_NODEV };
+    raw(Some("tmpfs"), stage_text, Some("tmpfs"), MsFlags::MS_NOSUID | no_devices, Some("mode=0755"))?;
     let under = format!("/proc/self/fd/{}", below.as_raw_fd());
     for entry in &entries {
         copy_entry(&under, entry, &stage)?;
@@ -96,6 +101,12 @@ fn copy_entry(under: &str, entry: &DirEntry, stage: &Path) -> Result<(), String>
         let to = fs::read_link(Path::new(under).join(&name)).map_err(failed)?;
         return std::os::unix::fs::symlink(to, &target).map_err(failed);
     }
+    if kind.is_char_device() || kind.is_block_device() {
+        let metadata = entry.metadata().map_err(failed)?;
+        if is_console(&metadata) || under_dev(&target) && copy_device(&metadata, &target) {
+            return Ok(());
+        }
+    }
     if kind.is_dir() {
         fs::create_dir(&target).map_err(failed)?;
     } else {
@@ -106,6 +117,31 @@ fn copy_entry(under: &str, entry: &DirEntry, stage: &Path) -> Result<(), String>
         return Err(format!("cannot mirror {:?}: its name is not UTF-8", entry.path()));
     };
     raw(Some(source), target, None, MsFlags::MS_BIND | MsFlags::MS_REC, None)
+}
+
+fn under_dev(target: &Path) -> bool {
+    target.starts_with("/dev")
+}
+
+/// tty0 to tty63 and their memory (the kernel's admin-guide/devices.txt).
+fn is_console(metadata: &Metadata) -> bool {
+    let (major, minor) = (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));
+    metadata.file_type().is_char_device() && (major == 4 && minor < 64 || major == 7)
+}
+
+/// Makes the same device with the same owner and mode. `false` where that is not allowed (user namespaces).
+fn copy_device(metadata: &Metadata, target: &Path) -> bool {
+    let kind = if metadata.file_type().is_block_device() { SFlag::S_IFBLK } else { SFlag::S_IFCHR };
+    if mknod(target, kind, Mode::empty(), metadata.rdev()).is_err() {
+        return false;
+    }
+    let owned =
+        metadata.uid() == 0 && metadata.gid() == 0 || chown(target, Some(metadata.uid()), Some(metadata.gid())).is_ok();
+    if owned && fs::set_permissions(target, Permissions::from_mode(metadata.mode() & 0o7777)).is_ok() {
+        return true;
+    }
+    let _ = fs::remove_file(target);
+    false
 }
 
 fn switch_root(stage: &Path) -> std::io::Result<()> {
