@@ -63,6 +63,24 @@ async def test_a_claim_that_is_read_only_is_mounted_so(node):
     assert "refused" in await run_to_end(node, "web", line, pod=pod, volumeMounts=[{"name": "v", "mountPath": "/data"}])
 
 
+async def test_a_claim_of_one_pod_at_a_time_keeps_the_second_waiting(node):
+    await bound(node, "data", node.folder / "volumes" / "one", accessModes=["ReadWriteOncePod"])
+    only = {"spec": {"accessModes": ["ReadWriteOncePod"]}}
+    await node.client.patch(kinds.PERSISTENT_VOLUME_CLAIM, "data", only, namespace="default")
+    pod = {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}
+    mounts = [{"name": "v", "mountPath": "/data"}]
+    spec = {"terminationGracePeriodSeconds": 1, "containers": [container(volumeMounts=mounts)], **pod}
+    await node.create("first", spec)
+    await node.until("first", ready)
+    await node.create("second", spec)
+    seen = await node.until("second", lambda pod: (state(pod).get("state") or {}).get("waiting", {}).get("message"))
+    assert "already in use by another pod" in state(seen)["state"]["waiting"]["message"]
+    assert '"first"' in state(seen)["state"]["waiting"]["message"]
+    assert "FailedMount" in dict(await node.events("second"))
+    await node.client.delete(kinds.POD, "first", namespace="default")
+    await node.until("second", ready)
+
+
 async def test_an_unbound_claim_is_waited_for(node):
     await make(node, kinds.PERSISTENT_VOLUME_CLAIM, "data", spec={})
     pod = {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}

@@ -254,7 +254,7 @@ class Cluster:
             else None,
             default_certificate=await asyncio.to_thread(edge_certificate.ensure, self.folder.pki, now=self.clock.now()),
         )
-        self.host_ports = host_ports.HostPorts(planes)
+        self.host_ports = host_ports.HostPorts(planes, self.folder.run / "host-ports.json")
         client = inprocess.client(api.exchange, inprocess.service_account("traffic-controller"))
         recorder = self._recorder(client, "traffic-controller")
         self.traffic = traffic.Traffic(
@@ -370,6 +370,7 @@ class Cluster:
             words = "; ".join(nack.message for nack in taken)
             raise errors.CannotStart(f"{words}: choose others with --http and --https")
         await self.agent.start()
+        await self.host_ports.forget_others(self.agent.uids())
         await self.kernel_planes.begin()
 
     async def close(self, *, hurry: asyncio.Event) -> None:

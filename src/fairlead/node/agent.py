@@ -15,6 +15,7 @@ from fairlead.api import kinds
 from fairlead.base import log, tasks
 from fairlead.client import informer
 from fairlead.node import (
+    claims,
     cri_logs,
     ending,
     images,
@@ -60,6 +61,7 @@ class NodeAgent:
         if doors.services is None:
             doors.services = plans.ListedServices(doors)
         self._planner = plans.Planner(node, doors)
+        self._planner.holder = self._holder
         self._pods = doors.informers.of(kinds.POD, field_selector=f"spec.nodeName={node.name}")
         self._node_object = node_object.NodeObject(node, doors)
         self.usage = usage.PodUsage(self._roots, timer=doors.clock, period_seconds=node.usage_period_seconds)
@@ -145,6 +147,30 @@ class NodeAgent:
     def ports(self, namespace: str, pod: str) -> dict[str, int]:
         """containerPort to the port really listened on. Raises NoSuchPod."""
         return dict(self._find(namespace, pod).record.ports)
+
+    def _holder(self, pod: Object, claim: str) -> str:
+        """The other pod that has that claim for itself: whose containers run, else the older one; "" is none."""
+        meta = pod["metadata"]
+        mine = self._workers.get(meta["uid"])
+
+        def rank(owner: worker.PodWorker) -> tuple[bool, str, str]:
+            ran = any(known.attempts for known in owner.record.containers.values())
+            return not ran, owner.pod["metadata"].get("creationTimestamp", ""), owner.uid
+
+        others = [
+            owner
+            for owner in self._workers.values()
+            if owner is not mine
+            and owner.record.namespace == meta["namespace"]
+            and claim in claims.used_by(owner.pod)
+            and (owner.sandbox is not None or any(known.running for known in owner.record.containers.values()))
+            and (mine is None or rank(owner) < rank(mine))
+        ]
+        return others[0].record.name if others else ""
+
+    def uids(self) -> frozenset[str]:
+        """Of every pod that is being run."""
+        return frozenset(self._workers)
 
     def _find(self, namespace: str, pod: str) -> worker.PodWorker:
         for owner in self._workers.values():

@@ -1,6 +1,7 @@
 """Where the volume behind a PersistentVolumeClaim is: a folder of this machine, or the reason why the pod must wait.
 
-`hostPath` and `local` volumes are folders; every other kind of PersistentVolume is refused by name.
+`hostPath` and `local` volumes are folders; every other kind of PersistentVolume is refused by name. A claim of access
+mode ReadWriteOncePod is one pod's at a time (KEP-2485).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from fairlead.node import env
 
 Object = dict[str, Any]
 KIND = "PersistentVolumeClaim"
+EXCLUSIVE = "ReadWriteOncePod"
 
 
 def name_of(pod: Object, volume: Object) -> str:
@@ -35,7 +37,12 @@ async def find(client: protocol.Client, namespace: str, name: str) -> Object:
     volume = await _get(client, kinds.PERSISTENT_VOLUME, volume_name, "")
     if volume is None:
         raise env.EnvProblem(f'persistentvolume "{volume_name}" of claim "{name}" not found')
-    return _folder(volume)
+    return {**_folder(volume), "exclusive": claim["spec"].get("accessModes") == [EXCLUSIVE]}
+
+
+def used_by(pod: Object) -> set[str]:
+    """The claims that a pod uses."""
+    return {name for volume in pod["spec"].get("volumes") or [] if (name := name_of(pod, volume))}
 
 
 async def _get(client: protocol.Client, kind: kinds.Kind, name: str, namespace: str) -> Object | None:

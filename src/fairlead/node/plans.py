@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class Planner:
     def __init__(self, node: settings.NodeSettings, doors: settings.Doors) -> None:
         self._node = node
         self._doors = doors
+        self.holder: Callable[[Object, str], str] = lambda pod, claim: ""  # who else uses a claim of one pod at a time
         self.tokens = tokens.Tokens(doors.client, clock=doors.clock)
 
     async def plan(
@@ -237,7 +238,12 @@ class Planner:
         if key[0] == tokens.KIND:
             return await self.tokens.get(pod, key[1])
         if key[0] == claims.KIND:
-            return await claims.find(self._doors.client, namespace, key[1])
+            found = await claims.find(self._doors.client, namespace, key[1])
+            holder = self.holder(pod, key[1]) if found["exclusive"] else ""
+            if holder:
+                why = f"volume uses the {claims.EXCLUSIVE} access mode and is already in use by another pod"
+                raise env.EnvProblem(f'{why}: "{holder}" (claim "{key[1]}")')
+            return found
         try:
             return await self._doors.client.get(_KIND[key[0]], key[1], namespace=namespace)
         except errors.ApiError as error:
