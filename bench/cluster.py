@@ -126,6 +126,8 @@ def own_seconds(pids: Iterable[int]) -> float:
 
 def _part(words: list[str], folder: str, name: str) -> str:
     line = " ".join(words)
+    if folder in line and "--spawner" in words:
+        return "fairlead"
     if folder in line and words[1:2] == ["shim"]:
         return "shims"
     if folder in line and words[1:2] == ["master"]:  # whatever the binary is called

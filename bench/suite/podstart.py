@@ -1,8 +1,8 @@
 """`podstart`: from the API's answer to `scale` until a new pod has served its first request, for one pod and for
 fifty at once.
 
-The application's own start (here a few milliseconds) is measured in the same run: as many copies of it, started at
-once, until each answers.
+The application's own start is measured in the same run: as many copies of it, started at once by a shell, from that
+moment until each says that it listens.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import statistics
 import subprocess
-import threading
 import time
 from collections.abc import Sequence
 
@@ -82,23 +81,22 @@ async def _scaled(
 
 
 async def _application(lab_: lab.Lab, count: int) -> list[float]:
-    """Milliseconds from each copy's start until it listens and says so, sorted."""
-    took: list[float] = []
+    """Milliseconds from the start of all copies, which a shell starts at once, until each listens and says so, sorted.
+    They share the machine's cores as the pods do, their starts one after the other included."""
+    begin = time.monotonic()
+    line = f'i=0; while [ $i -lt {count} ]; do i=$((i+1)); "{load.binary()}" app & done; wait'
+    shell = lab_.spawn(
+        "applications", ["/bin/sh", "-c", line], env={"HOST": "127.0.0.1", "PORT": "0"}, stdout=subprocess.PIPE
+    )
 
-    def wait(copy: lab.Process, begin: float) -> None:
-        assert copy.popen.stdout is not None
-        if copy.popen.stdout.readline():
-            took.append((time.monotonic() - begin) * 1e3)
+    def read() -> list[float]:
+        assert shell.popen.stdout is not None
+        took = []
+        for _ in range(count):
+            if shell.popen.stdout.readline():
+                took.append((time.monotonic() - begin) * 1e3)
+        return took
 
-    copies, waits = [], []
-    for _ in range(count):
-        begin = time.monotonic()
-        argv = [load.binary(), "app"]
-        copies.append(lab_.spawn("application", argv, env={"HOST": "127.0.0.1", "PORT": "0"}, stdout=subprocess.PIPE))
-        waits.append(threading.Thread(target=wait, args=(copies[-1], begin)))
-        waits[-1].start()
-    for one in waits:
-        await asyncio.to_thread(one.join)
-    for copy in copies:
-        copy.stop()
-    return sorted(took)
+    took = await asyncio.to_thread(read)
+    shell.stop()
+    return took
