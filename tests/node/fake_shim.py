@@ -39,11 +39,10 @@ class Shim:
         self.over = asyncio.Event()
         self.background: set[asyncio.Task] = set()
 
-    async def serve(self, listening) -> None:
+    async def serve(self) -> None:
         os.chdir(self.folder)
         server = await asyncio.start_unix_server(self.client, path="shim.sock")
         os.chmod("shim.sock", 0o600)
-        listening()
         await self.over.wait()
         server.close()
 
@@ -127,6 +126,7 @@ class Shim:
         process = await self.make(message)
         at = time.time()
         self.containers[name] = {"pid": process.pid, "started_at": at}
+        Path(message["log"]).parent.mkdir(parents=True, exist_ok=True)
         log = open(message["log"], "ab", buffering=0)  # noqa: SIM115
         self.spawn(self.supervise(name, process, log, at))
         return {"type": "started", "pid": process.pid, "at": at}
@@ -209,21 +209,41 @@ class Shim:
         return {"type": "ok"}
 
 
+def spawner(parent: Path) -> None:
+    """Starts shims as it is told on standard input."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    channel = os.fdopen(0, "rb", buffering=0)
+    while head := channel.read(4):
+        request = json.loads(channel.read(struct.unpack(">I", head)[0]))
+        folder = parent / request["name"]
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for stale in (folder / "shim.sock", *folder.glob("*.exit.json")):
+            stale.unlink(missing_ok=True)
+        (folder / "shim.json").write_text(json.dumps(request["config"]))
+        with (folder / "shim.log").open("ab") as log:
+            words = [sys.executable, sys.argv[0], "shim", str(folder)]
+            pid = os.posix_spawn(
+                words[0], words, os.environ,
+                file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+                + [(os.POSIX_SPAWN_DUP2, log.fileno(), number) for number in (1, 2)],
+                setsid=True, setsigdef=[signal.SIGCHLD],
+            )  # fmt: skip
+        while not (folder / "shim.sock").is_socket():
+            time.sleep(0.005)
+        answer = json.dumps({"type": "started", "id": request["id"], "pid": pid}).encode()
+        os.write(0, struct.pack(">I", len(answer)) + answer)
+
+
 def main() -> None:
+    if sys.argv[3:] == ["--spawner"]:
+        spawner(Path(sys.argv[2]))
+        return
     folder = Path(sys.argv[2])
     config = json.loads((folder / "shim.json").read_text())
     if "net" in config.get("namespaces", []) and os.environ.get("FAKE_SHIM") != "inside":
         os.environ["FAKE_SHIM"] = "inside"
         os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv])
-    if "--daemon" in sys.argv:
-        ready, listening = os.pipe()
-        if os.fork():
-            os.close(listening)
-            os._exit(0 if os.read(ready, 1) else 1)
-        os.setsid()
-        asyncio.run(Shim(folder).serve(lambda: os.write(listening, b"1")))
-    else:
-        asyncio.run(Shim(folder).serve(lambda: None))
+    asyncio.run(Shim(folder).serve())
 
 
 if __name__ == "__main__":

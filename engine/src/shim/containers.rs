@@ -9,7 +9,7 @@ use super::server::Server;
 use super::spawn::{Report, Streams};
 use super::stage::spec::Spec;
 use super::wire::{Exited, Message, Start};
-use super::{clock, exits, kill, spawn};
+use super::{clock, exits, kill, prepare, spawn};
 
 impl Server {
     pub(super) fn start(&mut self, client: ClientId, id: &Value, start: Start) -> Result<Option<Message>, String> {
@@ -19,6 +19,7 @@ impl Server {
             return Err(format!("container {name:?} is running already"));
         }
         let spec = self.spec_of(&start)?;
+        prepare::prepare(&start)?;
         let log = Log::open(&start.log, start.log_limit_bytes, start.log_files)
             .map_err(|error| format!("cannot open the log {:?}: {error}", start.log))?;
         exits::forget(&self.directory, &name);

@@ -29,13 +29,19 @@ pub fn foreground(directory: &Path) -> Result<u8, String> {
 }
 
 pub fn daemon(directory: &Path) -> Result<u8, String> {
+    detached(directory)?;
+    Ok(0)
+}
+
+/// A shim that listens, and complains to its own log. The calling thread is in the pod's namespaces afterwards.
+pub fn detached(directory: &Path) -> Result<Child, String> {
     let path = directory.join("shim.log");
     let log = OpenOptions::new().create(true).append(true).open(&path);
     let log = log.map_err(|error| format!("cannot write {path:?}: {error}"))?;
     let again = log.try_clone().map_err(|error| format!("cannot write {path:?}: {error}"))?;
     let (mut child, ready) = start(directory, log.into(), again.into())?;
     await_ready(&mut child, ready, directory, true)?;
-    Ok(0)
+    Ok(child)
 }
 
 fn start(directory: &Path, output: Stdio, errors: Stdio) -> Result<(Child, UnixStream), String> {

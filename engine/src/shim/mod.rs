@@ -19,11 +19,13 @@ mod launch;
 mod logs;
 mod loopback;
 mod output;
+mod prepare;
 mod probes;
 mod reaping;
 mod requests;
 mod server;
 pub mod spawn;
+mod spawner;
 pub mod stage;
 mod streams;
 mod terminal;
@@ -32,9 +34,10 @@ mod wire;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: fairlead-engine shim DIR [--daemon]
+const USAGE: &str = "usage: fairlead-engine shim DIR [--daemon|--spawner]
   DIR       the pod's folder; shim.json in it says what to make
-  --daemon  return once DIR/shim.sock listens; the shim goes on in a session of its own";
+  --daemon  return once DIR/shim.sock listens; the shim goes on in a session of its own
+  --spawner starts shims in folders of DIR, as it is told on standard input (a socket), until that closes";
 
 pub fn run(arguments: &[String]) -> ExitCode {
     let (flags, places): (Vec<&String>, Vec<&String>) = arguments.iter().partition(|one| one.starts_with("--"));
@@ -42,6 +45,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
     let result = match flags.iter().map(|flag| flag.as_str()).collect::<Vec<_>>()[..] {
         [] => launch::foreground(&PathBuf::from(directory)),
         ["--daemon"] => launch::daemon(&PathBuf::from(directory)),
+        ["--spawner"] => spawner::run(&PathBuf::from(directory)),
         // How `launch` starts the shim itself, inside its namespaces.
         ["--inside"] => server::run(&PathBuf::from(directory)),
         _ => return refuse(),

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::prepare::{Cgroups, File, Link};
 use super::stage::spec::Mount;
 use crate::health::decision::Timings;
 
@@ -62,6 +63,11 @@ pub struct Start {
     pub mounts: Vec<Mount>,
     pub read_only_root: bool,
     pub cgroups: Vec<String>,
+    /// Made before it joins them.
+    pub make_cgroups: Cgroups,
+    /// Made before it starts.
+    pub files: Vec<File>,
+    pub links: Vec<Link>,
     pub log: String,
     pub log_limit_bytes: u64,
     pub log_files: u32,

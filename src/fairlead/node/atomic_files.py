@@ -14,7 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fairlead.node import runtime
+
 _DATA = "..data"
+_FIRST = "..first"
 
 
 class BadPath(ValueError):
@@ -55,6 +58,20 @@ def write(folder: Path, files: Mapping[str, FileContent], *, owner: tuple[int, i
     _relink(folder, {path.split("/", 1)[0] for path in files})
     shutil.rmtree(folder / old, ignore_errors=True)
     return True
+
+
+def first(
+    folder: Path, files: Mapping[str, FileContent], *, owner: tuple[int, int] | None
+) -> tuple[runtime.NewFile, ...]:
+    """What `write` makes in a folder that does not exist yet, to be written by somebody else. Raises BadPath, and
+    UnicodeDecodeError for what is no text."""
+    made = []
+    for path, content in files.items():
+        _check(path)
+        made.append(runtime.NewFile(f"{folder}/{_FIRST}/{path}", content.data.decode(), content.mode, owner))
+    for name in (_DATA, *{path.split("/", 1)[0] for path in files}):
+        made.append(runtime.NewFile(f"{folder}/{name}", link=_FIRST if name == _DATA else f"{_DATA}/{name}"))
+    return tuple(made)
 
 
 def _write_file(path: str, content: FileContent, owner: tuple[int, int] | None) -> None:

@@ -19,6 +19,7 @@ from fairlead.api import quantity
 Object = dict[str, Any]
 MOST_PROCESSES = 4096
 _PERIOD_US = 100_000
+_CONTROLLERS = "+cpu +memory +pids"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ def has_limits(container: Object) -> bool:
 
 class Cgroups:
     """The cgroups of one cluster. `why` is "" when they can be made. The number of a container's processes is always
-    limited, so that a fork bomb hurts its own container only."""
+    limited, so that a fork bomb hurts its own container only. `plan` only says; who starts the container carries it
+    out."""
 
     def __init__(
         self, cluster: str, *, root: Path = Path("/sys/fs/cgroup"), most_processes: int = MOST_PROCESSES
@@ -55,6 +57,7 @@ class Cgroups:
         self._name = f"fairlead/{cluster}"
         self._root = root
         self._unified = (root / "cgroup.controllers").exists()
+        self._containers: set[tuple[str, str]] = set()
         self.why = self._probe()
 
     def _probe(self) -> str:
@@ -65,6 +68,8 @@ class Cgroups:
                     _delegate(self._root, base)
         except OSError as error:
             return f"cgroups cannot be made here: {error}"
+        for base in self._bases():  # of our earlier life
+            self._containers |= {(path.parent.name, path.name) for path in base.glob("*/*") if path.is_dir()}
         return "" if self._bases() else "no cgroup controllers are mounted in /sys/fs/cgroup"
 
     def _bases(self) -> list[Path]:
@@ -75,25 +80,33 @@ class Cgroups:
         ]
         return [path / self._name for path in found]
 
-    def make(self, uid: str, container: str, limits: Limits) -> tuple[str, ...]:
-        """The cgroup folders of one container, limits written. Raises OSError."""
-        made = []
+    def plan(self, uid: str, container: str, limits: Limits) -> dict[str, dict[str, str]]:
+        """What is to be made for one container: folders, and what is written in files of each. Its own end with
+        UID/CONTAINER. Nothing where cgroups cannot be made."""
+        if self.why:
+            return {}
+        made: dict[str, dict[str, str]] = {}
+        self._containers.add((uid, container))
         for base in self._bases():
             if not self._needs(base, limits):
                 continue
-            folder = base / uid / container
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = f"{base}/{uid}/{container}"
             if self._unified:
-                _delegate(base, base / uid)
-                _write_unified(folder, limits)
-                (folder / "pids.max").write_text(self._most_processes)
-                _weigh(base.parent, "cpu.weight", one=100, most=10_000)
+                made[f"{base}/{uid}"] = {"cgroup.subtree_control": _CONTROLLERS}
+                made[folder] = _unified(limits) | {"pids.max": self._most_processes}
+                made[str(base.parent)] = self._weight("cpu.weight", one=100, most=10_000)
             elif base.parents[1].name == "pids":
-                (folder / "pids.max").write_text(self._most_processes)
+                made[folder] = {"pids.max": self._most_processes}
+            elif base.parents[1].name == "cpu":
+                made[folder] = _cpu_v1(limits)
+                made[str(base.parent)] = self._weight("cpu.shares", one=1024, most=262_144)
             else:
-                _write_v1(folder, limits)
-            made.append(str(folder))
-        return tuple(made)
+                made[folder] = {"memory.limit_in_bytes": str(limits.memory_bytes)} if limits.memory_bytes else {}
+        return made
+
+    def _weight(self, file: str, *, one: int, most: int) -> dict[str, str]:
+        """All containers together weigh as many as they are, not as one."""
+        return {file: str(min(most, one * max(len(self._containers), 1)))}
 
     def _needs(self, base: Path, limits: Limits) -> bool:
         """Version 1: a container is in the hierarchies of its own limits alone."""
@@ -104,6 +117,7 @@ class Cgroups:
 
     def remove(self, uid: str) -> None:
         """Takes a pod's cgroups away; they are empty once its processes are gone."""
+        self._containers = {one for one in self._containers if one[0] != uid}
         for base in self._bases():
             _remove_tree(base / uid)
 
@@ -125,35 +139,23 @@ def _delegate(root: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = root
     for part in (*folder.relative_to(root).parts,):
-        (path / "cgroup.subtree_control").write_text("+cpu +memory +pids")
+        (path / "cgroup.subtree_control").write_text(_CONTROLLERS)
         path = path / part
-    (path / "cgroup.subtree_control").write_text("+cpu +memory +pids")
+    (path / "cgroup.subtree_control").write_text(_CONTROLLERS)
 
 
-def _write_unified(folder: Path, limits: Limits) -> None:
-    if limits.cpu_cores:
-        (folder / "cpu.max").write_text(f"{int(limits.cpu_cores * _PERIOD_US)} {_PERIOD_US}")
+def _unified(limits: Limits) -> dict[str, str]:
+    files = {"cpu.max": f"{int(limits.cpu_cores * _PERIOD_US)} {_PERIOD_US}"} if limits.cpu_cores else {}
     if limits.memory_bytes:
-        (folder / "memory.max").write_text(str(limits.memory_bytes))
-        with contextlib.suppress(OSError):
-            (folder / "memory.oom.group").write_text("1")
+        files |= {"memory.max": str(limits.memory_bytes), "memory.oom.group": "1"}
+    return files
 
 
-def _write_v1(folder: Path, limits: Limits) -> None:
-    controller = folder.parents[3].name
-    if controller == "cpu":
-        if limits.cpu_cores:
-            (folder / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
-            (folder / "cpu.cfs_quota_us").write_text(str(max(1000, int(limits.cpu_cores * _PERIOD_US))))
-        _weigh(folder.parents[2], "cpu.shares", one=1024, most=262_144)
-    if controller == "memory" and limits.memory_bytes:
-        (folder / "memory.limit_in_bytes").write_text(str(limits.memory_bytes))
-
-
-def _weigh(top: Path, file: str, *, one: int, most: int) -> None:
-    """All containers together weigh as many as they are, not as one."""
-    count = sum(1 for path in top.glob("*/*/*") if path.is_dir())
-    (top / file).write_text(str(min(most, one * max(count, 1))))
+def _cpu_v1(limits: Limits) -> dict[str, str]:
+    if not limits.cpu_cores:
+        return {}
+    quota = max(1000, int(limits.cpu_cores * _PERIOD_US))
+    return {"cpu.cfs_period_us": str(_PERIOD_US), "cpu.cfs_quota_us": str(quota)}
 
 
 def _remove_tree(folder: Path) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import Mapping, Sequence
 
 
@@ -38,19 +39,15 @@ class Child:
             self._descriptor = -1
 
 
-def spawn(argv: Sequence[str], *, env: Mapping[str, str], output: int) -> Child:
-    """Starts it in a session of its own, its output to that descriptor. Raises OSError when it cannot be executed."""
-    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+def spawn(argv: Sequence[str], *, env: Mapping[str, str], stdin: socket.socket) -> Child:
+    """Starts it in a session of its own, with our errors and no output. Raises OSError when it cannot be executed."""
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         pid = os.posix_spawnp(
             argv[0],
             list(argv),
             dict(env),
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, nothing, 0),
-                (os.POSIX_SPAWN_DUP2, output, 1),
-                (os.POSIX_SPAWN_DUP2, output, 2),
-            ],
+            file_actions=[(os.POSIX_SPAWN_DUP2, stdin.fileno(), 0), (os.POSIX_SPAWN_DUP2, nothing, 1)],
             setsid=True,
             setsigmask=[],
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores them, its children should not

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from fairlead.base import clock, log
-from fairlead.node import engine_http, exec_probing, podman, runtime, streams
+from fairlead.node import engine_http, exec_probing, new_files, podman, runtime, streams
 
 _log = log.get(__name__)
 Object = dict[str, Any]
@@ -161,7 +161,7 @@ class ContainerSandbox:
                 self._ended.append(_exit(name, state, 0))
 
     async def start(self, plan: runtime.ContainerPlan) -> runtime.Started:
-        Path(plan.log).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        await asyncio.to_thread(_prepare, plan)
         try:
             await self._engine.ensure_image(plan.image, plan.pull_policy)
             before = self._ids.pop(plan.name, None)
@@ -277,6 +277,11 @@ class ContainerSandbox:
     async def release(self) -> None:
         await self._let_go()
         await self.inner.release()
+
+
+def _prepare(plan: runtime.ContainerPlan) -> None:
+    Path(plan.log).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    new_files.write(plan.files)
 
 
 def _exit(name: str, state: Object, pid: int) -> runtime.Exit:

@@ -24,6 +24,7 @@ from fairlead.node import (
     expand,
     identity,
     images,
+    new_files,
     pod_files,
     records,
     runtime,
@@ -94,8 +95,12 @@ class Planner:
             capabilities = _capabilities(container)
         except (identity.IdentityProblem, env.EnvProblem, quantity.QuantityError) as error:
             raise runtime.StartFailed("CreateContainerConfigError", str(error)) from error
-        mounts = await self._mounts(pod, container, record, place, values=values, who=who)
-        known = record.container(container["name"])
+        mounts, files = await self._mounts(pod, container, record, place, values=values, who=who)
+        made = self._doors.cgroups
+        groups = (
+            {} if place.has_images or made is None else made.plan(pod["metadata"]["uid"], container["name"], limits)
+        )
+        known, own = record.container(container["name"]), f"/{pod['metadata']['uid']}/{container['name']}"
         context = container.get("securityContext") or {}
         return runtime.ContainerPlan(
             name=container["name"],
@@ -109,7 +114,9 @@ class Planner:
             credentials=who,
             mounts=mounts,
             capabilities=capabilities,
-            cgroups=() if place.has_images else await self._cgroups(pod, container, limits),
+            cgroups=tuple(path for path in groups if path.endswith(own)),
+            make_cgroups=groups,
+            files=files,
             read_only_root=bool(context.get("readOnlyRootFilesystem")),
             pull_policy=container.get("imagePullPolicy") or _pull_policy(image),
             memory_bytes=limits.memory_bytes,
@@ -160,15 +167,16 @@ class Planner:
         *,
         values: Mapping[str, str],
         who: runtime.Credentials,
-    ) -> tuple[runtime.Mount, ...]:
+    ) -> tuple[tuple[runtime.Mount, ...], tuple[runtime.NewFile, ...]]:
         if not place.runtime.can_mount:
-            return ()
-        own = pod_files.mounts(pod, container, record, place.folder, resolver=self._resolver(pod, place), who=who)
+            return (), ()
+        resolver = self._resolver(pod, place)
+        own, files = pod_files.mounts(pod, container, record, place.folder, resolver=resolver, who=who)
         if not container.get("volumeMounts"):
-            return own
-        await self._prepare(pod, container, place, who=who)
+            return own, files
+        files += await self._prepare(pod, container, place, who=who)
         try:
-            return own + place.volumes.mounts(pod, container, values)
+            return own + place.volumes.mounts(pod, container, values), files
         except volume_content.VolumeProblem as error:
             raise _not_mounted(error) from error
 
@@ -182,10 +190,12 @@ class Planner:
             self._doors.recorder.event(pod, "Warning", "DNSConfigForming", problem)
         return formed.config
 
-    async def _prepare(self, pod: Object, container: Object, place: Place, *, who: runtime.Credentials) -> None:
+    async def _prepare(
+        self, pod: Object, container: Object, place: Place, *, who: runtime.Credentials
+    ) -> tuple[runtime.NewFile, ...]:
         try:
             facts = await self.facts(pod, place, volumes.references(pod, container))
-            await place.volumes.prepare(pod, container, facts, who=who)
+            return await place.volumes.prepare(pod, container, facts, who=who)
         except (env.EnvProblem, volume_content.VolumeProblem) as error:
             raise _not_mounted(error) from error
 
@@ -197,21 +207,12 @@ class Planner:
         if place.runtime.can_mount or not wanted:
             return {}
         if (pod["metadata"].get("annotations") or {}).get(VOLUMES_ANNOTATION) == "folders":
-            await self._prepare(pod, container, place, who=who)
+            new_files.write(await self._prepare(pod, container, place, who=who))
             named = [one for one in pod["spec"].get("volumes") or [] if one["name"] in wanted]
             return {volume_variable(one["name"]): str(place.volumes.folder_of(one)) for one in named}
         if all(name.startswith(volumes.ACCOUNT_PREFIX) for name in wanted):
             return {}  # nobody asked for the account's token: it is told in an Event where an account is named
         raise runtime.StartFailed("CreateContainerConfigError", _NO_MOUNTS)
-
-    async def _cgroups(self, pod: Object, container: Object, limits: cgroups.Limits) -> tuple[str, ...]:
-        made = self._doors.cgroups
-        if made is None or made.why:
-            return ()
-        try:
-            return await asyncio.to_thread(made.make, pod["metadata"]["uid"], container["name"], limits)
-        except OSError as error:
-            raise runtime.StartFailed("CreateContainerError", f"cgroup: {error}") from error
 
     def _base(
         self, pod: Object, container: Object, record: records.PodRecord, place: Place, who: runtime.Credentials

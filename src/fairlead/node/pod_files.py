@@ -1,11 +1,10 @@
 """The few files that a pod with mounts of its own gets: /etc/hosts, /etc/hostname, /etc/resolv.conf, and one for the
-termination message. They live in STATE/pods/UID/etc and are bound over the host's.
+termination message. They live in STATE/pods/UID/etc and are bound over the host's. Pure but for a look at /etc; whoever
+starts the container writes them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -28,31 +27,25 @@ def mounts(
     *,
     resolver: dns.Config,
     who: runtime.Credentials,
-) -> tuple[runtime.Mount, ...]:
-    """Writes the files and says where they are bound. Blocking, a few small files."""
-    etc = folder / "etc"
-    etc.mkdir(mode=0o755, parents=True, exist_ok=True)
-    found = []
+) -> tuple[tuple[runtime.Mount, ...], tuple[runtime.NewFile, ...]]:
+    """The files, and where they are bound."""
+    etc = f"{folder}/etc"
+    files, found = [], []
+
+    def bound(target: str, name: str, text: str) -> None:
+        files.append(runtime.NewFile(f"{etc}/{name}", text))
+        found.append(runtime.Mount(target, f"{etc}/{name}"))
+
     if not pod["spec"].get("hostNetwork"):
-        _write(etc / "hosts", hosts(pod, record.ip))
-        found.append(runtime.Mount("/etc/hosts", str(etc / "hosts")))
-        _write(etc / "hostname", _hostname(pod) + "\n")
+        bound("/etc/hosts", "hosts", hosts(pod, record.ip))
         if Path("/etc/hostname").exists():
-            found.append(runtime.Mount("/etc/hostname", str(etc / "hostname")))
-    _write(etc / "resolv.conf", resolver.text())
-    found.append(runtime.Mount("/etc/resolv.conf", str(etc / "resolv.conf")))
+            bound("/etc/hostname", "hostname", _hostname(pod) + "\n")
+    bound("/etc/resolv.conf", "resolv.conf", resolver.text())
     target = container.get("terminationMessagePath") or DEFAULT_TERMINATION_PATH
-    message = termination_file(folder, container["name"])
-    _write(message, "")
-    if who.uid is not None:
-        with contextlib.suppress(OSError):
-            os.chown(message, who.uid, who.gid if who.gid is not None else -1)
-    return (*found, runtime.Mount(target, str(message)))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
-    path.chmod(0o644)
+    message = str(termination_file(folder, container["name"]))
+    owner = (who.uid, who.gid if who.gid is not None else -1) if who.uid is not None else None
+    files.append(runtime.NewFile(message, owner=owner))
+    return (*found, runtime.Mount(target, message)), tuple(files)
 
 
 def _hostname(pod: Object) -> str:

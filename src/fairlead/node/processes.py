@@ -17,10 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
 from fairlead.base import log
-from fairlead.node import children, folders, runtime, shim, status, streams
+from fairlead.node import folders, runtime, shim, spawner, status, streams
 
 _log = log.get(__name__)
 
@@ -50,58 +48,36 @@ class ProcessRuntime:
     def __init__(self, settings: ProcessSettings) -> None:
         self._settings = settings
         self.can_mount = "mnt" in settings.namespaces
-        self._children: list[children.Child] = []
+        self._spawner = spawner.Spawner(settings.engine, settings.folder)
         self._turns = asyncio.Semaphore(settings.starts_at_once)
 
     async def open(self, spec: runtime.SandboxSpec, listener: runtime.Listener) -> ProcessSandbox:
         folder = self._settings.folder / spec.uid
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        adopted = True
         try:
             connection = await shim.connect(folder)
         except OSError:
-            adopted = False
             async with self._turns:
-                connection = await self._spawn(folder, spec)
-        sandbox = ProcessSandbox(self._settings, folder, connection, listener, adopted=adopted)
+                return await self._make(folder, spec, listener)
+        sandbox = ProcessSandbox(self._settings, folder, connection, listener)
         await sandbox.observe()
         return sandbox
 
-    async def _spawn(self, folder: Path, spec: runtime.SandboxSpec) -> shim.ShimConnection:
-        for stale in _stale_files(folder):
-            stale.unlink(missing_ok=True)
+    async def _make(self, folder: Path, spec: runtime.SandboxSpec, listener: runtime.Listener) -> ProcessSandbox:
         namespaces = (("net",) if spec.own_network else ()) + self._settings.namespaces
-        (folder / "shim.json").write_bytes(
-            msgspec.json.encode(
-                {
-                    "pod": f"{spec.namespace}/{spec.name}",
-                    "hostname": spec.hostname,
-                    "namespaces": list(namespaces),
-                    "hide": list(self._settings.hide),
-                    "loopback_up": spec.own_network,
-                    "sysctls": dict(spec.sysctls),
-                }
-            )
-        )
-        with (folder / "shim.log").open("ab") as output:
-            try:
-                child = children.spawn(
-                    [*self._settings.engine, "shim", str(folder), "--daemon"], env=os.environ, output=output.fileno()
-                )
-            except OSError as error:
-                raise runtime.StartFailed("FailedCreatePodSandBox", f"the shim cannot be started: {error}") from error
-        self._children = [entry for entry in self._children if not entry.ended.is_set()] + [child]
+        config = {
+            "pod": f"{spec.namespace}/{spec.name}",
+            "hostname": spec.hostname,
+            "namespaces": namespaces,
+            "hide": self._settings.hide,
+            "loopback_up": spec.own_network,
+            "sysctls": spec.sysctls,
+        }
+        pid = await self._spawner.start(spec.uid, config, timeout_seconds=self._settings.start_seconds)
         try:
-            async with asyncio.timeout(self._settings.start_seconds):
-                await child.ended.wait()
-            if child.status == 0:
-                return await shim.connect(folder)
-        except (OSError, TimeoutError) as error:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child.pid, signals.SIGKILL)
-            raise runtime.StartFailed("FailedCreatePodSandBox", str(error) or "the shim did not answer") from error
-        why = f"the shim ended with exit code {child.status}: {shim.last_line(folder)}"
-        raise runtime.StartFailed("FailedCreatePodSandBox", why)
+            connection = await shim.connect(folder)
+        except OSError as error:
+            raise runtime.StartFailed("FailedCreatePodSandBox", str(error)) from error
+        return ProcessSandbox(self._settings, folder, connection, listener, made=pid)
 
     async def found(self) -> Sequence[str]:
         try:
@@ -119,9 +95,7 @@ class ProcessRuntime:
         await asyncio.to_thread(folders.remove, folder)
 
     async def close(self) -> None:
-        for child in self._children:
-            child.forget()
-        self._children = []
+        await self._spawner.close()
 
 
 class ProcessSandbox:
@@ -134,20 +108,20 @@ class ProcessSandbox:
         connection: shim.ShimConnection,
         listener: runtime.Listener,
         *,
-        adopted: bool,
+        made: int = 0,
     ) -> None:
+        """`made` is the pid of a shim that is new; another must be observed."""
         self._settings = settings
         self._can_mount = "mnt" in settings.namespaces
         self._folder = folder
         self._connection = connection
         self._listener = listener
-        self._adopted = adopted
+        self._adopted = not made
         self._running: dict[str, runtime.Running] = {}
         self._ended: list[runtime.Exit] = []
         self._gone: set[int] = set()
         self._probes: dict[str, Callable[[bool, str], None]] = {}
-        self._netns_pid = 0
-        self.shim_pid = 0
+        self._netns_pid = self.shim_pid = made
         connection.on_event = self._on_event
         connection.on_gone = lambda: listener.lost("the pod's shim has ended")
 
@@ -183,7 +157,6 @@ class ProcessSandbox:
     async def start(self, plan: runtime.ContainerPlan) -> runtime.Started:
         if not plan.argv:
             raise runtime.StartFailed("ErrImageNeverPull", f"nothing says which command {plan.image!r} is")
-        Path(plan.log).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         try:
             answer = await self._connection.request("start", **self._start_fields(plan))
         except shim.ShimRefused as error:
@@ -203,7 +176,10 @@ class ProcessSandbox:
             "log": plan.log,
             "log_limit_bytes": self._settings.log_limit_bytes,
             "log_files": self._settings.log_files,
-            "cgroups": list(plan.cgroups),
+            "cgroups": plan.cgroups,
+            "make_cgroups": plan.make_cgroups,
+            "files": [_file(entry) for entry in plan.files if not entry.link],
+            "links": [{"path": entry.path, "to": entry.link} for entry in plan.files if entry.link],
             "rlimits": {name: list(limits) for name, limits in plan.rlimits.items()},
         }
         if plan.credentials.uid is not None:
@@ -337,10 +313,6 @@ async def _readable(descriptor: int, seconds: float) -> None:
         loop.remove_reader(descriptor)
 
 
-def _stale_files(folder: Path) -> list[Path]:
-    return [folder / "shim.sock", *folder.glob("*.exit.json")]
-
-
 def _exit(message: shim.Message) -> runtime.Exit:
     number = message.get("signal") or 0
     code = message.get("exit_code")
@@ -353,6 +325,14 @@ def _exit(message: shim.Message) -> runtime.Exit:
         signal=number,
         oom=bool(message.get("oom")),
     )
+
+
+def _file(entry: runtime.NewFile) -> dict[str, Any]:
+    made: dict[str, Any] = {"path": entry.path, "text": entry.text, "mode": entry.mode}
+    if entry.owner is not None:
+        uid, gid = entry.owner
+        made |= {"uid": uid, **({"gid": gid} if gid >= 0 else {})}
+    return made
 
 
 def _mount(entry: runtime.Mount) -> dict[str, Any]:

@@ -38,6 +38,18 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class NewFile:
+    """A small file that is written (or, with `link`, a symbolic link that is made) before a container starts, with the
+    folders on the way."""
+
+    path: str
+    text: str = ""
+    mode: int = 0o644
+    owner: tuple[int, int] | None = None
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerPlan:
     """Everything that is decided about one start of one container. `argv` may be empty for a runtime with images."""
 
@@ -55,6 +67,8 @@ class ContainerPlan:
     capabilities: tuple[str, ...] | None = None
     rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     cgroups: tuple[str, ...] = ()
+    make_cgroups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # folder -> file -> what is written
+    files: tuple[NewFile, ...] = ()
     read_only_root: bool = False
     pull_policy: str = "IfNotPresent"
     memory_bytes: int = 0

@@ -45,22 +45,37 @@ class PodVolumes:
         self._prepared: set[str] = set()
         self._claimed: dict[str, Object] = {}  # volume -> what its claim is bound to
 
-    async def prepare(self, pod: Object, container: Object, facts: env.Facts, *, who: runtime.Credentials) -> None:
-        """Makes what the container mounts; the first to mount a volume, or the pod's fsGroup, owns it. Raises
+    async def prepare(
+        self, pod: Object, container: Object, facts: env.Facts, *, who: runtime.Credentials
+    ) -> tuple[runtime.NewFile, ...]:
+        """Makes what the container mounts; the first to mount a volume, or the pod's fsGroup, owns it. Returns the
+        files of the account's volume, when it is not there yet: whoever starts the container writes them. Raises
         VolumeProblem."""
         if self._owner is None and who.uid is not None:
             group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
             self._owner = (who.uid, group if group is not None else who.gid if who.gid is not None else who.uid)
         wanted = {mount["name"] for mount in container.get("volumeMounts") or []}
+        files: tuple[runtime.NewFile, ...] = ()
         for volume in pod["spec"].get("volumes") or []:
             name = volume["name"]
+            if name in wanted and _may_come_later(volume, container) and not self._path(name).exists():
+                files += self._first(volume, container, facts)
+                self._prepared.add(name)
             if name not in wanted or name in self._prepared:
                 continue
-            if _is_quick(volume):
+            if volume.get("emptyDir") is not None:  # less time to make than to hand to a thread
                 self._make(volume, container, facts)
             else:
                 await asyncio.to_thread(self._make, volume, container, facts)
             self._prepared.add(name)
+        return files
+
+    def _first(self, volume: Object, container: Object, facts: env.Facts) -> tuple[runtime.NewFile, ...]:
+        content = volume_content.files(volume, container, facts)
+        try:
+            return atomic_files.first(self._path(volume["name"]), content, owner=self._owner)
+        except (atomic_files.BadPath, UnicodeDecodeError) as error:
+            raise volume_content.VolumeProblem(str(error)) from error
 
     async def refresh(self, pod: Object, facts: env.Facts) -> None:
         """Brings the generated volumes that are in use up to date; what is missing now stays as it was."""
@@ -225,9 +240,11 @@ def has_limit(pod: Object) -> bool:
     return any(_limited(one) for one in pod["spec"].get("volumes") or [])
 
 
-def _is_quick(volume: Object) -> bool:
-    """Whether it takes less time to make than to hand to a thread: the account's three small files, an empty folder."""
-    return str(volume["name"]).startswith(ACCOUNT_PREFIX) or volume.get("emptyDir") is not None
+def _may_come_later(volume: Object, container: Object) -> bool:
+    """The account's three small files, of which no single one is mounted."""
+    mounts = [one for one in container.get("volumeMounts") or [] if one["name"] == volume["name"]]
+    whole = not any(one.get("subPath") or one.get("subPathExpr") for one in mounts)
+    return whole and str(volume["name"]).startswith(ACCOUNT_PREFIX) and volume_content.is_generated(volume)
 
 
 def _limited(volume: Object) -> bool:

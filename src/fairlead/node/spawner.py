@@ -1,0 +1,63 @@
+"""One small process that starts the shims of all pods (`fairlead-engine shim DIR --spawner`, docs/protocol.md).
+
+Promises: it is started with the first pod and again after its death; shims outlive it and us. A start that cannot be is
+StartFailed. Why it is there: each copy of our own process, for a pod's shim, stops the loop for milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fairlead.node import children, runtime, shim
+
+
+class Spawner:
+    """Starts shims in folders of `folder`. `engine` are the words that run the engine's program."""
+
+    def __init__(self, engine: Sequence[str], folder: Path) -> None:
+        self._words = (*engine, "shim", str(folder), "--spawner")
+        self._child: children.Child | None = None
+        self._connection: shim.ShimConnection | None = None
+        self._starting = asyncio.Lock()
+
+    async def start(self, name: str, config: Mapping[str, Any], *, timeout_seconds: float) -> int:
+        """The pid of a new shim in the folder of that name, which listens. Raises StartFailed."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                connection = await self._connected()
+                answer = await connection.request("start", name=name, config=config)
+        except (shim.ShimGone, shim.ShimRefused) as error:
+            raise runtime.StartFailed("FailedCreatePodSandBox", str(error)) from error
+        except OSError as error:
+            raise runtime.StartFailed("FailedCreatePodSandBox", f"the shim cannot be started: {error}") from error
+        except TimeoutError as error:
+            raise runtime.StartFailed("FailedCreatePodSandBox", "the shim did not answer") from error
+        return int(answer["pid"])
+
+    async def _connected(self) -> shim.ShimConnection:
+        async with self._starting:
+            if self._connection is None:
+                ours, theirs = socket.socketpair()
+                with theirs:
+                    self._child = children.spawn(self._words, env=os.environ, stdin=theirs)
+                ours.setblocking(False)
+                self._connection = shim.ShimConnection(*await asyncio.open_unix_connection(sock=ours, limit=1 << 20))
+                self._connection.on_gone = self._gone
+            return self._connection
+
+    def _gone(self) -> None:
+        self._connection = None
+
+    async def close(self) -> None:
+        """Lets it end; the shims go on."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+        if self._child is not None:
+            await self._child.ended.wait()
+            self._child = None

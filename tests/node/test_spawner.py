@@ -1,0 +1,50 @@
+"""The process that starts shims may die; shims and pods do not notice."""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import house as houses
+import pytest
+
+from fairlead.node import runtime, shim, spawner
+
+CONFIG = {"pod": "default/web", "namespaces": [], "hostname": "web", "hide": [], "loopback_up": False, "sysctls": {}}
+
+
+@pytest.fixture
+def folder():
+    made = Path(tempfile.mkdtemp(prefix="fl-node-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+async def test_shims_outlive_their_spawner_and_a_new_one_goes_on(folder):
+    made = spawner.Spawner(houses.engine(), folder)
+    first = await made.start("a", CONFIG, timeout_seconds=10)
+    os.kill(made._child.pid, signal.SIGKILL)
+    await made._child.ended.wait()
+    connection = await shim.connect(folder / "a")
+    assert (await connection.request("state"))["shim_pid"] == first
+    async with asyncio.timeout(10):
+        while made._connection is not None:
+            await asyncio.sleep(0)
+    second = await made.start("b", CONFIG, timeout_seconds=10)
+    assert second != first
+    for name in ("a", "b"):
+        connection = await shim.connect(folder / name)
+        await connection.request("stop")
+        await connection.close()
+    await made.close()
+
+
+async def test_a_name_that_leads_elsewhere_is_refused(folder):
+    made = spawner.Spawner(houses.engine(), folder)
+    if len(houses.engine()) > 1:
+        pytest.skip("needs the engine's shim: set FAIRLEAD_ENGINE")
+    with pytest.raises(runtime.StartFailed, match="not the name"):
+        await made.start("no/such", CONFIG, timeout_seconds=10)
+    await made.close()
