@@ -5,6 +5,8 @@ import ctypes
 import os
 import socket
 import sys
+import threading
+import time
 
 import pytest
 
@@ -202,6 +204,38 @@ async def test_an_endpoint_that_left_is_never_chosen_after_the_ack(world, connec
             pods = [world.pods[number] for number in left]
             await carry(connect_time, structure(backend()), of(WEB, *pods))
             assert set(await servers(world, world.node, 2)) == {pod.address for pod in pods}
+
+
+async def test_clients_that_never_pause_miss_no_change(world, connect_time):
+    """Each connection between an ack and the next change goes to who was left, whatever was written beside it."""
+    await carry(connect_time, structure(backend()), of(WEB, *world.pods))
+    stopping, asked, seen = threading.Event(), threading.Semaphore(0), []
+
+    def ask():
+        while not stopping.is_set():
+            began = time.monotonic()
+            with socket.create_connection((VIP, 80), timeout=5) as client:
+                ended = time.monotonic()
+                seen.append((began, ended, client.recv(100).decode().split()[0]))
+                asked.release()
+
+    asking = [asyncio.create_task(asyncio.to_thread(space.call, ask)) for space in (world.node, world.pods[0])]
+    out = []  # (from, to, who was out)
+    for turn in range(30):
+        absent = world.pods[turn % 3]
+        await carry(connect_time, structure(backend()), of(WEB, *(pod for pod in world.pods if pod is not absent)))
+        since = time.monotonic()
+        for _ in range(8):
+            await asyncio.to_thread(asked.acquire)
+        out.append((since, time.monotonic(), absent.address))
+    stopping.set()
+    await asyncio.gather(*asking)
+    assert len(seen) > 100
+    inside = [
+        (who == address) for began, ended, who in seen for since, until, address in out if since < began < ended < until
+    ]
+    assert len(inside) > 50
+    assert not any(inside)
 
 
 async def test_an_open_connection_stays_when_its_endpoint_leaves_and_a_drain_waits_for_it(world, kernel, connect_time):
