@@ -10,14 +10,16 @@ pub enum Algorithm {
     InterleavedRoundRobin,
     /// By weight.
     Random,
-    /// Fewest (requests in flight + 1) / weight; round robin among equals. Busy ones are equal if they answer about as
-    /// quickly, too. IPVS: `sed`.
+    /// Fewest (requests in flight + 1) / weight, a slow endpoint's counting for more; round robin among equals and when
+    /// nothing is in flight.
     LeastRequest,
+    /// Fewest (requests in flight + 1) / weight. IPVS: `sed`.
+    ShortestExpectedDelay,
     /// Fewest requests in flight, whatever the weight. IPVS: `lc`.
     LeastConnection,
     /// Fewest requests in flight / weight. IPVS: `wlc`.
     WeightedLeastConnection,
-    /// An idle endpoint, else as `LeastRequest`. IPVS: `nq`.
+    /// An idle endpoint, else as `ShortestExpectedDelay`. IPVS: `nq`.
     NeverQueue,
     /// The better of two at random, by (requests in flight + 1) / weight.
     PowerOfTwo,
@@ -59,7 +61,8 @@ impl Algorithm {
             "weighted-round-robin" => Self::WeightedRoundRobin,
             "wrr" => Self::InterleavedRoundRobin,
             "random" => Self::Random,
-            "least-request" | "least-connections" | "sed" => Self::LeastRequest,
+            "least-request" | "least-connections" => Self::LeastRequest,
+            "sed" => Self::ShortestExpectedDelay,
             "lc" => Self::LeastConnection,
             "wlc" => Self::WeightedLeastConnection,
             "nq" => Self::NeverQueue,
@@ -95,7 +98,7 @@ impl Algorithm {
     pub fn measures(self) -> Measure {
         match self {
             Self::Ewma => Measure::Peak,
-            Self::LeastRequest | Self::NeverQueue | Self::Prequal => Measure::Usual,
+            Self::LeastRequest | Self::Prequal => Measure::Usual,
             _ => Measure::Nothing,
         }
     }

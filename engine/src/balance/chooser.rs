@@ -10,8 +10,10 @@ use super::affinity::Clients;
 use super::bounded::Bound;
 use super::cursor::Cursor;
 use super::hashing::{self, Maglev, Ring};
+use super::least;
 use super::local::Locality;
 use super::near::{self, Among, Nearness};
+use super::pace::Pace;
 use super::random::mix;
 use super::sampled::{self, Sampler};
 use super::{Algorithm, Ask, Candidate, flags};
@@ -25,9 +27,6 @@ pub struct Tuning {
     pub spill_factor: Option<f64>,
 }
 
-/// Every so many choices among busy equals their latencies are not looked at.
-const PATIENCE: u64 = 16;
-
 pub struct Chooser {
     algorithm: Algorithm,
     tuning: Tuning,
@@ -37,7 +36,7 @@ pub struct Chooser {
     /// A key has this many endpoints, one of which is drawn; 0: one.
     pub subset: usize,
     cursor: Cursor,
-    busy_choices: u64,
+    pace: Pace,
     sampler: Sampler,
     maglev: Maglev,
     ring: Ring,
@@ -54,7 +53,7 @@ impl Chooser {
             places: Vec::new(),
             subset: 0,
             cursor: Cursor::default(),
-            busy_choices: 0,
+            pace: Pace::default(),
             sampler: Sampler::default(),
             maglev: Maglev::default(),
             ring: Ring::default(),
@@ -166,6 +165,7 @@ impl Chooser {
         let len = set.len();
         let weight = |i: usize| u64::from(set[i].weight().max(1));
         let busy = |i: usize| u64::from(set[i].in_flight());
+        let delay = |i: usize| (busy(i) + 1, weight(i));
         if self.subset > 0 && self.algorithm.hashes() {
             return hashing::subset(set, ask, self.subset, usable);
         }
@@ -173,11 +173,13 @@ impl Chooser {
             Algorithm::RoundRobin => self.cursor.next(len, usable),
             Algorithm::WeightedRoundRobin => self.cursor.weighted(set, usable),
             Algorithm::InterleavedRoundRobin => self.cursor.interleaved.next(set, usable),
-            Algorithm::LeastRequest => self.least_request(set, usable),
+            Algorithm::LeastRequest => least::least_request(&mut self.pace, &mut self.cursor, set, ask, usable),
+            Algorithm::ShortestExpectedDelay => self.cursor.least(len, usable, delay),
             Algorithm::LeastConnection => self.cursor.least(len, usable, |i| (busy(i), 1)),
             Algorithm::WeightedLeastConnection => self.cursor.least(len, usable, |i| (busy(i), weight(i))),
             Algorithm::NeverQueue => {
-                self.cursor.next(len, |i| usable(i) && busy(i) == 0).or_else(|| self.least_request(set, usable))
+                let idle = self.cursor.next(len, |i| usable(i) && busy(i) == 0);
+                idle.or_else(|| self.cursor.least(len, usable, delay))
             }
             Algorithm::Failover => self.cursor.least(len, usable, |i| (u64::from(u32::MAX) - weight(i), 1)),
             Algorithm::Overflow => {
@@ -188,8 +190,8 @@ impl Chooser {
             Algorithm::Random => sampled::random(set, ask, usable),
             Algorithm::PowerOfTwo => sampled::power_of_two(set, ask, usable),
             Algorithm::TwoByWeight => sampled::two_by_weight(set, ask, usable),
-            Algorithm::Ewma => self.sampler.ewma(set, ask, &mut self.cursor, usable),
-            Algorithm::Prequal => self.sampler.prequal(set, ask, &mut self.cursor, usable),
+            Algorithm::Ewma => sampled::ewma(&mut self.pace.floor, &mut self.cursor, set, ask, usable),
+            Algorithm::Prequal => self.sampler.prequal(&mut self.pace, &mut self.cursor, set, ask, usable),
             Algorithm::Locality => self.locality.choose(set, ask.hash, ask.now_nanos, false, usable),
             Algorithm::LocalityReplicated => self.locality.choose(set, ask.hash, ask.now_nanos, true, usable),
             Algorithm::IpHash | Algorithm::Hash | Algorithm::Maglev | Algorithm::RingHash => {
@@ -197,31 +199,6 @@ impl Chooser {
                 self.by_hash(set, ask.hash, |i| usable(i) && bound.has_room(&set[i]))
             }
         }
-    }
-
-    /// Idle equals go strictly in turn. Of busy ones those that answer much more slowly are passed over: they will be less
-    /// busy than the others when they may have another. Every so many choices they are not, so that a wrong estimate
-    /// does not stay.
-    fn least_request<C: Candidate>(&mut self, set: &[C], usable: impl Fn(usize) -> bool) -> Option<usize> {
-        let load = |i: usize| (u64::from(set[i].in_flight()) + 1, u64::from(set[i].weight().max(1)));
-        let before = self.cursor.place();
-        let found = self.cursor.least(set.len(), &usable, load)?;
-        if set[found].in_flight() == 0 {
-            return Some(found);
-        }
-        self.busy_choices += 1;
-        if self.busy_choices.is_multiple_of(PATIENCE) {
-            return Some(found);
-        }
-        let (least, its_weight) = load(found);
-        let equal = |i: usize| {
-            let (load, weight) = load(i);
-            load * its_weight == least * weight && usable(i)
-        };
-        let equals = (0..set.len()).filter(|&i| equal(i));
-        let limit = sampled::slowest_equal(equals.map(|i| set[i].usual_nanos()));
-        self.cursor.back_to(before);
-        self.cursor.next(set.len(), |i| set[i].usual_nanos() <= limit && equal(i))
     }
 
     fn by_hash<C: Candidate>(&self, set: &[C], hash: u64, usable: impl Fn(usize) -> bool) -> Option<usize> {

@@ -20,7 +20,7 @@ fn shares(algorithm: Algorithm, set: &[Fake], n: u64) -> Vec<f64> {
     counts.iter().map(|c| *c as f64 / n as f64).collect()
 }
 
-const ALL: [Algorithm; 20] = {
+const ALL: [Algorithm; 21] = {
     use Algorithm::*;
     [
         RoundRobin,
@@ -28,6 +28,7 @@ const ALL: [Algorithm; 20] = {
         InterleavedRoundRobin,
         Random,
         LeastRequest,
+        ShortestExpectedDelay,
         LeastConnection,
         WeightedLeastConnection,
         NeverQueue,
@@ -49,10 +50,10 @@ const ALL: [Algorithm; 20] = {
 #[test]
 fn without_overlap_these_are_exact_round_robin() {
     use Algorithm::*;
-    for algorithm in
-        [RoundRobin, LeastRequest, LeastConnection, WeightedLeastConnection, NeverQueue, WeightedRoundRobin]
-    {
+    let counted = [LeastRequest, ShortestExpectedDelay, LeastConnection, WeightedLeastConnection, NeverQueue];
+    for algorithm in counted.into_iter().chain([RoundRobin, WeightedRoundRobin]) {
         let set = fakes(&[1, 1, 1]);
+        set[1].latency.set(90_000_000);
         let mut chooser = settled(algorithm, &set);
         let chosen: Vec<_> = (0..6).map(|_| chooser.choose(&set, &ask(&[])).unwrap()).collect();
         assert_eq!(chosen, [0, 1, 2, 0, 1, 2], "{algorithm:?}");
@@ -142,7 +143,9 @@ fn equal_endpoints_get_even_shares() {
 #[test]
 fn weights_are_shares() {
     use Algorithm::*;
-    for algorithm in [WeightedRoundRobin, InterleavedRoundRobin, Random, TwoByWeight, IpHash, Hash, Maglev, RingHash] {
+    for algorithm in
+        [WeightedRoundRobin, InterleavedRoundRobin, LeastRequest, Random, TwoByWeight, IpHash, Hash, Maglev, RingHash]
+    {
         let set = fakes(&[1, 2, 5]);
         let got = shares(algorithm, &set, 40_000);
         for (share, wanted) in got.iter().zip([0.125, 0.25, 0.625]) {
@@ -183,33 +186,73 @@ fn slow_latencies_lose_requests_but_are_not_starved() {
 }
 
 #[test]
-fn of_busy_equals_the_slow_one_is_passed_over_but_not_forgotten() {
-    let set = fakes(&[1; 4]);
+fn a_request_in_flight_at_a_slow_endpoint_counts_as_many_times_as_it_is_slower() {
+    let set = fakes(&[1; 5]);
     set.iter().for_each(|e| e.in_flight.set(2));
-    [2, 5, 0, 40].iter().zip(&set).for_each(|(ms, e)| e.latency.set(ms * 1_000_000));
-    let mut chooser = settled(Algorithm::LeastRequest, &set);
-    let chosen: Vec<_> = (0..9).map(|_| chooser.choose(&set, &ask(&[])).unwrap()).collect();
-    assert_eq!(chosen, [0, 1, 2, 0, 1, 2, 0, 1, 2], "2, 5 and unknown are about as quick; 40 is not");
-    let slow = (0..320).filter(|_| chooser.choose(&set, &ask(&[])) == Some(3)).count();
-    assert!((5..=20).contains(&slow), "{slow}");
-    set.iter().for_each(|e| e.in_flight.set(0));
-    let idle: std::collections::BTreeSet<_> = (0..4).map(|_| chooser.choose(&set, &ask(&[])).unwrap()).collect();
-    assert_eq!(idle.len(), 4, "idle ones go in turn, whatever they took");
+    [2, 5, 0, 3, 40].iter().zip(&set).for_each(|(ms, e)| e.latency.set(ms * 1_000_000));
+    for algorithm in [Algorithm::LeastRequest, Algorithm::Prequal] {
+        let mut chooser = settled(algorithm, &set);
+        let chosen: Vec<_> = (0..8).map(|i| chooser.choose(&set, &Ask { random: i, ..ask(&[]) }).unwrap()).collect();
+        assert_eq!(chosen, [0, 1, 2, 3, 0, 1, 2, 3], "{algorithm:?}: up to three times as long and unknown are alike");
+        set[4].in_flight.set(0);
+        set[..4].iter().for_each(|e| e.in_flight.set(10));
+        assert_ne!(
+            chooser.choose(&set, &ask(&[])),
+            Some(4),
+            "{algorithm:?}: idle, but 13 times slower in a rush of 11"
+        );
+        set[..4].iter().for_each(|e| e.in_flight.set(14));
+        assert_eq!(chooser.choose(&set, &ask(&[])), Some(4), "{algorithm:?}");
+        set.iter().for_each(|e| e.in_flight.set(2));
+    }
 }
 
 #[test]
-fn prequal_leaves_an_endpoint_that_has_work_and_is_silent_but_not_one_with_a_long_request() {
-    let set = fakes(&[1; 3]);
-    set.iter().for_each(|e| e.latency.set(2_000_000));
-    let mut chooser = settled(Algorithm::Prequal, &set);
-    let at = |ms: u64, random: u64| Ask { now_nanos: ms * 1_000_000, random, ..ask(&[]) };
-    let first = chooser.choose(&set, &at(1000, 1)).unwrap();
-    set[first].in_flight.set(1);
-    let silent = (0..60).filter(|&i| chooser.choose(&set, &at(1050, i)) == Some(first)).count();
-    assert_eq!(silent, 0, "50 ms without an answer, where 2 ms are usual");
+fn the_slow_one_is_tried_again_at_times() {
+    let set = fakes(&[1; 4]);
+    set[..3].iter().for_each(|e| e.in_flight.set(2));
+    [2, 2, 2, 80].iter().zip(&set).for_each(|(ms, e)| e.latency.set(ms * 1_000_000));
+    let mut chooser = settled(Algorithm::LeastRequest, &set);
+    let mut at = |ms: u64| {
+        set[..3].iter().for_each(|e| e.answered.set(ms * 1_000_000));
+        chooser.choose(&set, &Ask { now_nanos: ms * 1_000_000, ..ask(&[]) }) == Some(3)
+    };
+    let slow = (1..=10_000).filter(|&ms| at(ms)).count();
+    assert!((15..=20).contains(&slow), "every half second: {slow}");
+}
+
+#[test]
+fn who_answers_at_once_because_it_fails_does_not_make_the_others_slow() {
+    let set = fakes(&[1; 4]);
+    [1, 50, 60, 70].iter().zip(&set).for_each(|(ms, e)| e.latency.set(ms * 1_000_000));
     set.iter().for_each(|e| e.in_flight.set(1));
-    let long = (0..60).filter(|&i| chooser.choose(&set, &at(60_000, i)) == Some(first)).count();
-    assert!(long > 10, "after a minute it is known as long, and not held against it: {long}");
+    let mut chooser = settled(Algorithm::LeastRequest, &set);
+    let chosen: Vec<_> = (0..8).map(|_| chooser.choose(&set, &ask(&[])).unwrap()).collect();
+    assert_eq!(chosen, [0, 1, 2, 3, 0, 1, 2, 3]);
+}
+
+#[test]
+fn one_that_has_work_and_is_silent_is_left_for_a_while() {
+    for algorithm in [Algorithm::LeastRequest, Algorithm::Prequal] {
+        let set = fakes(&[1; 3]);
+        let mut chooser = settled(algorithm, &set);
+        let at = |ms: u64, random: u64| Ask { now_nanos: ms * 1_000_000, random, ..ask(&[]) };
+        let first = chooser.choose(&set, &at(1000, 1)).unwrap();
+        set.iter().for_each(|e| e.in_flight.set(1));
+        let unknown = (0..60).filter(|&i| chooser.choose(&set, &at(1050, i)) == Some(first)).count();
+        assert!(unknown > 10, "{algorithm:?}: connections tell no latencies: {unknown}");
+        set.iter().for_each(|e| e.latency.set(2_000_000));
+        set[first].latency.set(0);
+        let (now, others) = (1_100_000_000, (0..3).filter(|&i| i != first));
+        others.for_each(|i| set[i].answered.set(now));
+        let silent = (0..60).filter(|&i| chooser.choose(&set, &at(1100, i)) == Some(first)).count();
+        assert_eq!(silent, 0, "{algorithm:?}: 100 ms without an answer, where 2 ms are usual");
+        let later = (0..60).filter(|&i| chooser.choose(&set, &at(1351, i)) == Some(first)).count();
+        assert_eq!(later, 1, "{algorithm:?}: once more after a quarter of a second");
+        set[first].answered.set(1_360_000_000);
+        let again = (0..60).filter(|&i| chooser.choose(&set, &at(1361, i)) == Some(first)).count();
+        assert!(again > 10, "{algorithm:?}: it has answered: {again}");
+    }
 }
 
 #[test]

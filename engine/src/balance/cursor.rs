@@ -22,14 +22,6 @@ impl Cursor {
         self.current = set.iter().map(|c| (c.id(), before(c.id()))).collect();
     }
 
-    pub fn place(&self) -> usize {
-        self.at
-    }
-
-    pub fn back_to(&mut self, place: usize) {
-        self.at = place;
-    }
-
     fn order(&self, len: usize) -> impl Iterator<Item = usize> {
         let start = self.at.min(len);
         (start..len).chain(0..start)
@@ -63,6 +55,13 @@ impl Cursor {
         let (found, ..) = best?;
         self.step_behind(found, len);
         Some(found)
+    }
+
+    /// Round robin, smoothly weighted where weights differ.
+    pub fn turn<C: Candidate>(&mut self, set: &[C], usable: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut weights = (0..set.len()).filter(|&i| usable(i)).map(|i| set[i].weight());
+        let first = weights.next()?;
+        if weights.all(|weight| weight == first) { self.next(set.len(), usable) } else { self.weighted(set, usable) }
     }
 
     /// nginx's smooth weighted round robin: each gains its weight, the largest is taken and loses the total.

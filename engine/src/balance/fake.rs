@@ -12,6 +12,7 @@ pub struct Fake {
     pub flags: Cell<u32>,
     pub in_flight: Cell<u32>,
     pub latency: Cell<u64>,
+    pub answered: Cell<u64>,
     pub warmth: f64,
     pub zone: u64,
     pub own_zone: bool,
@@ -38,7 +39,7 @@ impl Candidate for Fake {
         self.latency.get()
     }
     fn answered_nanos(&self) -> u64 {
-        0
+        self.answered.get()
     }
     fn usual_nanos(&self) -> u64 {
         self.latency.get()
@@ -58,6 +59,7 @@ pub fn fake(id: u64, weight: u32) -> Fake {
         flags: Cell::new(0),
         in_flight: Cell::new(0),
         latency: Cell::new(0),
+        answered: Cell::new(0),
         warmth: 1.0,
         zone: 0,
         own_zone: false,

@@ -1,24 +1,24 @@
-//! The exploration floor of algorithms that avoid what seems slow: nobody is forgotten.
+//! The exploration floor of algorithms that avoid what seems slow, and who is silent.
 //!
 //! Promises: an endpoint that may be used and is idle gets a request when it has had none for half a second and for 128
 //! choices, or for ten seconds. So one that is slow costs 1 request in 128 at most (fewer than 1 in 1,000 from 2,000
-//! requests a second on), and one that has recovered is known again within a second or two. It also knows for how long an
-//! endpoint with work has been silent.
+//! requests a second on), and one that has recovered is known again within a second or two. One that is silent is so
+//! only until it was given nothing for a quarter of a second; then it may show again what it is.
 
 use super::Candidate;
 
 const PAUSE_NANOS: u64 = 500_000_000;
 const CHOICES: u64 = 128;
-const STILL_NANOS: u64 = 2_000_000_000;
 const LONG_NANOS: u64 = 10_000_000_000;
+const RETRY_NANOS: u64 = 250_000_000;
 
 #[derive(Clone, Copy)]
 struct Last {
     id: u64,
     at_nanos: u64,
     choice: u64,
-    /// When it was given a request while it had none.
-    busy_nanos: u64,
+    /// When it was given the first request after its last answer.
+    since_nanos: u64,
 }
 
 #[derive(Default)]
@@ -50,17 +50,21 @@ impl Floor {
 
     /// That one was chosen.
     pub fn note<C: Candidate>(&mut self, set: &[C], found: usize, now_nanos: u64) {
-        if let Some(last) = self.last.get_mut(found).filter(|last| last.id == set[found].id()) {
-            let busy_nanos = if set[found].in_flight() == 0 { now_nanos } else { last.busy_nanos };
-            *last = Last { at_nanos: now_nanos, choice: self.choices, busy_nanos, ..*last };
+        let candidate = &set[found];
+        if let Some(last) = self.last.get_mut(found).filter(|last| last.id == candidate.id()) {
+            let first = candidate.in_flight() == 0 || candidate.answered_nanos() >= last.since_nanos;
+            let since_nanos = if first { now_nanos } else { last.since_nanos };
+            *last = Last { at_nanos: now_nanos, choice: self.choices, since_nanos, ..*last };
         }
     }
 
-    /// For how long one that has work has answered nothing. Longer than `STILL_NANOS` is no stall but a long request.
+    /// For how long it has answered nothing of what it was given since its last answer. What it had before may be one long
+    /// request, which says nothing about the next.
     pub fn silence_nanos<C: Candidate>(&self, candidate: &C, at: usize, now_nanos: u64) -> u64 {
         let Some(last) = self.last.get(at).filter(|last| last.id == candidate.id()) else { return 0 };
-        let silent = now_nanos.saturating_sub(last.busy_nanos.max(candidate.answered_nanos()));
-        if candidate.in_flight() == 0 || silent > STILL_NANOS { 0 } else { silent }
+        let answered = candidate.in_flight() == 0 || candidate.answered_nanos() >= last.since_nanos;
+        let forgotten = now_nanos.saturating_sub(last.at_nanos) > RETRY_NANOS;
+        if answered || forgotten { 0 } else { now_nanos.saturating_sub(last.since_nanos) }
     }
 
     /// One entry for each endpoint, in the set's order.
@@ -71,7 +75,7 @@ impl Floor {
         }
         let old = std::mem::take(&mut self.last);
         let entry = |c: &C| {
-            let new = Last { id: c.id(), at_nanos: now_nanos, choice: self.choices, busy_nanos: now_nanos };
+            let new = Last { id: c.id(), at_nanos: now_nanos, choice: self.choices, since_nanos: 0 };
             old.iter().find(|last| last.id == c.id()).copied().unwrap_or(new)
         };
         self.last = set.iter().map(entry).collect();

@@ -1,28 +1,46 @@
 //! What an endpoint's responses took: the usual, and peak-EWMA.
 //!
-//! Promises: written by any thread without a lock; a lost update between two threads costs one sample. The usual follows
-//! the samples while there are many, and believes a sample the more the longer there was none: an endpoint that was
-//! avoided for being slow is seen as it is after a few tries.
+//! Promises: written by any thread without a lock; a lost update between two threads costs one sample. The usual is a mean
+//! of logarithms: a request that takes a thousand times as long moves it by a third, so neither a few long requests nor
+//! those that a stall held up change what is usual. It follows the samples while there are many, and believes a sample
+//! the more the longer there was none, for want of requests: an endpoint that was avoided for being slow is seen as it
+//! is after two or three tries.
 
 use super::algorithm::Measure;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The time after which a peak has lost two thirds of its weight.
 const DECAY_NANOS: f64 = 2e9;
-/// A sample's least weight in the usual, the age of the last one at which it would be all of it, and its most.
-const LEAST_WEIGHT: f64 = 1.0 / 16.0;
+/// A sample's least weight in the usual, the time without requests for which it would be all of it, and its most.
+const LEAST_WEIGHT: f64 = 1.0 / 32.0;
 const FORGET_NANOS: f64 = 5e8;
-const MOST_WEIGHT: f64 = 0.8;
+const MOST_WEIGHT: f64 = 0.5;
+/// Digits of a logarithm behind the point, in bits.
+const DIGITS: u32 = 24;
 
 #[derive(Default)]
 pub struct Latency {
     peak: AtomicU64,
+    /// The logarithm; 0: nothing was measured.
     usual: AtomicU64,
     at: AtomicU64,
 }
 
 fn remainder(nanos: u64) -> f64 {
     (-(nanos as f64) / DECAY_NANOS).exp()
+}
+
+/// To the base of two, linear between its powers: an exact inverse, and no floating point for each response.
+fn logarithm(nanos: u64) -> u64 {
+    let nanos = nanos.max(2);
+    let whole = nanos.ilog2();
+    let part = ((u128::from(nanos) << DIGITS) >> whole) as u64;
+    (u64::from(whole) << DIGITS) + (part - (1 << DIGITS))
+}
+
+fn power(logarithm: u64) -> u64 {
+    let part = (1u128 << DIGITS) | u128::from(logarithm & ((1 << DIGITS) - 1));
+    ((part << (logarithm >> DIGITS)) >> DIGITS) as u64
 }
 
 impl Latency {
@@ -49,10 +67,12 @@ impl Latency {
     }
 
     fn observe_usual(&self, took_nanos: u64, age_nanos: u64) {
-        let before = self.usual.load(Relaxed);
-        let weight = (age_nanos as f64 / FORGET_NANOS).clamp(LEAST_WEIGHT, MOST_WEIGHT);
-        let mixed = (before as f64 * (1.0 - weight) + took_nanos as f64 * weight) as u64;
-        self.usual.store(if before == 0 { took_nanos.max(1) } else { mixed.max(1) }, Relaxed);
+        let (before, sample) = (self.usual.load(Relaxed) as f64, logarithm(took_nanos) as f64);
+        // While it was at work nobody had forgotten it.
+        let unasked = age_nanos.saturating_sub(took_nanos);
+        let weight = (unasked as f64 / FORGET_NANOS).clamp(LEAST_WEIGHT, MOST_WEIGHT);
+        let mixed = if before == 0.0 { sample } else { before + (sample - before) * weight };
+        self.usual.store(mixed as u64, Relaxed);
     }
 
     /// Rises at once, falls slowly, also while nothing comes.
@@ -68,7 +88,10 @@ impl Latency {
 
     /// 0: nothing was measured.
     pub fn usual_nanos(&self) -> u64 {
-        self.usual.load(Relaxed)
+        match self.usual.load(Relaxed) {
+            0 => 0,
+            logarithm => power(logarithm),
+        }
     }
 }
 
@@ -79,14 +102,33 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     #[test]
-    fn the_usual_is_a_mean_under_load_and_the_last_sample_after_a_pause() {
+    fn the_usual_follows_many_samples_and_believes_one_after_a_pause() {
         let latency = Latency::default();
-        (0..200).for_each(|i| latency.observe(if i % 2 == 0 { 4 * MS } else { 6 * MS }, i * MS));
+        (0..400).for_each(|i| latency.observe(if i % 2 == 0 { 4 * MS } else { 6 * MS }, i * MS));
         assert!((4 * MS..6 * MS).contains(&latency.usual_nanos()));
-        latency.observe(300 * MS, 201 * MS);
-        assert!((20 * MS..30 * MS).contains(&latency.usual_nanos()), "one in sixteen");
-        latency.observe(5 * MS, 2000 * MS);
-        assert!(latency.usual_nanos() < 11 * MS, "after a second and more it is four fifths");
+        latency.observe(40 * MS, 5000 * MS);
+        assert!((12 * MS..18 * MS).contains(&latency.usual_nanos()), "half of the way, after a pause");
+        (0..200).for_each(|i| latency.observe(40 * MS, (5001 + i) * MS));
+        assert!((38 * MS..=40 * MS).contains(&latency.usual_nanos()));
+    }
+
+    #[test]
+    fn a_long_request_and_a_stall_are_not_usual() {
+        let latency = Latency::default();
+        (0..200).for_each(|i| latency.observe(4 * MS, i * 5 * MS));
+        latency.observe(4000 * MS, 1001 * MS);
+        assert!(latency.usual_nanos() < 6 * MS, "a thousand times as long");
+        (0..4).for_each(|i| latency.observe((300 - i) * MS, 1301 * MS + i));
+        assert!(latency.usual_nanos() < 10 * MS, "it was at work all the time, so no sample counts for more");
+    }
+
+    #[test]
+    fn a_logarithm_has_an_inverse() {
+        for nanos in (2..200).chain((0..62).map(|i| 3 << i)).chain([u64::MAX, u64::MAX / 3]) {
+            let back = power(logarithm(nanos));
+            assert!(back <= nanos && nanos - back <= nanos >> (DIGITS - 1), "{nanos}: {back}");
+        }
+        assert!((2..5000).all(|i| logarithm(i) < logarithm(i + 1)));
     }
 
     #[test]

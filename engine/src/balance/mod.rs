@@ -16,9 +16,11 @@ mod floor;
 pub mod hashing;
 mod interleaved;
 pub mod latency;
+mod least;
 mod local;
 pub mod near;
 pub mod outlier;
+mod pace;
 pub mod random;
 mod sampled;
 

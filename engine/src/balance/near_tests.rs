@@ -53,7 +53,7 @@ fn a_near_endpoint_is_never_busier_than_the_bound_allows() {
     for factor in [1.0, 2.0, 10.0] {
         let mut set = zones(&[2, 3, 4], |id| 1 + id as u32 % 3);
         seen_from(&mut set, 1);
-        let mut chooser = chooser(Algorithm::LeastRequest, factor, &set);
+        let mut chooser = chooser(Algorithm::ShortestExpectedDelay, factor, &set);
         for _ in 0..3000 {
             let found = chooser.choose(&set, &Ask { random: random.draw(), ..ask(&[]) }).unwrap();
             let load = |e: &Fake| f64::from(e.in_flight.get() + 1) / f64::from(e.weight);

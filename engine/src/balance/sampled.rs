@@ -4,20 +4,18 @@
 //! kept in a pool, reused a few times and removed when old or worst; among them an endpoint whose requests in flight are
 //! above a quantile of what was seen is hot, the cold one with the lowest latency is taken, and the one with the fewest
 //! in flight when all are hot. One balancer sees all requests here, so a probe reads the counts at once, and there is no
-//! request of its own to measure with. Ours: latencies within a band count as equal, and then the fewest in flight is
-//! taken; one that was never measured is as good as the best; and `floor` keeps the latencies of the slow ones fresh.
+//! request of its own to measure with. Ours: latencies within a band count as equal (`pace`), and then the fewest in
+//! flight is taken; requests in flight at a slow endpoint count for more, so that it is not the only cold one in a rush;
+//! one that was never measured is as good as the best; and `floor` keeps the latencies of the slow ones fresh.
 
 use super::cursor::Cursor;
 use super::floor::Floor;
+use super::pace::{ALIKE, NOISE_NANOS, Pace};
 use super::random::{Random, mix};
 use super::{Ask, Candidate};
 
-/// Latencies under this are noise.
-pub const NOISE_NANOS: u64 = 500_000;
 /// Costs up to this many quarters of the best are equal to it (peak-EWMA).
 const BAND_QUARTERS: u64 = 6;
-/// Latencies up to so many times the best are equal to it: requests of one application cost different amounts.
-pub const BAND: u64 = 3;
 
 const POOL: usize = 16;
 const PROBES_PER_CHOICE: u64 = 3;
@@ -28,7 +26,6 @@ const HOT_QUANTILE: f64 = 0.84;
 
 #[derive(Default)]
 pub struct Sampler {
-    floor: Floor,
     pool: Vec<Probe>,
     /// Requests in flight as probes saw them, the newest last.
     seen: std::collections::VecDeque<u32>,
@@ -42,11 +39,6 @@ struct Probe {
 
 fn usable_indices(len: usize, usable: impl Fn(usize) -> bool) -> smallvec::SmallVec<[usize; 64]> {
     (0..len).filter(|&i| usable(i)).collect()
-}
-
-/// The highest latency that counts as equal to the lowest one measured.
-pub fn slowest_equal(latencies: impl Iterator<Item = u64>) -> u64 {
-    latencies.filter(|nanos| *nanos > 0).min().map_or(u64::MAX, |best| best.max(NOISE_NANOS).saturating_mul(BAND))
 }
 
 fn cost<C: Candidate>(candidate: &C, now_nanos: u64) -> u64 {
@@ -97,32 +89,33 @@ pub fn two_by_weight<C: Candidate>(set: &[C], ask: &Ask<'_>, usable: impl Fn(usi
     Some(if l1 * w2 > l2 * w1 { second } else { first })
 }
 
-impl Sampler {
-    pub fn ewma<C: Candidate>(
-        &mut self,
-        set: &[C],
-        ask: &Ask<'_>,
-        cursor: &mut Cursor,
-        usable: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
-        let found = match self.floor.due(set, ask.now_nanos, &usable) {
-            Some(due) => due,
-            None => {
-                let costs: smallvec::SmallVec<[u64; 64]> = set.iter().map(|c| cost(c, ask.now_nanos)).collect();
-                let best = (0..set.len()).filter(|&i| usable(i)).map(|i| costs[i]).min()?;
-                let limit = best.saturating_mul(BAND_QUARTERS) / 4;
-                cursor.next(set.len(), |i| costs[i] <= limit && usable(i))?
-            }
-        };
-        self.floor.note(set, found, ask.now_nanos);
-        Some(found)
-    }
+pub fn ewma<C: Candidate>(
+    floor: &mut Floor,
+    cursor: &mut Cursor,
+    set: &[C],
+    ask: &Ask<'_>,
+    usable: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    let found = match floor.due(set, ask.now_nanos, &usable) {
+        Some(due) => due,
+        None => {
+            let costs: smallvec::SmallVec<[u64; 64]> = set.iter().map(|c| cost(c, ask.now_nanos)).collect();
+            let best = (0..set.len()).filter(|&i| usable(i)).map(|i| costs[i]).min()?;
+            let limit = best.saturating_mul(BAND_QUARTERS) / 4;
+            cursor.next(set.len(), |i| costs[i] <= limit && usable(i))?
+        }
+    };
+    floor.note(set, found, ask.now_nanos);
+    Some(found)
+}
 
+impl Sampler {
     pub fn prequal<C: Candidate>(
         &mut self,
+        pace: &mut Pace,
+        cursor: &mut Cursor,
         set: &[C],
         ask: &Ask<'_>,
-        cursor: &mut Cursor,
         usable: impl Fn(usize) -> bool,
     ) -> Option<usize> {
         let indices = usable_indices(set.len(), &usable);
@@ -130,9 +123,14 @@ impl Sampler {
             return None;
         }
         self.probe(set, &indices, ask);
-        let due = self.floor.due(set, ask.now_nanos, usable);
-        let found = due.or_else(|| self.best_probe(set, &indices, ask.now_nanos, cursor))?;
-        self.floor.note(set, found, ask.now_nanos);
+        let found = match pace.floor.due(set, ask.now_nanos, &usable) {
+            Some(due) => due,
+            None => {
+                pace.look(set, ask, usable);
+                self.best_probe(set, &indices, pace, cursor)?
+            }
+        };
+        pace.floor.note(set, found, ask.now_nanos);
         if let Some(at) = self.pool.iter().position(|p| p.id == set[found].id()) {
             self.pool[at].uses += 1;
             if self.pool[at].uses >= REUSE && self.pool.len() > POOL / 2 {
@@ -147,26 +145,21 @@ impl Sampler {
         &self,
         set: &[C],
         indices: &[usize],
-        now_nanos: u64,
+        pace: &Pace,
         cursor: &mut Cursor,
     ) -> Option<usize> {
         let in_pool = |i: &usize| self.pool.iter().any(|p| p.id == set[*i].id());
         let pooled: smallvec::SmallVec<[usize; POOL]> = indices.iter().copied().filter(in_pool).collect();
-        let threshold = u64::from(self.hot_threshold()) * 1024;
-        let load = |i: usize| u64::from(set[i].in_flight()) * 1024 / u64::from(set[i].weight().max(1));
-        let cold: smallvec::SmallVec<[usize; POOL]> =
-            pooled.iter().copied().filter(|&i| load(i) <= threshold).collect();
-        if cold.is_empty() {
-            return cursor.least(set.len(), |i| pooled.contains(&i), |i| (load(i), 1));
-        }
-        // What is usual, or at least what those in flight have waited for any answer: a stall shows before it has ended.
-        let latency = |i: usize| match set[i].usual_nanos() {
-            0 => 0,
-            usual => usual.max(self.floor.silence_nanos(&set[i], i, now_nanos)),
+        let weight = |i: usize| u64::from(set[i].weight().max(1));
+        let load = |i: usize| (u64::from(set[i].in_flight()) + 1) * pace.slowness(i);
+        let threshold = (u64::from(self.hot_threshold()) + 1) * ALIKE;
+        let cold = |i: usize| load(i) <= threshold.saturating_mul(weight(i));
+        let cold: smallvec::SmallVec<[usize; POOL]> = pooled.iter().copied().filter(|&i| cold(i)).collect();
+        let Some(quickest) = cold.iter().map(|&i| pace.slowness(i)).min() else {
+            return cursor.least(set.len(), |i| pooled.contains(&i), |i| (load(i), weight(i)));
         };
-        let limit = slowest_equal(cold.iter().map(|&i| latency(i)));
-        let quick = |i: usize| cold.contains(&i) && latency(i) <= limit;
-        cursor.least(set.len(), quick, |i| (load(i), 1))
+        let quick = |i: usize| pace.slowness(i) == quickest && cold.contains(&i);
+        cursor.least(set.len(), quick, |i| (load(i), weight(i)))
     }
 
     fn probe<C: Candidate>(&mut self, set: &[C], indices: &[usize], ask: &Ask<'_>) {

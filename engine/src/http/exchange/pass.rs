@@ -154,10 +154,12 @@ impl<C: Client> Exchange<'_, C> {
         }
     }
 
-    /// Until the response's head: what follows may be a stream, and goes as fast as the client reads.
+    /// Until the response's head: what follows may be a stream, and goes as fast as the client reads. A server's error is
+    /// no answer: who fails is quick.
     fn measure(&self) {
         let measure = self.plan.backend.algorithm.measures();
         if measure != Measure::Nothing
+            && self.status < 500
             && let Some(endpoint) = &self.endpoint
         {
             let now = self.session.context.now_nanos();
