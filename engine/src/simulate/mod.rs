@@ -4,6 +4,7 @@
 //! answered by one line (`world::Outcome`) at once, so that the asker may decide the next by it. Promises: the choices
 //! are made by `balance`, as in traffic. Refuses: unknown fields and what cannot be, with exit code 65 and a reason.
 
+mod peers;
 mod server;
 mod world;
 

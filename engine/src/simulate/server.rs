@@ -92,13 +92,27 @@ impl Server {
     pub fn take(&mut self, cost_nanos: u64, now_nanos: u64) -> u64 {
         self.in_flight.set(self.in_flight.get() + 1);
         self.requests += 1;
-        let took = (cost_nanos as f64 * self.spec.slowness) as u64;
-        let (every, last) = (self.spec.stall_every_seconds, self.spec.stall_for_seconds);
-        let Some(worker) = self.free.iter_mut().min() else { return now_nanos };
-        let begun = after_stall(now_nanos.max(*worker), every, last);
-        *worker = begun + took;
-        self.jobs.push(Job { sent: now_nanos, begun, done: begun + took });
-        begun + took
+        let begun = self.would_begin(now_nanos);
+        let done = begun + self.would_take(cost_nanos);
+        if let Some(worker) = self.free.iter_mut().min() {
+            *worker = done;
+        }
+        self.jobs.push(Job { sent: now_nanos, begun, done });
+        done
+    }
+
+    /// When a request would be done that came now.
+    pub fn would_be_done(&self, cost_nanos: u64, now_nanos: u64) -> u64 {
+        self.would_begin(now_nanos) + self.would_take(cost_nanos)
+    }
+
+    fn would_begin(&self, now_nanos: u64) -> u64 {
+        let free = self.free.iter().min().copied().unwrap_or(now_nanos);
+        after_stall(now_nanos.max(free), self.spec.stall_every_seconds, self.spec.stall_for_seconds)
+    }
+
+    fn would_take(&self, cost_nanos: u64) -> u64 {
+        (cost_nanos as f64 * self.spec.slowness) as u64
     }
 
     /// Its share of the step between the two times; the next one begins at `end`.

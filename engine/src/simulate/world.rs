@@ -8,6 +8,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use super::peers::Peer;
 use super::server::{Server, Share, Spec};
 use crate::balance::random::{Random, mix};
 use crate::balance::{Algorithm, Ask, Candidate, Chooser, Tuning};
@@ -15,6 +16,7 @@ use crate::balance::{Algorithm, Ask, Candidate, Chooser, Tuning};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// One of ours, or a name of `peers`.
     pub algorithm: String,
     pub seed: u64,
     /// Exponential gaps between arrivals, else equal ones.
@@ -50,6 +52,8 @@ pub struct Step {
     pub endpoints: Vec<Spec>,
     /// Go on without arrivals until everything is answered.
     pub finish: bool,
+    /// Latencies are not told yet but with the next step's.
+    pub more: bool,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -66,6 +70,9 @@ pub struct Outcome {
     pub endpoints: Vec<Share>,
 }
 
+/// What a seed is moved by so that the arrivals are those of bench/loadgen/src/open.rs for the same seed.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// When it is done; then its number, so that the order is total.
 type Done = Reverse<(u64, u64)>;
 
@@ -79,6 +86,9 @@ pub struct World {
     config: Config,
     chooser: Chooser,
     algorithm: Algorithm,
+    /// Chooses instead.
+    peer: Option<Peer>,
+    turn: u64,
     random: Random,
     arrivals: Random,
     next_nanos: f64,
@@ -96,7 +106,8 @@ pub struct World {
 
 impl World {
     pub fn new(config: Config) -> Result<Self, String> {
-        let algorithm = Algorithm::parse(&config.algorithm, true)
+        let peer = Peer::parse(&config.algorithm);
+        let algorithm = Algorithm::parse(if peer.is_some() { "lc" } else { &config.algorithm }, true)
             .ok_or_else(|| format!("algorithm: there is no algorithm {:?}", config.algorithm))?;
         if config.costs.is_empty() || config.costs.iter().any(|cost| !cost.is_finite() || *cost < 0.0) {
             return Err("costs: must be a list of seconds, none negative".to_owned());
@@ -106,8 +117,10 @@ impl World {
         Ok(Self {
             chooser,
             algorithm,
+            peer,
+            turn: 0,
             random: Random::new(mix(config.seed)),
-            arrivals: Random::new(config.seed),
+            arrivals: Random::new(config.seed.wrapping_sub(STEP)),
             config,
             next_nanos: -1.0,
             now_nanos: 0,
@@ -137,7 +150,7 @@ impl World {
         }
         self.answer_until(if step.finish { u64::MAX } else { end });
         self.now_nanos = self.now_nanos.max(end);
-        Ok(self.outcome(self.arrived - before, begin))
+        Ok(self.outcome(self.arrived - before, begin, step.more))
     }
 
     fn settle(&mut self, wanted: &[Spec]) {
@@ -194,12 +207,17 @@ impl World {
             keys => crate::balance::random::hash_bytes(keys[number as usize % keys.len()].as_bytes()),
         };
         let ask = Ask { now_nanos, avoid: &[], hash: key, random, identity: None, client: None, panic_threshold: 0.0 };
-        let Some(index) = self.chooser.choose(&self.set, &ask) else {
+        let cost_nanos = (self.config.costs[number as usize % self.config.costs.len()] * 1e9) as u64;
+        self.turn += 1;
+        let chosen = match &mut self.peer {
+            Some(peer) => peer.choose(&self.set, random, cost_nanos, now_nanos, self.turn),
+            None => self.chooser.choose(&self.set, &ask),
+        };
+        let Some(index) = chosen else {
             return self.waiting.push_back((number, arrived_nanos));
         };
         let server = &mut self.set[index];
-        let cost = self.config.costs[number as usize % self.config.costs.len()];
-        let done = server.take((cost * 1e9) as u64, now_nanos);
+        let done = server.take(cost_nanos, now_nanos);
         self.heap.push(Reverse((done, number)));
         self.open.insert(number, Open { arrived_nanos, sent_nanos: now_nanos, server: server.id() });
     }
@@ -211,15 +229,19 @@ impl World {
             self.heap.pop();
             let Some(open) = self.open.remove(&number) else { continue };
             self.now_nanos = self.now_nanos.max(done);
-            if let Some(server) = self.set.iter().chain(&self.gone).find(|s| s.id() == open.server) {
+            self.turn += 1;
+            if let Some((index, server)) =
+                self.set.iter().chain(&self.gone).enumerate().find(|(_, s)| s.id() == open.server)
+            {
                 server.done(self.algorithm.measures(), done - open.sent_nanos, done);
+                self.peer.iter_mut().for_each(|peer| peer.answered(index, self.turn));
             }
             self.latencies.push(done - open.arrived_nanos);
         }
     }
 
-    fn outcome(&mut self, arrived: u64, begin_nanos: u64) -> Outcome {
-        let mut latencies = std::mem::take(&mut self.latencies);
+    fn outcome(&mut self, arrived: u64, begin_nanos: u64, more: bool) -> Outcome {
+        let mut latencies = if more { Vec::new() } else { std::mem::take(&mut self.latencies) };
         latencies.sort_unstable();
         let at = |q: f64| match latencies.len() {
             0 => 0.0,
