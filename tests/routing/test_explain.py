@@ -4,7 +4,7 @@ import pathlib
 
 import yaml
 
-from fairlead.routing import explain, interpret, settings, translate
+from fairlead.routing import algorithms, explain, interpret, policy, settings, translate
 
 FOLDER = pathlib.Path(__file__).parent.parent / "golden" / "routing"
 
@@ -32,6 +32,7 @@ def test_a_request_is_followed_to_its_endpoints():
         "127.244.0.4": "terminating; used only when no endpoint is ready",
     }
     assert (one.carrier, one.algorithm) == ("engine-l7", "least-request")
+    assert "in turn among equals" in one.next
 
 
 def test_what_a_plane_ejected_is_told():
@@ -74,3 +75,9 @@ def test_an_answer_of_the_engines_own_says_what_is_wrong_with_its_rule():
     assert found.because == (
         "spec.rules[0].http.paths[0].backend: there is no Service shop/nobody; requests get 503",
     )  # fmt: skip
+
+
+def test_every_algorithm_is_told_in_a_line():
+    for word in policy.ALGORITHMS:
+        assert algorithms.summary(word)
+    assert algorithms.summary("least-request", layer4=True) == algorithms.summary("sed")

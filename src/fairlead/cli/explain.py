@@ -121,7 +121,7 @@ async def _out(folder: state.StateFolder) -> dict[str, str]:
 def _print(said: explain.Explanation) -> None:
     click.echo(said.verdict + (f" by {said.rule}" if said.rule else ""))
     for backend in said.backends:
-        click.echo(f"  backend {backend.backend}, weight {backend.weight}, {backend.algorithm}")
+        click.echo(f"  backend {backend.backend}, weight {backend.weight}, {backend.algorithm}: {backend.next}")
         why = f" ({backend.carrier_reason})" if backend.carrier_reason else ""
         click.echo(f"    carried by {backend.carrier}{why}")
         for one in backend.candidates:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fairlead.routing import carrier, endpoints, interpret, services, table, translate
+from fairlead.routing import algorithms, carrier, endpoints, interpret, services, table, translate
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class BackendExplained:
     carrier: str
     carrier_reason: str
     algorithm: str
+    next: str  # what that means
     candidates: tuple[table.Endpoint, ...]
     left_out: tuple[endpoints.LeftOut, ...]
 
@@ -94,6 +95,7 @@ def backend(
     choice = endpoints.Choice()  # a name outside the cluster: what it resolves to is the engine's to know
     if source is not None:
         choice = endpoints.choose(source, groups.get(source.service, ()), here=here)
+    algorithm = known.algorithm or default_algorithm(known)
     usable = endpoints.serving(choice.endpoints)
     idle = [_left(e, "terminating; used only when no endpoint is ready") for e in choice.endpoints if e not in usable]
     ousted = [_left(e, out[e.address]) for e in usable if e.address in out]
@@ -103,7 +105,8 @@ def backend(
         weight=weight,
         carrier=services.carried_by(known, translation.settings),
         carrier_reason=carrier.reason_against_kernel(known) if translation.settings.kernel else "loopback network",
-        algorithm=known.algorithm or default_algorithm(known),
+        algorithm=algorithm,
+        next=algorithms.summary(algorithm, layer4=_layer4(known)),
         candidates=tuple(e for e in usable if e.address not in out),
         left_out=(*choice.left_out, *idle, *ousted),
     )
@@ -111,7 +114,11 @@ def backend(
 
 def default_algorithm(known: table.Backend) -> str:
     """What "" means: round robin at L4; least-request, round robin among equals, at L7."""
-    return "round-robin" if known.protocol in ("tcp", "udp", "tls") else "least-request"
+    return "round-robin" if _layer4(known) else "least-request"
+
+
+def _layer4(known: table.Backend) -> bool:
+    return known.protocol in ("tcp", "udp", "tls")
 
 
 def _left(endpoint: table.Endpoint, reason: str) -> endpoints.LeftOut:
