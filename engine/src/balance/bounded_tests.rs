@@ -26,6 +26,7 @@ fn no_endpoint_gets_more_than_the_bound() {
         let set = fakes(&weights);
         let (algorithm, c) = (HASHING[case % 4], [1.0, 1.1, 1.25, 2.0][case / 4 % 4]);
         let mut chooser = bounded(algorithm, c, &set);
+        chooser.subset = 2 * (case / 16 % 2);
         let mut open: Vec<usize> = Vec::new();
         for _ in 0..600 {
             if random.below(5) < 2 && !open.is_empty() {
@@ -35,7 +36,7 @@ fn no_endpoint_gets_more_than_the_bound() {
             }
             // A few keys are most of the traffic.
             let hash = super::random::mix(random.below(3 + random.clone().below(40)));
-            let found = chooser.choose(&set, &Ask { hash, ..ask(&[]) });
+            let found = chooser.choose(&set, &Ask { hash, random: random.draw(), ..ask(&[]) });
             let found = found.expect("one has room always");
             set[found].in_flight.set(set[found].in_flight.get() + 1);
             open.push(found);
@@ -81,4 +82,20 @@ fn a_hot_key_spreads_in_its_own_order() {
         let busiest = set.iter().map(|e| e.in_flight.get()).max().unwrap();
         assert_eq!(busiest, 25, "{algorithm:?}");
     }
+}
+
+#[test]
+fn a_key_leaves_its_subset_only_for_want_of_room() {
+    let set = fakes(&[1; 6]);
+    let mut chooser = bounded(Algorithm::RingHash, 1.5, &set);
+    chooser.subset = 2;
+    let mut at = |random: u64| chooser.choose(&set, &Ask { hash: 5, random, ..ask(&[]) }).unwrap();
+    let own: std::collections::BTreeSet<_> = (0..50).map(&mut at).collect();
+    assert_eq!(own.len(), 2);
+    let (first, second) = (*own.first().unwrap(), *own.last().unwrap());
+    set[first].in_flight.set(9);
+    assert!((0..50).all(|random| at(random) == second), "one of its own has room");
+    set[second].in_flight.set(9);
+    let next: std::collections::BTreeSet<_> = (0..50).map(&mut at).collect();
+    assert!(next.len() == 1 && next.is_disjoint(&own), "the next of its order: {next:?}");
 }

@@ -167,7 +167,8 @@ impl Chooser {
         let busy = |i: usize| u64::from(set[i].in_flight());
         let delay = |i: usize| (busy(i) + 1, weight(i));
         if self.subset > 0 && self.algorithm.hashes() {
-            return hashing::subset(set, ask, self.subset, usable);
+            let bound = Bound::of(set, self.tuning.load_bound, &usable);
+            return hashing::subset(set, ask, self.subset, &usable, |i| bound.has_room(&set[i]));
         }
         match self.algorithm {
             Algorithm::RoundRobin => self.cursor.next(len, usable),

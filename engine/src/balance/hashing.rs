@@ -27,14 +27,22 @@ pub fn rendezvous<C: Candidate>(set: &[C], hash: u64, usable: impl Fn(usize) -> 
         .map(|b| b.0)
 }
 
-/// One of the `size` endpoints with the highest random weights, drawn. When an endpoint goes, only the keys that had it
-/// among theirs get another in its place.
-pub fn subset<C: Candidate>(set: &[C], ask: &Ask<'_>, size: usize, usable: impl Fn(usize) -> bool) -> Option<usize> {
+/// One of the `size` endpoints with the highest random weights that has room, drawn; if none of them has, the next of the
+/// key's order that has. When an endpoint goes, only the keys that had it among theirs get another in its place.
+pub fn subset<C: Candidate>(
+    set: &[C],
+    ask: &Ask<'_>,
+    size: usize,
+    usable: impl Fn(usize) -> bool,
+    has_room: impl Fn(usize) -> bool,
+) -> Option<usize> {
     let mut ranked: Vec<_> = (0..set.len()).filter(|&i| usable(i)).map(|i| (i, score(&set[i], ask.hash))).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-    ranked.truncate(size);
-    let place = (u128::from(mix(ask.random)) * ranked.len() as u128) >> 64;
-    ranked.get(place as usize).map(|(i, _)| *i)
+    let (own, others) = ranked.split_at(size.min(ranked.len()));
+    let open: Vec<usize> = own.iter().map(|(i, _)| *i).filter(|&i| has_room(i)).collect();
+    let place = (u128::from(mix(ask.random)) * open.len() as u128) >> 64;
+    let drawn = open.get(place as usize).copied();
+    drawn.or_else(|| others.iter().map(|(i, _)| *i).find(|&i| has_room(i)))
 }
 
 /// Slot to index.
