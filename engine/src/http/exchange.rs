@@ -161,6 +161,12 @@ impl<'s, C: Client> Exchange<'s, C> {
             if !self.may_retry(&failure) {
                 return self.fail(failure).await;
             }
+            if let Some(pause) = self.pause(&failure) {
+                match self.time_for(pause) {
+                    true => Box::pin(tokio::time::sleep(pause)).await,
+                    false => return self.fail(failure).await,
+                }
+            }
             self.plan.backend.shared.retries.add(1);
             self.upload.rewind();
             self.upload_broken = false;

@@ -1,6 +1,7 @@
 //! What is tried again, and what must not be.
 
 use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -92,6 +93,27 @@ fn named_statuses_are_tried_again() {
     engine.endpoints("b", &[failing.port]);
     assert_eq!(client.get("/").text(), "busy");
     assert_eq!(failing.count(), 3);
+}
+
+#[test]
+fn a_further_try_waits_as_long_as_the_policy_says() {
+    let mut engine = Engine::start(1);
+    let failing = Backend::scripted(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy");
+    let retry = |seconds: f64| json!({"retry": {"attempts": 3, "on": ["503"], "backoff_seconds": seconds}});
+    let port = engine.simple(&[failing.port], retry(0.05));
+    let begun = Instant::now();
+    assert_eq!(Client::connect(port).get("/").text(), "busy");
+    assert_eq!(failing.count(), 3);
+    assert!(begun.elapsed() >= Duration::from_millis(150), "50 ms, then 100: {:?}", begun.elapsed());
+
+    let mut short = retry(60.0);
+    short["timeouts"] = json!({"request_seconds": 5.0});
+    let mut engine = Engine::start(1);
+    let port = engine.simple(&[failing.port], short);
+    let begun = Instant::now();
+    assert_eq!(Client::connect(port).get("/").status, 503, "a pause that is longer than the request may take");
+    assert!(begun.elapsed() < Duration::from_secs(4));
+    assert_eq!(failing.count(), 4);
 }
 
 #[test]

@@ -80,7 +80,7 @@ SPEC: dict[str, tuple[str, Any]] = {
     "retry": ("retry", Group(table.Retry, {
         "attempts": ("attempts", Number(1, 100, True)), "on": ("on", [Word(_RETRIED)]),
         "bufferBytes": ("buffer_bytes", Number(high=2**30, whole=True)), "budgetPercent": ("budget_percent", _PERCENT),
-        "timeoutSeconds": ("timeout_seconds", _SECONDS),
+        "timeoutSeconds": ("timeout_seconds", _SECONDS), "backoffSeconds": ("backoff_seconds", _SECONDS),
     })),
     "timeouts": ("timeouts", Group(table.Timeouts, {
         "connectSeconds": ("connect_seconds", Number(0.001, 3600)), "requestSeconds": ("request_seconds", _SECONDS),

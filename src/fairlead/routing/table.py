@@ -133,6 +133,7 @@ class Retry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     buffer_bytes: int = 65536
     budget_percent: float = 20.0
     timeout_seconds: float = 0.0  # no further try after this long; 0: no end
+    backoff_seconds: float = 0.0  # the least pause before a further try; doubled each time, up to ten times
 
 
 class Timeouts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

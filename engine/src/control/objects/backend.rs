@@ -50,6 +50,8 @@ pub struct Retry {
     pub buffer_bytes: usize,
     pub budget_percent: f64,
     pub timeout_seconds: f64,
+    /// The least pause before the first further try; doubled for each one after that, up to ten times.
+    pub backoff_seconds: f64,
 }
 
 impl Default for Retry {
@@ -60,6 +62,7 @@ impl Default for Retry {
             buffer_bytes: 65536,
             budget_percent: 20.0,
             timeout_seconds: 0.0,
+            backoff_seconds: 0.0,
         }
     }
 }

@@ -1,6 +1,10 @@
 //! What is tried again, and the answer when nothing helps.
 
 use super::*;
+use std::time::Duration;
+
+/// A pause is at most so many times the first one.
+const MOST_BACKOFFS: f64 = 10.0;
 
 impl<C: Client> Exchange<'_, C> {
     /// Decides, and keeps account of tries.
@@ -38,6 +42,27 @@ impl<C: Client> Exchange<'_, C> {
             self.avoid.push(endpoint.id);
         }
         true
+    }
+
+    /// How long the next try waits: never less than the policy's time, up to a quarter more so that those that failed
+    /// together do not come back together. An idle connection that had been closed is no try that failed.
+    pub(super) fn pause(&self, failure: &Failure) -> Option<Duration> {
+        let retry = self.plan.retry().filter(|retry| retry.backoff_seconds > 0.0)?;
+        if matches!(failure, Failure::NoResponse { stale: true }) {
+            return None;
+        }
+        let earlier = retry.attempts.saturating_sub(2).saturating_sub(self.retries_left);
+        let jitter = (self.session.context.draw() >> 11) as f64 / (1u64 << 53) as f64 / 4.0;
+        let longer = 2f64.powi(earlier.min(8) as i32).min(MOST_BACKOFFS);
+        Duration::try_from_secs_f64(retry.backoff_seconds * longer * (1.0 + jitter)).ok()
+    }
+
+    /// A pause that ends after the request's time, or the time for further tries, is not worth its wait.
+    pub(super) fn time_for(&self, pause: Duration) -> bool {
+        let spent = self.session.context.now_nanos().saturating_sub(self.started) as f64 / 1e9;
+        let request = self.plan.timeouts().map_or(0.0, |t| t.request_seconds);
+        let retries = self.plan.retry().map_or(0.0, |r| r.timeout_seconds);
+        [request, retries].iter().all(|limit| *limit <= 0.0 || spent + pause.as_secs_f64() < *limit)
     }
 
     /// For the ejection of outliers.

@@ -57,7 +57,14 @@ _SPEC = _object(
         consecutiveErrors=_COUNT, connectFailures=_COUNT, successRatePercent=_NUMBER, ejectionSeconds=_NUMBER,
         maxEjectionSeconds=_NUMBER, maxEjectedPercent=_NUMBER,
     ),
-    retry=_object(attempts=_COUNT, on=_list(_TEXT), bufferBytes=_COUNT, budgetPercent=_NUMBER, timeoutSeconds=_NUMBER),
+    retry=_object(
+        attempts=_COUNT,
+        on=_list(_TEXT),
+        bufferBytes=_COUNT,
+        budgetPercent=_NUMBER,
+        timeoutSeconds=_NUMBER,
+        backoffSeconds=_NUMBER,
+    ),
     timeouts=_object(
         connectSeconds=_NUMBER, requestSeconds=_NUMBER, idleSeconds=_NUMBER, backendRequestSeconds=_NUMBER,
         connectionAgeSeconds=_NUMBER,
