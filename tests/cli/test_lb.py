@@ -231,12 +231,14 @@ async def test_tls_from_flags_goes_on_as_tcp_or_is_passed_through(ends_here: boo
     serving.close()
 
 
-async def test_a_port_that_is_taken_names_its_holder() -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1", ""])
+async def test_a_port_that_is_taken_names_its_holder(address: str) -> None:
     async with server("holder") as taken:
-        arguments = ("--listen", f"http://127.0.0.1:{taken}", "--to", "127.0.0.1:1")
+        arguments = ("--listen", f"http://{address}:{taken}", "--to", "127.0.0.1:1")
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "fairlead.cli.main", "lb", *arguments, stderr=asyncio.subprocess.PIPE, env=os.environ
         )  # fmt: skip
         _, said = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 1
     assert f"pid {os.getpid()}" in said.decode(), said
+    assert not lbfolder.place(arguments[1]).exists()

@@ -1,6 +1,6 @@
 """Where a `fairlead lb` has its engine's sockets: the same folder for the same key, so that a killed one's are found.
 
-Promises: the folder is ours alone (0700, owned by us), locked while we live and removed at a gentle end; a killed lb
+Promises: the folder is ours alone (0700, owned by us), locked while we live and removed at our end; a killed lb
 leaves it, with the engine that carries on, to the next one of the same key in the same network namespace. Where another
 lb of that key lives, or the folder is not ours, a folder of no name is used, and nothing is left or adopted.
 """
@@ -28,8 +28,8 @@ def held(key: str) -> Iterator[Path]:
         return
     try:
         yield known
-        shutil.rmtree(known, ignore_errors=True)
     finally:
+        shutil.rmtree(known, ignore_errors=True)
         os.close(lock)
 
 
