@@ -1,11 +1,12 @@
 """HPAs end to end: load goes up and down, replicas follow, conditions and Events say why."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from fairlead.api import kinds
 from fairlead.controllers import conditions
+from fairlead.controllers.autoscaling import metrics
 from fairlead.testing import load, workloads
 
 Object = dict[str, Any]
@@ -108,6 +109,40 @@ async def test_a_missing_request_is_told_and_nothing_scales() -> None:
         assert await bench.condition("ScalingActive") == ("False", "FailedGetResourceMetric")
         reasons = {event["reason"] for event in (await bench.cluster.client.list(kinds.EVENT)).items}
         assert "FailedComputeMetricsReplicas" in reasons
+
+
+class Deaf:
+    """Nothing is measured until it listens."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.usage_of, self.listens = bench.load.usage, False
+
+    def usage(self, namespace: str, pod: str, *, window_seconds: float) -> Mapping[str, metrics.ContainerUsage]:
+        return self.usage_of(namespace, pod, window_seconds=window_seconds) if self.listens else {}
+
+
+async def test_that_nothing_is_measured_is_an_event_only_where_it_lasts() -> None:
+    async def warnings(bench: Bench) -> int:
+        events = (await bench.cluster.client.list(kinds.EVENT)).items
+        return sum(event["reason"] == "FailedComputeMetricsReplicas" for event in events)
+
+    bench = Bench()
+    deaf = Deaf(bench)
+    bench.cluster.use(metrics_source=deaf)
+    async with bench.cluster:
+        await bench.cluster.client.create(kinds.DEPLOYMENT, web())
+        await bench.cluster.client.create(kinds.HPA, hpa())
+        await bench.run(10)
+        assert await bench.condition("ScalingActive") == ("False", "FailedGetResourceMetric")
+        assert await warnings(bench) == 0
+        deaf.listens = True
+        await bench.run(10)
+        assert await bench.condition("ScalingActive") == ("True", "ValidMetricFound")
+        deaf.listens = False
+        await bench.run(10)
+        assert await warnings(bench) == 0
+        await bench.run(20)
+        assert await warnings(bench) == 1
 
 
 async def test_a_missing_target_and_an_unscalable_one_are_told() -> None:

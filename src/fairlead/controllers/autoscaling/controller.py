@@ -3,7 +3,8 @@
 A target is anything with a `scale` subresource, of a custom kind too (see `targets`); anything else is refused in the
 condition AbleToScale. Two HPAs of one target are refused both (AmbiguousSelector). An HPA with the annotation
 `fairlead.dev/dry-run: "true"` decides, says so in its status and in Events, and scales nothing. The status is written
-when something that a person would notice changed, and otherwise at most every five seconds.
+when something that a person would notice changed, and otherwise at most every five seconds. That nothing is measured
+yet is in the conditions at once, and an Event only where it lasts: otherwise every start would warn.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from fairlead.controllers.writes import Object
 
 NAME = "horizontal-pod-autoscaler"
 STATUS_SECONDS = 5.0
+NOT_YET_SECONDS = 15.0
 DRY_RUN = "fairlead.dev/dry-run"
 
 
@@ -40,6 +42,8 @@ class _Memory:
     status_at: float = 0.0
     panic: panic.State = field(default_factory=panic.State)
     explanation: Object | None = None
+    failing_since: float | None = None
+    warned: bool = False  # of what fails since then
     told: str = ""  # the last Event that must not be repeated every second
     unscaled: tuple[int, behaviour.History] | None = None  # the replicas and history before a scale that may yet fail
 
@@ -204,9 +208,21 @@ class Autoscalers:
             metadata = of.object["metadata"]
             changes.append(writes.Patch(of.kind, metadata["namespace"], metadata["name"], patch, "scale", told))
             status = {**status, "lastScaleTime": clocks.rfc3339(now)}
-        if verdict.warning is not None and _noticeable(hpa, status):
-            changes.append(writes.Note(hpa, "Warning", *verdict.warning))
+        changes += self._warning(hpa, memory, verdict, status)
         return [*changes, *self._status_of(hpa, memory, status)]
+
+    def _warning(self, hpa: Object, memory: _Memory, verdict: decide.Verdict, status: Object) -> list[writes.Write]:
+        if verdict.warning is None:
+            memory.failing_since, memory.warned = None, False
+            return []
+        now = self._clock.now()
+        since = memory.failing_since = now if memory.failing_since is None else memory.failing_since
+        problem = verdict.chosen.problem
+        early = problem is not None and problem.not_yet and now - since < NOT_YET_SECONDS
+        if early or (memory.warned and not _noticeable(hpa, status)):
+            return []
+        memory.warned = True
+        return [writes.Note(hpa, "Warning", *verdict.warning)]
 
     def _status_of(self, hpa: Object, memory: _Memory, status: Object) -> list[writes.Write]:
         now = self._clock.now()

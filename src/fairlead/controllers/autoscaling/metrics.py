@@ -57,6 +57,7 @@ class Observation:
     pods: Mapping[str, Sample] = field(default_factory=dict)
     milli: int | None = None
     problem: str = ""
+    not_yet: bool = False  # the problem is that nothing was measured so far
 
 
 @dataclass(frozen=True, slots=True)

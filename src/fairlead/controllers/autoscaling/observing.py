@@ -136,7 +136,7 @@ class Observer:
         sample = self._traffic.reading(name, subject, window_seconds=window_seconds)
         if sample is None:
             text = f"no {name} is known of {subject.kind} {subject.namespace}/{subject.name}"
-            return metrics.Observation(problem=text)
+            return metrics.Observation(problem=text, not_yet=True)
         return metrics.Observation(milli=sample.milli)
 
 

@@ -31,6 +31,7 @@ class Proposal:
     current: Object | None = None
     reason: str = ""
     problem: str = ""
+    not_yet: bool = False  # the problem is that of every start
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ def _propose(
     if not given:
         return Proposal(kind, reason="InvalidMetricSourceType", problem=f'unknown metric source type "{kind}"')
     if seen.problem:
-        return Proposal("", reason=reason, problem=f"failed to get {_describe(kind, given)}: {seen.problem}")
+        text = f"failed to get {_describe(kind, given)}: {seen.problem}"
+        return Proposal("", reason=reason, problem=text, not_yet=seen.not_yet)
     try:
         if kind in ("Resource", "ContainerResource"):
             return _resource(kind, given, seen, current, all_pods, tolerance, timing, now)
@@ -94,7 +96,8 @@ def _propose(
             return _pods(given, seen, current, all_pods, tolerance, timing, now)
         return _single(kind, given, seen, current, all_pods, tolerance)
     except (replicas.MetricError, quantity.QuantityError) as error:
-        return Proposal("", reason=reason, problem=f"failed to get {_describe(kind, given)}: {error}")
+        text = f"failed to get {_describe(kind, given)}: {error}"
+        return Proposal("", reason=reason, problem=text, not_yet=isinstance(error, replicas.NotYet))
 
 
 def _resource(

@@ -30,6 +30,10 @@ class MetricError(Exception):
     """This metric asks for nothing; the message says why, in Kubernetes' words."""
 
 
+class NotYet(MetricError):
+    """Nothing is measured, as at every start: only where that lasts something is wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tolerance:
     """How far the ratio may be from 1 before anything changes."""
@@ -179,12 +183,12 @@ def _usable(
     all_pods: Sequence[Object], samples: Mapping[str, Sample], *, warms_up: bool, timing: Timing, now: float
 ) -> _Groups:
     if not all_pods:
-        raise MetricError("no pods returned by selector while calculating replica count")
+        raise NotYet("no pods returned by selector while calculating replica count")
     if not samples:
-        raise MetricError("no metrics returned from resource metrics API")
+        raise NotYet("no metrics returned from resource metrics API")
     groups = _group(all_pods, samples, warms_up=warms_up, timing=timing, now=now)
     if not groups.ready and not groups.parts:
-        raise MetricError("did not receive metrics for targeted pods (pods might be unready)")
+        raise NotYet("did not receive metrics for targeted pods (pods might be unready)")
     return groups
 
 
@@ -239,7 +243,7 @@ def for_value(
     if tolerance.holds(ratio):
         return Asked(current, total_milli=value_milli)
     if not all_pods:
-        raise MetricError("no pods returned by selector while calculating replica count")
+        raise NotYet("no pods returned by selector while calculating replica count")
     ready = sum(pods.phase(pod) == "Running" and pods.ready(pod) for pod in all_pods)
     return Asked(math.ceil(ratio * ready), total_milli=value_milli)
 
