@@ -134,3 +134,71 @@ async def test_pods_pass_where_docker_drops_what_is_forwarded(world, kernel):
             await asyncio.to_thread(world.outside.call, socket.create_connection, (worlds.GATEWAY, port), 0.3)
     await kernel.close(purge=True)
     assert listed() == theirs
+
+
+FIREWALLD = """
+table inet firewalld {
+  chain policies { ct state invalid drop; }
+  chain filter_INPUT {
+    type filter hook input priority filter + 10; policy accept;
+    ct state established,related accept; iifname lo accept; jump policies; reject with icmpx admin-prohibited;
+  }
+  chain filter_FORWARD {
+    type filter hook forward priority filter + 10; policy accept;
+    ct state established,related accept; ct status dnat accept; counter goto rest;
+  }
+  chain rest { log prefix "end"; counter drop; }
+}
+table ip guards {
+  chain FORWARD { type filter hook forward priority 0; policy accept; ip saddr 192.0.2.66 drop; }
+}
+""".replace("; }", ";\n}")
+THEIR_CHAINS = ("inet firewalld filter_FORWARD", "inet firewalld filter_INPUT", "ip guards FORWARD")
+
+
+async def test_pods_pass_where_firewalld_refuses_by_its_last_rule(world, kernel):
+    """Its policy is to accept, and its chains end with a rule that refuses the rest. A condition is no end."""
+    await asyncio.to_thread(subprocess.run, ["nft", "-f", "-"], input=FIREWALLD, text=True, check=True)
+    theirs = [world.node.exec(f"nft -s list chain {one}") for one in THEIR_CHAINS]
+    pod = world.pods[0]
+    async with asyncio.timeout(8):  # it came while we run: seen within a second
+        while isinstance(await world.ask(world.pods[1], pod.address, worlds.PORT, seconds=0.3), str):
+            pass
+    assert (await world.ask(world.pods[1], pod.address6, worlds.PORT))[0] == pod.address6
+    with socket.create_server((worlds.GATEWAY, 0)) as door:
+        where = door.getsockname()
+        client = await asyncio.to_thread(pod.call, socket.create_connection, where, 2)
+        client.close()
+    opened, inside, left = [world.node.exec(f"nft -s list chain {one}") for one in THEIR_CHAINS]
+    assert opened.count('comment "fairlead-test"') == 4 and inside.count('comment "fairlead-test"') == 1
+    assert left == theirs[2]
+    assert kernel.obstacles == ()
+    await kernel.close(purge=True)
+    assert [world.node.exec(f"nft -s list chain {one}") for one in THEIR_CHAINS] == theirs
+
+
+async def test_a_firewall_that_its_owner_keeps_for_itself_is_told_with_what_to_do(world, failures):
+    """firewalld may own its table (NftablesTableOwner=yes); nobody else may write to it then."""
+    owner = subprocess.Popen(["nft", "-i"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    told = asyncio.Queue()
+    plane = nftables.NftablesPlane(
+        "fairlead-test", clock=clock.SystemClock(), on_failure=lambda *failure: failures.append(failure),
+        pods=(worlds.PODS4,), gateway=worlds.GATEWAY, on_obstacles=told.put_nowait,
+    )  # fmt: skip
+    await plane.start()
+    owner.stdin.write(
+        "add table inet firewalld { flags owner; }\n"
+        "add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; policy accept; }\n"
+        "add rule inet firewalld filter_FORWARD reject\n"
+    )
+    owner.stdin.flush()
+    async with asyncio.timeout(8):
+        (said,) = await told.get()
+    assert said == (
+        "inet firewalld filter_FORWARD may refuse what pods send to each other and outside, and its owner keeps it for "
+        "itself; firewall-cmd --permanent --zone=trusted --add-source=10.244.0.0/16 && firewall-cmd --reload"
+    )
+    owner.communicate()
+    async with asyncio.timeout(8):
+        assert await told.get() == ()
+    await plane.close(purge=True)

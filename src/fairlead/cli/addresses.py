@@ -25,6 +25,7 @@ async def lines(client: protocol.Client, record: state.Record, folder: state.Sta
     found.append(f"api       https://{host}:{record.api_port}   ({_reach([f'{host}:0'])})")
     if record.dns:
         found.append(f"dns       {record.dns}   (cluster.local; `fairlead resolve NAME`)")
+    found += [f"firewall  {text}" for text in record.obstacles]
     found.append(f"kubectl   export KUBECONFIG={folder.kubeconfig}")
     return found
 

@@ -6,7 +6,7 @@ there; with `on` the start ends with the reason where it cannot be had; `fairlea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fairlead.base import clock as clocks
 from fairlead.base import log as logs
@@ -45,7 +45,7 @@ class KernelPlanes:
     async def start(self, network: protocols.Network, record: state.Record) -> list[planes.Plane]:
         """The planes that this network has. Raises PlaneUnavailable."""
         self._record = record
-        record.connect_time = "not yet: its programs are being loaded"
+        record.connect_time, record.obstacles = "not yet: its programs are being loaded", []
         if network.mode == "loopback":
             self._why = "Services have no network of their own in loopback mode"
             return []
@@ -56,6 +56,7 @@ class KernelPlanes:
             pods=(network.cidr,),
             services=(record.service_cidr,),
             gateway=network.gateway,
+            on_obstacles=self._blocked,
         )
         await self._nftables.start()
         if self._wanted.connect_time == "off":
@@ -97,6 +98,12 @@ class KernelPlanes:
     def _lost(self, why: str) -> None:
         self._why = why
         self._tell()
+
+    def _blocked(self, obstacles: Sequence[str]) -> None:
+        """Another tool's firewall stops pods' packets (or does so no more)."""
+        self._record.obstacles = list(obstacles)
+        self._folder.write(self._record)
+        log.warning("firewalls of others", obstacles=" ".join(obstacles) or "none in the way any more")
 
     def _tell(self) -> None:
         self._record.connect_time = f"off: {self._why}" if self._why else ON

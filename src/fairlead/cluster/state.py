@@ -50,6 +50,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     dns: str = ""  # ADDR:PORT at which the engine answers for the cluster domain
     lowest_port: int = 1024
     ingress_nginx: bool = False
+    obstacles: list[str] = msgspec.field(default_factory=list)  # firewalls that stop pods' packets, and what to do
     ephemeral: bool = False
     run_as: str = ""
     started_at: float = 0.0

@@ -56,8 +56,10 @@ class NftablesPlane:
         services: Sequence[str] = (),
         gateway: str = "",
         nft: str = "nft",
+        on_obstacles: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
-        """`pods` and `services` are this cluster's networks, `gateway` the node's address among the pods.
+        """`pods` and `services` are this cluster's networks, `gateway` the node's address among the pods;
+        `on_obstacles` is told when the chains of others in which pods' packets end, whatever we do, are not as before.
 
         Raises ValueError for what is no name or network."""
         self._table = nft_skeleton.check_name(table_name)
@@ -81,6 +83,9 @@ class NftablesPlane:
         self._settled = asyncio.Condition()
         self._lock = asyncio.Lock()  # the writer's socket has one user at a time
         self._turn = asyncio.Lock()  # from a decision to its commit, nobody else decides
+        self._on_obstacles = on_obstacles
+        self.obstacles: tuple[str, ...] = ()
+        self._seen: tuple[str, ...] = ()
         self.reloads = 0
 
     async def start(self) -> None:
@@ -98,6 +103,7 @@ class NftablesPlane:
         else:
             await self._load()
         await self._with_link(self._open_way)
+        self._tell_obstacles()
         self._nursery.start(self._write(), name="writer")
         self._nursery.start(self._watch(), name="guard")
 
@@ -251,16 +257,17 @@ class NftablesPlane:
                 continue
             async with self._turn:
                 problem = await self._with_link(self._check)
+                self._tell_obstacles()
                 if problem:
                     log.warning("somebody changed our rules; they are written anew", table=self._table, problem=problem)
                     await self._rebuild(netlink.NetlinkError(errno.ENOENT))
 
     def _check(self, link: netlink.Netlink) -> str:
         now = nft_check.generation(link)
-        if now == self._generation:
+        if now == self._generation and not self._seen:  # an owner's table goes with its owner, in no generation
             return ""
         self._open_way(link)
-        self._generation = nft_check.generation(link)
+        self._generation = now  # what came meanwhile, from us or others, is looked at the next time
         return nft_check.difference(
             link,
             self._table,
@@ -270,9 +277,15 @@ class NftablesPlane:
         )
 
     def _open_way(self, link: netlink.Netlink) -> None:
-        opened = nft_forward.open_way(link, ours=self._table, pods=self._pods, gateway=self._gateway)
-        if opened:
-            log.info("another tool drops by policy; the pods' networks may pass", chains=opened)
+        outcome = nft_forward.open_way(link, ours=self._table, pods=self._pods, gateway=self._gateway)
+        self._seen = outcome.obstacles
+        if outcome.opened:
+            log.info("another tool drops what is forwarded; the pods' networks may pass", chains=outcome.opened)
+
+    def _tell_obstacles(self) -> None:
+        if self._seen != self.obstacles:
+            self.obstacles = self._seen
+            self._on_obstacles(self.obstacles)
 
     async def _load(self) -> None:
         process = await asyncio.create_subprocess_exec(
