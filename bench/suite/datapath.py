@@ -4,6 +4,7 @@ straight to its address (with conntrack on, as everywhere) and through its Servi
 
 Two pods in network namespaces wired as the node agent wires them; candidates take turns within each round. Needs root.
 The main figure is new connections a second; the ratios of the goals are medians of each round's own ratio to direct.
+Beside them stands the CPU of client and server (not the engine's), which tells more on a machine that others use, too.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import resource
 import statistics
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from bench import cpu, lab, load, report, rounds
 from bench import engine as engines
-from bench import lab, load, report, rounds
 from fairlead.base import clock, netns
 from fairlead.dataplane import coordinator, engine, nftables
 from fairlead.dataplane import plane as plane_contract
@@ -43,7 +46,7 @@ async def run(lab_: lab.Lab) -> report.Report:
     """Rounds at one Service, then at 5,000."""
     with worlds.World(pods=2) as world:
         _never_run_out_of_ports(world)
-        await _servers(lab_, world)
+        servers = await _servers(lab_, world)
         kernel = nftables.NftablesPlane(
             "fairlead-bench",
             clock=clock.SystemClock(),
@@ -63,8 +66,8 @@ async def run(lab_: lab.Lab) -> report.Report:
         others = coordinator.Coordinator([proxy, kernel], clock=clock.SystemClock(), on_failure=_fail)
         planes = [others, _WithoutOne(connecting, "kernel:")]
         candidates = {"direct": world.pods[1].address, "kernel": _KERNEL, "connect time": _CONNECT}
-        few = await _rounds(lab_, planes, world, 1, {**candidates, "engine": _ENGINE})
-        many = await _rounds(lab_, planes, world, 5000, candidates)
+        few = await _rounds(_Where(lab_, world, servers), planes, 1, {**candidates, "engine": _ENGINE})
+        many = await _rounds(_Where(lab_, world, servers), planes, 5000, candidates)
         await connecting.close()
         await proxy.shutdown(grace_seconds=0)
         await kernel.close(purge=True)
@@ -107,8 +110,8 @@ def _widen_ports() -> None:
     Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("1024 65535")
 
 
-async def _servers(lab_: lab.Lab, world: worlds.World) -> None:
-    address = world.pods[1].address
+async def _servers(lab_: lab.Lab, world: worlds.World) -> list[lab.Process]:
+    address, made = world.pods[1].address, []
     for port, size in ((_SMALL, 128), (_LARGE, _LARGE_BYTES)):
         spec = load.BackendSpec(servers=1, address=address, ports=(port,), answer_bytes=size)
         process = lab_.spawn(
@@ -117,6 +120,8 @@ async def _servers(lab_: lab.Lab, world: worlds.World) -> None:
         assert process.popen.stdout is not None
         if not await asyncio.to_thread(process.popen.stdout.readline):
             raise RuntimeError(f"the backend did not start:\n{process.tail()}")
+        made.append(process)
+    return made
 
 
 def _inside(space: worlds.Space, command: str, spec: msgspec.Struct) -> list[str]:
@@ -149,10 +154,23 @@ def _table(count: int, pod: str) -> tuple[table.Structure, list[table.BackendEnd
     return table.Structure(backends=backends, listeners={door.id: door}), sets
 
 
+@dataclass(frozen=True)
+class _Where:
+    lab_: lab.Lab
+    world: worlds.World
+    servers: Sequence[lab.Process]
+
+    def cpu_seconds(self) -> float:
+        """Of the servers and of the clients that have ended."""
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return ended.ru_utime + ended.ru_stime + sum(cpu.process_seconds(one.pid) for one in self.servers)
+
+
 async def _rounds(
-    lab_: lab.Lab, planes: Sequence[Any], world: worlds.World, count: int, candidates: Mapping[str, str]
+    where: _Where, planes: Sequence[Any], count: int, candidates: Mapping[str, str]
 ) -> dict[str, list[rounds.Figures]]:
-    structure, sets = _table(count, world.pods[1].address)
+    lab_ = where.lab_
+    structure, sets = _table(count, where.world.pods[1].address)
     for one in planes:
         started = time.monotonic()
         await one.apply_endpoints(sets)
@@ -163,32 +181,39 @@ async def _rounds(
     samples: dict[str, list[rounds.Figures]] = {name: [] for name in candidates}
     for turn in range(lab_.rounds(10, 4)):
         for name in rounds.order(list(candidates), turn):
-            samples[name].append(await _measure(lab_, world, candidates[name]))
+            samples[name].append(await _measure(where, candidates[name]))
             lab_.progress(f"{count} Services, round {turn + 1}, {name}: {rounds.describe(samples[name][-1])}")
     return samples
 
 
-async def _measure(lab_: lab.Lab, world: worlds.World, address: str) -> rounds.Figures:
-    seconds = lab_.seconds(2.0, 0.7)
+async def _measure(where: _Where, address: str) -> rounds.Figures:
+    seconds = where.lab_.seconds(2.0, 0.7)
     small = load.Target(addresses=(f"{address}:{_SMALL}",))
-    kept = await _load(lab_, world, load.Closed(target=small, connections=32, seconds=seconds))
+    kept, kept_cpu = await _load(where, load.Closed(target=small, connections=32, seconds=seconds))
     fresh = msgspec.structs.replace(small, new_connections=True)
-    opened = await _load(lab_, world, load.Closed(target=fresh, connections=32, seconds=seconds))
+    opened, opened_cpu = await _load(where, load.Closed(target=fresh, connections=32, seconds=seconds))
     large = load.Target(addresses=(f"{address}:{_LARGE}",))
-    moved = await _load(lab_, world, load.Closed(target=large, connections=4, seconds=seconds))
+    moved, moved_cpu = await _load(where, load.Closed(target=large, connections=4, seconds=seconds))
     return {
         "requests_per_second": kept.rate,
         "connections_per_second": opened.rate,
         "megabytes_per_second": moved.body_bytes / moved.seconds / 1e6,
+        "request_cpu_us": kept_cpu / kept.answered * 1e6,
+        "connection_cpu_us": opened_cpu / opened.answered * 1e6,
+        "megabyte_cpu_us": moved_cpu / moved.body_bytes * 1e12,
     }
 
 
-async def _load(lab_: lab.Lab, world: worlds.World, spec: load.Closed) -> load.Outcome:
-    argv = _inside(world.pods[0], "closed", spec)
-    outcome = await load.Running(lab_.spawn("closed", argv, core=lab_.cores.load, stdout=subprocess.PIPE)).outcome()
+async def _load(where: _Where, spec: load.Closed) -> tuple[load.Outcome, float]:
+    """What the client saw, and the CPU seconds of both sides."""
+    before = where.cpu_seconds()
+    argv = _inside(where.world.pods[0], "closed", spec)
+    process = where.lab_.spawn("closed", argv, core=where.lab_.cores.load, stdout=subprocess.PIPE)
+    outcome = await load.Running(process).outcome()
+    await asyncio.to_thread(process.popen.wait)
     if outcome.failed:
         raise RuntimeError(outcome.why())
-    return outcome
+    return outcome, where.cpu_seconds() - before
 
 
 def _report(few: dict[str, list[rounds.Figures]], many: dict[str, list[rounds.Figures]]) -> report.Report:
@@ -202,6 +227,10 @@ def _report(few: dict[str, list[rounds.Figures]], many: dict[str, list[rounds.Fi
             text = f"{plane} / direct in {figure} at {count} Services"
             goals.append(report.Goal(text, statistics.median(ratios), limit, at_least=True))
             spread.append(f"{text}: {json.dumps([round(one, 3) for one in sorted(ratios)])}")
+    for plane, (count, samples) in itertools.product(_GOALS, ((1, few), (5000, many))):
+        for figure in ("request_cpu_us", "connection_cpu_us", "megabyte_cpu_us"):
+            ratios = [k[figure] / d[figure] for k, d in zip(samples[plane], samples["direct"], strict=True)]
+            spread.append(f"{plane} / direct in {figure} at {count} Services: {statistics.median(ratios):.3f}")
     return report.Report(
         bench="datapath",
         main="connections_per_second",
