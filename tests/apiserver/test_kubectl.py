@@ -89,6 +89,16 @@ async def test_get_in_every_format(run: kubectl.Kubectl, manifest: Path) -> None
     assert "conf" in (await run("get", "cm", "--chunk-size=1")).out
 
 
+async def test_what_kubectl_did_not_apply_but_is_as_its_file_says_has_no_difference(
+    run: kubectl.Kubectl, tmp_path: Path
+) -> None:
+    """As after `fairlead up`: no annotation of kubectl's is on the objects."""
+    path = tmp_path / "manifest.yaml"
+    path.write_text(MANIFEST)
+    await run("create", "-f", str(path))
+    assert (await run("diff", "-f", str(path))).out == ""
+
+
 async def test_apply_diff_prune(run: kubectl.Kubectl, manifest: Path) -> None:
     assert "unchanged" in (await run("apply", "-f", str(manifest))).out
     manifest.write_text(MANIFEST.replace("replicas: 2", "replicas: 3"))

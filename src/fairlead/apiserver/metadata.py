@@ -28,6 +28,7 @@ def begin(obj: Object, info: requests.Info, resource: resources.Resource, around
         metadata = obj["metadata"] = {}
     if not isinstance(metadata, dict):
         raise status.bad_request("metadata must be an object")
+    _leave_out_empty(metadata)
     _place(metadata, info, resource)
     for field in (*_SERVER_SET, "managedFields"):
         metadata.pop(field, None)
@@ -42,6 +43,13 @@ def begin(obj: Object, info: requests.Info, resource: resources.Resource, around
     metadata["creationTimestamp"] = clocks.rfc3339(around.now())
     if resource.behaviour.generation or resource.custom:
         metadata["generation"] = 1
+
+
+def _leave_out_empty(metadata: Object) -> None:
+    """As Go's omitempty does: kubectl sends `annotations: {}`, and would see a difference that is none."""
+    for field in ("labels", "annotations", "finalizers", "ownerReferences"):
+        if field in metadata and metadata[field] in ({}, [], None):
+            del metadata[field]
 
 
 def _place(metadata: Object, info: requests.Info, resource: resources.Resource) -> None:
@@ -64,6 +72,7 @@ def carry(obj: Object, old: Object, info: requests.Info, resource: resources.Res
     metadata, before = obj.setdefault("metadata", {}), old["metadata"]
     if not isinstance(metadata, dict):
         raise status.bad_request("metadata must be an object")
+    _leave_out_empty(metadata)
     name = metadata.get("name", "")
     if name and name != info.name:
         raise status.bad_request(f"the name of the object ({name}) does not match the name on the URL ({info.name})")
