@@ -29,11 +29,15 @@ def take(*, ignore_pids: frozenset[int] = frozenset()) -> Listing:
         "bpf": {str(path) for path in Path("/sys/fs/bpf").rglob("*")} if Path("/sys/fs/bpf").is_dir() else set(),
         "sockets": {" ".join(line.split()[:1] + line.split()[4:5]) for line in _lines("ss", "-H", "-ltun")},
         "temporary files": {
-            str(path) for root in ("/tmp", "/run", "/dev/shm") for path in Path(root).glob("*fairlead*")
+            str(path)
+            for root in ("/tmp", "/run", "/dev/shm")
+            for path in Path(root).glob("*fairlead*")
+            if not path.name.startswith(_OTHERS)
         },
     }
 
 
+_OTHERS = ("fairlead-bench-", "fairlead-lb-")  # what a benchmark or a `fairlead lb` beside the test has
 _SYSCTLS = (
     "/proc/sys/net/ipv4/ip_forward",
     "/proc/sys/net/ipv6/conf/all/forwarding",

@@ -1,1 +1,0 @@
-"""The window: a page that shows the cluster."""
