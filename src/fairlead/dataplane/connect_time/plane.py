@@ -130,14 +130,15 @@ class ConnectPlane:
     async def _write_all(self, to: tables.Tables) -> None:
         """All that is wanted, a little in each turn of the loop; what was given up is used again after its time."""
         while self._books.dirty:
-            while self._books.dirty:
-                change = books.Change()
-                self._books.take_into(change, limit=STEP_BACKENDS)
-                to.write(change)
-                await asyncio.sleep(0)
-            if self._books.unsettled:
-                await asyncio.to_thread(kernel.wait_for_programs)
-                self._books.settle()
+            change = books.Change()
+            self._books.take_into(change, limit=STEP_BACKENDS)
+            to.write(change)
+            await asyncio.sleep(0)
+        if self._books.unsettled:
+            await asyncio.to_thread(kernel.wait_for_programs)
+            self._books.settle()
+        if self._books.dirty:  # by `settle`, or by who did not wait: the ack of what is written does not wait for it
+            self._changed.set()
 
     def _let_go(self, why: str = "") -> None:
         if self._tables is not None:
