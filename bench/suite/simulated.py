@@ -69,15 +69,16 @@ async def run(lab_: lab.Lab) -> report.Report:
     found: dict[str, rounds.Figures] = {name: {} for name in names}
     for scenario in scenarios():
         for name in names if not scenario.name else (*_OURS[:2], *PEERS, "oracle"):
-            seen = [await _one(scenario, name, seconds, seed) for seed in seeds]
+            seen = [await one(scenario, name, seconds, seed) for seed in seeds]
             for figure, key in _FIGURES.items():
                 label = f"{scenario.name}_{figure}".strip("_")
-                found[name][label] = statistics.fmean(one[key] for one in seen) * 1e3
+                found[name][label] = statistics.fmean(outcome[key] for outcome in seen) * 1e3
             lab_.progress(f"{scenario.name or 'tail'} {name}: {rounds.describe(found[name])}")
     return _report(found, seconds, len(seeds))
 
 
-async def _one(scenario: Scenario, algorithm: str, seconds: float, seed: int) -> dict[str, Any]:
+async def one(scenario: Scenario, algorithm: str, seconds: float, seed: int) -> dict[str, Any]:
+    """What came of it (engine/src/simulate/world.rs, `Outcome`). Raises RuntimeError when the engine refuses."""
     steps = list(scenario.steps(seconds))
     servers = _servers(scenario.spec)
     lines: list[dict[str, Any]] = [{"algorithm": algorithm, "costs": scenario.costs, "seed": seed}]
