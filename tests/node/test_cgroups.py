@@ -1,5 +1,8 @@
 """What is to be made for a container, under both versions of cgroups."""
 
+import subprocess
+import sys
+
 import pytest
 
 from fairlead.node import cgroups
@@ -57,3 +60,18 @@ def test_what_an_earlier_life_left_counts(root):
         {"cpu.weight": "200"},
         {"cpu.shares": "2048"},
     )
+
+
+def test_without_cgroups_a_process_is_held_to_what_setrlimit_can():
+    most = 2 * LIMITS.memory_bytes + cgroups.SPARE_DATA_BYTES
+    assert cgroups.instead(LIMITS) == {"data": (most, most)}
+    assert cgroups.instead(cgroups.Limits(cpu_cores=1.0)) == {}
+
+
+def test_a_hard_limit_is_never_raised():
+    code = (
+        "import resource; from fairlead.node import cgroups; most = 1 << 33; "
+        "resource.setrlimit(resource.RLIMIT_DATA, (most, most)); "
+        "assert cgroups.instead(cgroups.Limits(memory_bytes=1 << 40)) == {'data': (most, most)}"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,7 +14,7 @@ from house import container, ready, state
 
 from fairlead.api import kinds
 from fairlead.node import cgroups
-from fairlead.node.network import kernel
+from fairlead.node.network import kernel, loopback
 
 pytestmark = [
     pytest.mark.usefixtures("own_network"),
@@ -233,6 +233,23 @@ async def test_a_container_over_its_memory_limit_is_oom_killed(node):
     seen = await node.until("big", lambda pod: pod["status"].get("phase") == "Failed")
     ended = state(seen)["state"]["terminated"]
     assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+
+
+async def test_without_cgroups_a_process_is_held_to_what_setrlimit_can_and_an_event_says_so(tmp_path):
+    folder = Path(tempfile.mkdtemp(prefix="fl-node-"))
+    none = cgroups.Cgroups(folder.name, root=tmp_path)
+    assert none.why
+    network = loopback.LoopbackNetwork(folder.name)
+    await network.start()
+    made = houses.House(folder, network=network, namespaces=(), cgroups=none)
+    await made.start()
+    try:
+        out = await run_to_end(made, "bounded", "ulimit -d", resources={"limits": {"memory": "64Mi"}})
+        assert out == f"{(2 * 64 + 256) << 10}\n"
+        assert "LimitsNotEnforced" in dict(await made.events("bounded"))
+    finally:
+        await made.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def test_a_cpu_limit_holds(node):

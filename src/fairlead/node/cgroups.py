@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fairlead.api import quantity
+from fairlead.base import privilege
 
 Object = dict[str, Any]
 MOST_PROCESSES = 4096
+SPARE_DATA_BYTES = 256 << 20
 _PERIOD_US = 100_000
 _CONTROLLERS = "+cpu +memory +pids"
 
@@ -37,6 +40,25 @@ def limits_of(container: Object) -> Limits:
     cpu = quantity.milli(limits["cpu"]) / 1000 if limits.get("cpu") is not None else 0.0
     memory = quantity.value(limits["memory"]) if limits.get("memory") is not None else 0
     return Limits(cpu, memory)
+
+
+def instead(limits: Limits) -> dict[str, tuple[int, int]]:
+    """What a process can be held to where no cgroup can be made (setrlimit(2)): a runaway, not a budget.
+
+    Data counts what is mapped to be written, of which runtimes (Go, the JVM, threads' stacks) map more than they use.
+    Processes are counted by user; only in a user namespace of ours are those the pods' alone. None is raised.
+    """
+    wanted = {}
+    if privilege.in_own_namespace():
+        wanted["nproc"] = (resource.RLIMIT_NPROC, MOST_PROCESSES)
+    if limits.memory_bytes:
+        wanted["data"] = (resource.RLIMIT_DATA, 2 * limits.memory_bytes + SPARE_DATA_BYTES)
+    found = {}
+    for name, (number, most) in wanted.items():
+        known = resource.getrlimit(number)[1]
+        most = most if known == resource.RLIM_INFINITY else min(most, known)
+        found[name] = (most, most)
+    return found
 
 
 def has_limits(container: Object) -> bool:

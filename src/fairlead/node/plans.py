@@ -116,6 +116,7 @@ class Planner:
             capabilities=capabilities,
             cgroups=tuple(path for path in groups if path.endswith(own)),
             make_cgroups=groups,
+            rlimits={} if place.has_images or (made is not None and not made.why) else cgroups.instead(limits),
             files=files,
             read_only_root=bool(context.get("readOnlyRootFilesystem")),
             pull_policy=container.get("imagePullPolicy") or _pull_policy(image),

@@ -167,7 +167,8 @@ class PodWorker:
         limits = any(cgroups.has_limits(entry) for entry in lifecycle.all_containers(self.pod))
         if limits and self.runtime.name == "process" and (self.doors.cgroups is None or self.doors.cgroups.why):
             why = self.doors.cgroups.why if self.doors.cgroups is not None else "cgroups are not in use here"
-            self.tell("LimitsNotEnforced", f"resources.limits are not enforced: {why}", warning=True)
+            instead = "each process is held to twice its memory limit and 256 MiB of data"
+            self.tell("LimitsNotEnforced", f"resources.limits are not enforced ({why}); {instead}", warning=True)
 
     async def _wait(self, wake_at: float | None) -> None:
         if wake_at is None:
