@@ -31,13 +31,16 @@ class Doors:
         self._held = set(held)
         self.refused.clear()
 
-    def open_missing(self, listeners: Mapping[str, table.Listener]) -> dict[str, socket.socket]:
-        """Opens what the engine lacks (refused ones are tried again) and forgets what no Listener names."""
+    def open_missing(self, listeners: Mapping[str, table.Listener], *, again: bool = False) -> dict[str, socket.socket]:
+        """Opens what the engine lacks and forgets what no Listener names.
+
+        `again`: those that were refused are tried again, too; to find out who holds a port takes milliseconds.
+        """
         named = {one for listener in listeners.values() for one in listener.sockets}
         self._held &= named
-        self.refused = {}
+        self.refused = {} if again else {one: why for one, why in self.refused.items() if one in named}
         opened = {}
-        for one in sorted(named - self._held):
+        for one in sorted(named - self._held - self.refused.keys()):
             try:
                 opened[one] = self._open(one)
             except sockets.SocketRefused as error:

@@ -176,21 +176,21 @@ class EnginePlane:
         self._marks.append((self._wire_seq if self._link else 1 << 62, self._sequence))
         self._settle()
 
-    def _flush(self, *, everything: bool, anew: bool = False) -> None:
+    def _flush(self, *, everything: bool, anew: bool = False, again: bool = False) -> None:
         """Sends what the engine lacks. Endpoints go first: a Backend that is new has them when a Route finds it."""
         if self._link is None:
             return
         if everything:
-            self._hand_over_sockets()
+            self._hand_over_sockets(again=again)
             self._ledger.want_structure(self._engine_view())
         self._send_endpoints()
         if everything:
             self._send_structure()
         self._send_probes(full=anew)
 
-    def _hand_over_sockets(self) -> None:
+    def _hand_over_sockets(self, *, again: bool) -> None:
         assert self._link is not None
-        opened = list(self._doors.open_missing(self._structure.listeners).items())
+        opened = list(self._doors.open_missing(self._structure.listeners, again=again).items())
         for start in range(0, len(opened), link.MAX_DESCRIPTORS):
             batch = opened[start : start + link.MAX_DESCRIPTORS]
             names = tuple(self._socket_name(name) for name, _ in batch)
@@ -201,7 +201,7 @@ class EnginePlane:
     def _retry_sockets(self) -> None:
         self._retry = None
         if self._link is not None:
-            self._flush(everything=True)
+            self._flush(everything=True, again=True)
             self._mark()
 
     @staticmethod
