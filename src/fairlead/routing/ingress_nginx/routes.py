@@ -83,7 +83,8 @@ class _Location:
         try:
             match = table.Match(path=self._path())
         except ValueError as error:
-            self._tell(self._location.place + ".path", "InvalidPath", str(error))
+            self._tell(self._location.place + ".path", "InvalidPath", f"{error}; what begins as it does answers 503")
+            self._close_beginning()
             return
         closed = self._words.denied or self._config.denied
         if closed:
@@ -101,6 +102,13 @@ class _Location:
         self._add_slash()
         for suffix, one, own in self._splits(match):
             self._place(suffix, one, {**fields, **own})
+
+    def _close_beginning(self) -> None:
+        """A path that is refused may guard something: a less specific one shall not answer in its place."""
+        beginning = pattern.beginning(self._location.path)
+        if beginning != "/":
+            match = table.Match(path=table.PathMatch(type="regex", value=f"^{beginning}", ignore_case=True))
+            self._put("", match, (HTTP, HTTPS), respond=table.Respond(status=503, body=_CLOSED))
 
     def _path(self) -> table.PathMatch:
         path, kind = self._location.path, self._location.kind
