@@ -55,6 +55,31 @@ def test_a_backend_that_does_not_exist_answers_503():
     assert ask("ingress-mistakes", "a.example", "/gone").verdict == "answers 503"
 
 
+def test_a_closed_door_says_which_object_closed_it_and_why():
+    translation, slices = translated("thin")
+    (route,) = [name for name in translation.structure.routes if name.startswith("Ingress/")]
+    refused = {f"route/{route}": "match.path.value: the expression is too large"}
+    asked = interpret.HttpRequest(host="my-app.localhost", path="/")
+    found = explain.request(translation, slices, listener="edge-http", asked=asked, refused=refused)
+    assert found.verdict == "answers 503, a closed door"
+    assert found.because == (
+        "Ingress/default/my-app spec.rules[0].http.paths[0]: the engine refused it: "
+        "match.path.value: the expression is too large",
+    )
+    refused = {"backend/default/my-app-service:80/http": "tls: no certificate"}
+    found = explain.request(translation, slices, listener="edge-http", asked=asked, refused=refused)
+    assert found.verdict == "forwarded"
+    assert found.because[0].endswith("tls: no certificate")
+
+
+def test_a_path_without_a_backend_says_what_is_wrong_with_it_alone():
+    found = ask("ingress-mistakes", "a.example", "/gone")
+    assert found.because
+    assert any("there is no Service default/nowhere" in reason for reason in found.because)
+    place = found.rule.rpartition(" ")[2]
+    assert not [reason for reason in found.because if "spec.rules" in reason and place not in reason]
+
+
 def test_a_service_is_explained_by_its_backends():
     translation, slices = translated("thin")
     found = explain.service(translation, slices, name="default/my-app-service")
@@ -73,7 +98,7 @@ def test_an_answer_of_the_engines_own_says_what_is_wrong_with_its_rule():
     found = explain.request(translation, (), listener="edge-http", asked=asked)
     assert found.verdict == "answers 503"
     assert found.because == (
-        "spec.rules[0].http.paths[0].backend: there is no Service shop/nobody; requests get 503",
+        "Ingress/shop/i: spec.rules[0].http.paths[0].backend: there is no Service shop/nobody; requests get 503",
     )  # fmt: skip
 
 

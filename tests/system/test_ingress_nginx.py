@@ -210,6 +210,25 @@ async def test_a_broken_ingress_is_closed_and_told_and_nobody_else_notices(shop:
     shop.kubectl("delete", "ingress", "broken")
 
 
+async def test_a_route_that_the_engine_refuses_is_a_closed_door_that_explain_knows(
+    shop: Shop, browser: Browser
+) -> None:
+    big = ingress("big", {"use-regex": "true"})
+    backend = big["spec"]["rules"][0]["http"]["paths"][0]["backend"]
+    path = {"path": "/list/((a{100}){100}){100}", "pathType": "ImplementationSpecific", "backend": backend}
+    big["spec"]["rules"][0]["http"]["paths"].append(path)
+    shop.up("-", stdin=yaml.safe_dump(big))
+    status, _, text = await browser.get("http://big.localhost/list/x")
+    assert (status, "closed" in text) == (503, True)
+    assert (await browser.get("http://big.localhost/other"))[0] == 200
+    said = shop.fairlead("explain", "--name", shop.name, "http://big.localhost/list/x").stdout
+    assert said.startswith("answers 503, a closed door by Ingress/default/big spec.rules[0].http.paths[1]"), said
+    assert "because Ingress/default/big spec.rules[0].http.paths[1]: the engine refused it: match.path.value" in said
+    said = shop.fairlead("explain", "--name", shop.name, "https://shop.localhost/cart").stdout
+    assert said.startswith("forwarded by Ingress/default/shop"), said
+    shop.kubectl("delete", "ingress", "big")
+
+
 TELLS = "fetch('/', {cache: 'no-store'}).then(answer => answer.json())"
 ECHOES = """new Promise((done, failed) => {
     const socket = new WebSocket(`wss://${location.host}/ws`);

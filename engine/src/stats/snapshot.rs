@@ -75,7 +75,7 @@ pub fn take(store: &Store) -> Value {
             (b.spec.id.clone(), value)
         })
         .collect();
-    json!({"listeners": listeners, "routes": routes, "backends": backends})
+    json!({"listeners": listeners, "routes": routes, "backends": backends, "refused": store.refused()})
 }
 
 /// What differs from `before`, in the same shape; `None` when nothing does.

@@ -44,6 +44,8 @@ pub struct Store {
     gone: Vec<Weak<Endpoint>>,
     drains: BTreeMap<String, (IpAddr, Option<u16>)>,
     kept: Kept,
+    /// What was not taken as it is now (`KIND/ID`), and why.
+    refused: BTreeMap<String, String>,
     changed: Changed,
     assembly: Assembly,
     /// Of the access log.
@@ -65,6 +67,7 @@ impl Store {
             gone: Vec::new(),
             drains: BTreeMap::new(),
             kept: Kept::default(),
+            refused: BTreeMap::new(),
             changed: Changed::default(),
             assembly: Assembly::default(),
             lines: Arc::default(),
@@ -106,7 +109,35 @@ impl Store {
             self.forget_unused();
         }
         self.kept.limiters.retain(|_, limiter| Arc::strong_count(limiter) > 1);
+        self.note_refused(message, &nacks);
         nacks
+    }
+
+    fn note_refused(&mut self, message: &wire::Structure, nacks: &[Nack]) {
+        if message.full {
+            self.refused.clear();
+        }
+        if !self.refused.is_empty() {
+            let removed = &message.removed;
+            for (kind, changed, removed) in [
+                ("listener", &message.listeners, &removed.listeners),
+                ("route", &message.routes, &removed.routes),
+                ("backend", &message.backends, &removed.backends),
+                ("certificate", &message.certificates, &removed.certificates),
+                ("name", &message.names, &removed.names),
+            ] {
+                let ids = changed.0.iter().map(wire::object_id).chain(removed.iter().map(String::as_str));
+                ids.for_each(|id| drop(self.refused.remove(&format!("{kind}/{id}"))));
+            }
+        }
+        for nack in nacks {
+            let why = [nack.path.as_str(), &nack.message].join(": ");
+            self.refused.insert(nack.object.clone(), why.trim_start_matches(": ").to_owned());
+        }
+    }
+
+    pub fn refused(&self) -> &BTreeMap<String, String> {
+        &self.refused
     }
 
     fn take_listener(&mut self, object: &Value) -> Result<(), Refusal> {

@@ -41,7 +41,9 @@ async def _explain(name: str, namespace: str, what: str, headers: tuple[str, ...
     async with remote.connect(name) as (client, _):
         if "://" in what:
             found, asked = await known.read(client, folder), _asked(what, headers, method)
-            said = explain.request(found.translation, found.slices, **asked, out=await _out(folder))
+            engine = await _engine(folder)
+            refused = engine.get("refused", {})
+            said = explain.request(found.translation, found.slices, **asked, out=_out(engine), refused=refused)
             _print(said)
             for text in _passed_over(found, asked["asked"].host):
                 click.echo(f"  not {text}")
@@ -67,7 +69,8 @@ async def _explain_service(client: protocol.Client, folder: state.StateFolder, n
         hint = f"; for a URL say http://{name}/" if error.not_found and "." in name else ""
         raise failure.Failure(f"{error}{hint}") from None
     found = await known.read(client, folder)
-    said = explain.service(found.translation, found.slices, name=f"{namespace}/{name}", out=await _out(folder))
+    out = _out(await _engine(folder))
+    said = explain.service(found.translation, found.slices, name=f"{namespace}/{name}", out=out)
     _print(said)
     if not any(one.candidates or one.left_out for one in said.backends):
         for text in await remarks.empty(client, found, {f"Service/{namespace}/{name}"}):
@@ -104,15 +107,20 @@ def _asked(url: str, headers: tuple[str, ...], method: str) -> dict[str, Any]:
     return {"listener": f"edge-{parts.scheme}", "asked": request}
 
 
-async def _out(folder: state.StateFolder) -> dict[str, str]:
-    """Addresses that the engine does not use now, with its reason."""
+async def _engine(folder: state.StateFolder) -> Object:
+    """What the engine says of itself; nothing where it does not answer."""
     try:
-        found = json.loads(await lbstats.fetch(str(folder.run / "stats.sock"), "/stats"))
+        found: Object = json.loads(await lbstats.fetch(str(folder.run / "stats.sock"), "/stats"))
     except (OSError, ValueError):
         return {}
+    return found
+
+
+def _out(engine: Object) -> dict[str, str]:
+    """Addresses that the engine does not use now, with its reason."""
     return {
         place.rpartition(":")[0].strip("[]"): f"by the engine: {lbstats.state(endpoint)}"
-        for backend in found.get("backends", {}).values()
+        for backend in engine.get("backends", {}).values()
         for place, endpoint in backend.get("endpoints", {}).items()
         if endpoint["state"] != "ready"
     }
@@ -145,9 +153,9 @@ async def _explain_pod(client: protocol.Client, folder: state.StateFolder, names
             click.echo(f"  {condition['type']} is {condition['status']}: {why}")
     found = await known.read(client, folder)
     translation, slices = found.translation, found.slices
-    title, selected = f"{namespace}/{name}", False
+    title, selected, out = f"{namespace}/{name}", False, _out(await _engine(folder))
     for service in translation.sources:
-        said = explain.service(translation, slices, name=service, out=await _out(folder))
+        said = explain.service(translation, slices, name=service, out=out)
         for backend in said.backends:
             if any(one.name == title for one in backend.candidates):
                 click.echo(f"  candidate of {backend.backend}")

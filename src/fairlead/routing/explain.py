@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from fairlead.routing import algorithms, carrier, endpoints, interpret, services, table, translate
 
 
@@ -45,9 +47,11 @@ def request(
     listener: str,
     asked: interpret.HttpRequest,
     out: Mapping[str, str] | None = None,
+    refused: Mapping[str, str] | None = None,
 ) -> Explanation:
-    """What happens to that HTTP request at that Listener."""
-    ranked = interpret.candidates(translation.structure, listener, asked)
+    """What happens to that HTTP request at that Listener. `refused`: what no plane took (`route/ID`), and why."""
+    refused = refused or {}
+    ranked = interpret.candidates(_with_closed(translation.structure, refused), listener, asked)
     if not ranked:
         hosts = sorted({host for route in translation.structure.routes.values() for host in route.hosts})
         return Explanation(f"404: no rule matches {asked.host}{asked.path}; hosts known: {', '.join(hosts) or 'none'}")
@@ -56,12 +60,29 @@ def request(
         backend(translation, groups, one.backend, weight=one.weight, out=out or {}) for one in best.backends
     )
     others = tuple(f"{_title(route)}: {_against(best, route)}" for route in ranked[1:])
+    if closed := refused.get(f"route/{best.id}"):
+        because = (f"{_title(best)}: the engine refused it: {closed}",)
+        return Explanation("answers 503, a closed door", _title(best), others, because=because)
     if best.redirect is not None:
         return Explanation(f"redirects with {best.redirect.status}", _title(best), others)
     if best.respond is not None:
         return Explanation(f"answers {best.respond.status}", _title(best), others, because=_wrong(translation, best))
     usable = any(one.candidates or translation.structure.backends[one.backend].resolve for one in explained)
-    return Explanation("forwarded" if usable else "503: no endpoint", _title(best), others, explained)
+    stale = tuple(
+        f"the engine refused what {one.backend} has become, and keeps it as it was: {refused[name]}"
+        for one in explained
+        if (name := f"backend/{one.backend}") in refused
+    )
+    return Explanation("forwarded" if usable else "503: no endpoint", _title(best), others, explained, stale)
+
+
+def _with_closed(structure: table.Structure, refused: Mapping[str, str]) -> table.Structure:
+    """The table with its refused Routes as the engine has them: closed doors for all that they might have taken."""
+    names = [name for name in structure.routes if f"route/{name}" in refused]
+    if not names:
+        return structure
+    closed = {name: interpret.closed(structure.routes[name], refused[f"route/{name}"]) for name in names}
+    return msgspec.structs.replace(structure, routes={**structure.routes, **closed})
 
 
 def service(
@@ -130,9 +151,9 @@ def _title(route: table.Route) -> str:
 
 
 def _wrong(translation: translate.Translation, route: table.Route) -> tuple[str, ...]:
-    """The Problems of the rule that made this Route."""
+    """The Problems of the rule that made this Route, and of its object's annotations, which may have closed it."""
     mine = (one for one in translation.problems if one.object == route.info.object)
-    return tuple(f"{one.path}: {one.message}" for one in mine if one.path.startswith(route.info.rule))
+    return tuple(str(one) for one in mine if one.path.startswith(("metadata", route.info.rule)))
 
 
 def _against(best: table.Route, other: table.Route) -> str:

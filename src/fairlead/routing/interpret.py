@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from fairlead.routing import endpoints, paths, table
 
 
@@ -215,3 +217,34 @@ def _within(address: str, network: str) -> bool:
         return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
     except ValueError:
         return False
+
+
+def closed(route: table.Route, why: str) -> table.Route:
+    """What a refused Route matches as a closed door. `why` begins with the path of the field that was refused.
+
+    A path's expression that does not compile stands for what begins as it does, a value's for any value.
+    """
+    path = route.match.path
+    if path is not None and path.type == "regex" and why.startswith("match.path"):
+        path = msgspec.structs.replace(path, value=_beginning(path.value))
+    headers, query = (
+        tuple(
+            table.ValueMatch(name=one.name, type="present")
+            if one.type == "regex" and why.startswith(("match.headers", "match.query"))
+            else one
+            for one in values
+        )
+        for values in (route.match.headers, route.match.query)
+    )
+    return msgspec.structs.replace(
+        route, match=msgspec.structs.replace(route.match, path=path, headers=headers, query=query)
+    )
+
+
+def _beginning(expression: str) -> str:
+    anchor, rest = ("^", expression[1:]) if expression.startswith("^") else ("", expression)
+    plain = re.match(r"[/\w~ -]*", rest)
+    if plain is None or "|" in rest:
+        return ""
+    # The last character may be one that a repetition makes optional.
+    return anchor + re.escape(plain[0] if len(plain[0]) == len(rest) else plain[0][:-1])
