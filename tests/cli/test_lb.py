@@ -128,6 +128,10 @@ async def test_a_changed_file_is_applied_without_a_lost_request(tmp_path: Path) 
             "--cert: there is no --listen https",
         ),
         (("--listen", "http://:18999", "--to", "127.0.0.1:1", "--check", "ping"), "known are grpc, http, tcp"),
+        (
+            ("--listen", "http://:18999", "--to", "127.0.0.1:1", "--check", "http:x"),
+            "http:/PATH, tcp or grpc[:SERVICE]",
+        ),
         (("--listen", "http://:18999", "--to", "127.0.0.1:1", "--algorithm", "best"), "there are round-robin, "),
         (("--listen", "http://:18999", "--to", "127.0.0.1:1", "--access-log", "/no/such"), "--access-log /no/such: "),
         (("-f", "/nonexistent.yaml"), "No such file"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fairlead.api import manifest
 from fairlead.routing import standalone, table
 
 
@@ -130,3 +133,13 @@ def test_a_file_that_is_no_text_is_no_certificate() -> None:
     found, wrong = standalone.translate({"listeners": secure, "backends": APP}, source="lb.yaml", read_file=binary)
     assert found is None
     assert wrong[0].message == "a.der: is not text; certificates and keys are read as PEM"
+
+
+def test_the_file_in_the_documentation_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "lb.md").read_text()
+    text = page.partition("## The file\n\n")[2].partition("\n\n`path`")[0]
+    [(_, document)] = manifest.load_documents(textwrap.dedent(text), source="lb.md")
+    found = translate(document).structure
+    assert set(found.listeners) == {"web", "secure", "postgres"}
+    assert found.backends[found.listeners["postgres"].backend].protocol == "tcp"
+    assert len(found.routes) == 2

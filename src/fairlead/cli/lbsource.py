@@ -16,6 +16,7 @@ from fairlead.api import manifest
 from fairlead.cli import failure
 from fairlead.routing import standalone, table
 
+CHECK_SECONDS = 2.0  # of --check: a dead server is out after three
 _Stamp = tuple[float, int, int]
 
 
@@ -131,9 +132,7 @@ def document(flags: dict[str, Any]) -> dict[str, Any]:
     if flags["algorithm"]:
         backend["algorithm"] = flags["algorithm"]
     if flags["check"]:
-        kind, _, path = flags["check"].partition(":")
-        word = "service" if kind == "grpc" else "path"
-        backend["health"] = {"kind": kind} | ({word: path} if path else {})
+        backend["health"] = _check(flags["check"])
     return {"listeners": listeners, "backends": {"servers": backend}}
 
 
@@ -147,6 +146,14 @@ def _listener(address: str, flags: dict[str, Any]) -> dict[str, Any]:
     elif address.startswith("https:"):
         raise failure.Failure(f"--listen {address}: --cert FILE and --key FILE are needed")
     return found
+
+
+def _check(text: str) -> dict[str, Any]:
+    kind, _, rest = text.partition(":")
+    if (kind == "tcp" and rest) or (kind == "http" and rest and not rest.startswith("/")):
+        raise failure.Failure(f"--check {text}: http:/PATH, tcp or grpc[:SERVICE] is expected")
+    word = "service" if kind == "grpc" else "path"
+    return {"kind": kind, "interval_seconds": CHECK_SECONDS} | ({word: rest} if rest else {})
 
 
 def _to(text: str) -> dict[str, Any]:
