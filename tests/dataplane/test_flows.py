@@ -94,13 +94,22 @@ def test_the_rules(path):
         for row in case["flows"]:
             source = SOURCES.get(row["from"], row["from"])
             answer = kernel.answer(source, row.get("protocol", "tcp"), *split(row["to"]))
-            check(at_the_engine(row), answer, case["case"])
+            check(at_the_engine(row, structure), answer, case["case"])
 
 
-def at_the_engine(row):
+def at_the_engine(row, structure):
     """The row as the kernel's rules see it."""
     if "by" not in row:
         return row
+    if row.get("protocol") == "udp":
+        address, port = split(row["to"])
+        (listener,) = (
+            listener
+            for listener in structure.listeners.values()
+            if listener.id.startswith("datagrams/")
+            and any((one.address, one.port) == (address, port) for one in structure.backends[listener.backend].virtual)
+        )
+        return {**row, "goes": [listener.sockets[0].removeprefix("udp:")]}
     gateway = f"[{worlds.GATEWAY6}]" if row["to"].startswith("[") else worlds.GATEWAY
     return {**row, "goes": [f"{gateway}:{DOORS[row['by']]}"]}
 
@@ -112,7 +121,8 @@ def world():
         for pod in made.pods[1:]:
             for port in (80, 8443, 53, 5353):
                 pod.serve(pod.address, port)
-            pod.serve(pod.address6, 80)
+            for port in (80, 53):
+                pod.serve(pod.address6, port)
             for address in (pod.address, pod.address6):
                 pod.serve(address, 8090, http=True)
         yield made

@@ -280,6 +280,8 @@ class State:
 
     def _redirect(self, backend: table.Backend, family: nft_rules.Family) -> nft_rules.Rule:
         wanted = "http" if carrier.carrier(backend) == "engine-l7" else "tcp"
+        if backend.protocol == "udp":
+            wanted = f"{carrier.DATAGRAMS}/{backend.id}"
         door = _doors(self._structure).get((wanted, family))
         if door is None:
             text = f"no transparent {wanted} Listener of the engine for IPv{family}"
@@ -340,13 +342,14 @@ def _places(part: nft_rules.Part, spread: nft_rules.Spread) -> list[nft_rules.Pl
 
 
 def _doors(structure: table.Structure) -> Mapping[tuple[str, int], nft_rules.Place]:
-    """The transparent Listeners, by protocol and address family."""
+    """The Listeners that the kernel leads to, by address family and protocol, or id where they are of one Backend."""
     found: dict[tuple[str, int], nft_rules.Place] = {}
     for listener in structure.listeners.values():
-        for one in listener.sockets if listener.transparent else ():
-            host, _, port = one.removeprefix("tcp:").rpartition(":")
+        own = listener.id.startswith(f"{carrier.DATAGRAMS}/")
+        for one in listener.sockets if listener.transparent or own else ():
+            host, _, port = one.partition(":")[2].rpartition(":")
             address = host.strip("[]")
-            found[(listener.protocol, 6 if ":" in address else 4)] = (address, int(port))
+            found[(listener.id if own else listener.protocol, 6 if ":" in address else 4)] = (address, int(port))
     return found
 
 

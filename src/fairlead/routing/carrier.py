@@ -7,6 +7,7 @@ from typing import Literal
 from fairlead.routing import table
 
 KERNEL_ALGORITHMS = frozenset({"", "round-robin", "rr", "random", "ip-hash", "sh"})
+DATAGRAMS = "datagrams"  # how the ids of Listeners begin to which the kernel leads one Backend's datagrams
 Carrier = Literal["kernel", "engine-l4", "engine-l7"]
 
 

@@ -2,12 +2,14 @@
 
 Loopback mode: every Service port is a Listener on the Service's own 127.x.y.z. Kernel mode: the addresses are rules of
 the kernel; only what it cannot do is redirected to one transparent Listener per protocol, with a socket per address
-family. In both, node ports and load balancers' ports are also listened on at the node's own loopback address, which the
-kernel does not redirect.
+family. Of datagrams the kernel does not tell where they were going, so each such UDP port has a Listener of its own. In
+both, node ports and load balancers' ports are also listened on at the node's own loopback address, which the kernel does
+not redirect.
 """
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 from fairlead.routing import addresses, carrier, draft, settings, table
@@ -16,6 +18,8 @@ Object = dict[str, Any]
 _LOOPBACK = {"IPv4": "127.0.0.1", "IPv6": "::1"}
 TRANSPARENT_TCP = "transparent-tcp"
 TRANSPARENT_HTTP = "transparent-http"
+_DATAGRAM_PORTS = range(16384, 24576)  # on the gateway, where nobody else listens
+_TRIES = 16
 
 
 def external_virtuals(work: draft.Draft, service: Object, port: Object, family: str) -> tuple[table.Virtual, ...]:
@@ -81,6 +85,22 @@ def add_listeners(
         _listen(work, f"{base}/load-balancer{suffix}", outside, door, work.settings.carried_port(port["port"]))
 
 
+def add_datagram_door(work: draft.Draft, backend: str, address: str) -> None:
+    """Where the kernel leads the datagrams of a Backend that it cannot balance itself: the same port every time, unless
+    somebody has it."""
+    target, where = work.backends[backend], work.settings
+    gateway = where.gateway6 if ":" in address else where.gateway
+    if not (gateway and target.virtual and target.protocol == "udp" and carrier.carrier(target) == "engine-l4"):
+        return
+    listener = f"{carrier.DATAGRAMS}/{backend}"
+    for turn in range(_TRIES):
+        number = zlib.crc32(f"{backend} {turn}".encode()) % len(_DATAGRAM_PORTS)
+        socket = settings.socket_id("udp", gateway, _DATAGRAM_PORTS[number])
+        if work.claim(socket, listener) == listener:
+            work.listeners[listener] = table.Listener(id=listener, protocol="udp", sockets=(socket,), backend=backend)
+            return
+
+
 def add_health_port(work: draft.Draft, service: Object, backend: str) -> None:
     """`healthCheckNodePort`: where outer load balancers ask whether this node has endpoints of the Service."""
     spec = service.get("spec") or {}
@@ -124,7 +144,7 @@ def add_transparent(work: draft.Draft, carried: frozenset[tuple[carrier.Carrier,
     where = work.settings
     if not where.kernel:
         return
-    if any(who == "engine-l4" for who, _ in carried):
+    if ("engine-l4", "tcp") in carried:
         sockets = _gateways(where, where.transparent_tcp_port)
         listener = table.Listener(id=TRANSPARENT_TCP, protocol="tcp", sockets=sockets, transparent=True)
         work.listeners[TRANSPARENT_TCP] = listener

@@ -102,6 +102,8 @@ class _Translator:
             self.work, self.service, port, address=address, suffix=suffix,
             inside=local if inner_local else backend, outside=local if outer_local else backend,
         )  # fmt: skip
+        for carried in {backend, local} - {""}:
+            service_doors.add_datagram_door(self.work, carried, address)
         if not index:
             service_doors.add_health_port(self.work, self.service, local or backend)
 
