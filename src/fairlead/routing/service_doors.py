@@ -3,8 +3,8 @@
 Loopback mode: every Service port is a Listener on the Service's own 127.x.y.z. Kernel mode: the addresses are rules of
 the kernel; only what it cannot do is redirected to one transparent Listener per protocol, with a socket per address
 family. Of datagrams the kernel does not tell where they were going, so each such UDP port has a Listener of its own. In
-both, node ports and load balancers' ports are also listened on at the node's own loopback address, which the kernel does
-not redirect.
+both, node ports and load balancers' ports are also listened on at the node's own loopback address, which the kernel
+does not redirect.
 """
 
 from __future__ import annotations
