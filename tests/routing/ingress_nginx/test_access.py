@@ -199,3 +199,20 @@ def test_limits_count_by_client_over_all_paths_of_an_ingress(world: Any) -> None
     )
     world.config(limit_req_status_code="429")
     assert [one.status for one in world.route("http://a.example/").limits] == [503, 429, 429]
+
+
+@pytest.mark.parametrize(
+    ("value", "statuses", "seconds"),
+    [
+        ("200 202 10m", (200, 202), 600),
+        ("200 202 10m, 401 5m", (200, 202, 401), 300),
+        ("5m", (200, 202, 401), 300),
+    ],
+)
+def test_answers_of_the_service_are_remembered_as_documented(
+    world: Any, value: str, statuses: tuple[int, ...], seconds: float
+) -> None:
+    url = "http://web.default.svc.cluster.local/check"
+    guarded(world, auth_url=url, auth_cache_key="$cookie_session", auth_cache_duration=value)
+    request = world.route("http://a.example/").access.request
+    assert (request.cache_statuses, request.cache_seconds) == (statuses, seconds)

@@ -52,6 +52,8 @@ differs (1) and what is refused (2); with `--kubeconfig` it asks a cluster.
 * Where a canary and sticky sessions meet, its header and cookie decide before the session does; the session decides
   before the weight.
 * A canary shares one path's requests; other paths with the same Service are left alone.
+* `backend-protocol: AUTO_HTTP` speaks HTTP to the endpoints, whatever the client spoke; of several times in
+  `auth-cache-duration` the shortest counts for all of its statuses.
 * Without `load-balance`, the endpoint with the fewest requests in flight is taken, in turn among equals: round robin
   where requests do not overlap, and better where they do.
 """
