@@ -1,6 +1,7 @@
 """The engine plane with the real engine: started, adopted, restarted; a Service's HTTP, balanced by request."""
 
 import asyncio
+import collections
 import contextlib
 import os
 import shutil
@@ -212,8 +213,9 @@ def requests(address, count):
 
 
 @contextlib.asynccontextmanager
-async def kernel_mode(folder, failures, protocol):
+async def kernel_mode(folder, failures, protocol="", *, port=80, **annotations):
     """A world with a Service at 10.96.0.10:80 of that appProtocol, carried by the engine behind the kernel."""
+    annotations = {f"fairlead.dev/{name}": text for name, text in annotations.items()}
     with worlds.World() as world:
         plane = made_plane(folder, failures)
         kernel = nftables.NftablesPlane(
@@ -229,7 +231,7 @@ async def kernel_mode(folder, failures, protocol):
             [plane, kernel], clock=clock.SystemClock(), on_failure=lambda *failure: failures.append(failure)
         )
         service = {
-            "metadata": {"namespace": "default", "name": "web"},
+            "metadata": {"namespace": "default", "name": "web", "annotations": annotations},
             "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80, "appProtocol": protocol}]},
         }
         where = settings.Settings(
@@ -239,7 +241,7 @@ async def kernel_mode(folder, failures, protocol):
             {
                 "metadata": {"namespace": "default", "name": "w", "labels": {"kubernetes.io/service-name": "web"}},
                 "addressType": "IPv4",
-                "ports": [{"port": 80}],
+                "ports": [{"port": port}],
                 "endpoints": [{"addresses": [pod.address]} for pod in world.pods],
             }
         ]
@@ -267,6 +269,41 @@ async def test_http_on_a_services_address_is_balanced_by_request(folder, failure
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+async def test_least_connections_on_a_cluster_ip_follow_those_that_last(folder, failures):
+    """Who has lost his long-lived connections gets the next ones, until all have as many."""
+    async with kernel_mode(folder, failures, port=worlds.PORT, algorithm="least-request") as world:
+        held = [await connected(world) for _ in range(9)]
+        counts = collections.Counter(server for _, server in held)
+        assert set(counts.values()) == {3}
+        idle = world.pods[1].address
+        for client, server in held:
+            if server == idle:
+                client.close()
+        held = [one for one in held if one[1] != idle]
+        async with asyncio.timeout(5):
+            while True:  # the ends travel to the engine
+                client, server = await connected(world)
+                held.append((client, server))
+                if server == idle:
+                    break
+        wanted = max(collections.Counter(server for _, server in held).values())
+        while min(collections.Counter(server for _, server in held).values()) < wanted:
+            client, server = await connected(world)
+            held.append((client, server))
+            counts = collections.Counter(server for _, server in held)
+            assert server == idle or counts[server] - counts[idle] <= 1, counts
+        for client, _ in held:
+            client.close()
+
+
+async def connected(world):
+    """A connection from outside, held open, and who has it."""
+    client = await asyncio.to_thread(world.outside.call, socket.create_connection, ("10.96.0.10", 80), 3)
+    greeting = await asyncio.to_thread(client.recv, 100)
+    return client, greeting.decode().split()[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 @pytest.mark.skipif(not shutil.which("nghttpd"), reason="nghttp2's tools are not installed")
 async def test_calls_on_one_http2_connection_are_balanced_one_by_one(folder, failures):
     async with kernel_mode(folder, failures, "kubernetes.io/h2c") as world:
@@ -280,7 +317,8 @@ async def test_calls_on_one_http2_connection_are_balanced_one_by_one(folder, fai
         urls = [f"http://10.96.0.10/who?{number}" for number in range(30)]
         argv = ["ip", "netns", "exec", world.pods[0].name, "nghttp", *urls]
         answers, end = [], time.monotonic() + 10
-        while len(set(answers)) < 3 and time.monotonic() < end:  # until every server listens
+        every = {pod.address for pod in world.pods}
+        while set(answers) != every and time.monotonic() < end:  # until every server listens
             done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, check=False)
             answers = done.stdout.split()
         for server in servers:

@@ -63,6 +63,13 @@ def refuse(work: draft.Draft, service: Object) -> None:
             work.problem(obj, path, "InvalidNetwork", f"{one!r} is no network such as 192.0.2.0/24")
     if not work.settings.kernel and spec.get("externalIPs"):
         work.problem(obj, "spec.externalIPs", "NeedsKernelNetwork", "external addresses need --network kernel")
+    ranges = spec.get("loadBalancerSourceRanges") and spec.get("type") == "LoadBalancer"
+    if work.settings.kernel and ranges and not spec.get("loadBalancerClass"):
+        work.problem(
+            obj, "spec.loadBalancerSourceRanges", "OnlyThisMachine",
+            "the load balancer's address is reached by this machine only, whatever the ranges say; they hold at the "
+            "addresses that the controller of a loadBalancerClass gives",
+        )  # fmt: skip
     if not work.settings.kernel and spec.get("loadBalancerSourceRanges"):
         work.problem(
             obj, "spec.loadBalancerSourceRanges", "NeedsKernelNetwork",
