@@ -11,13 +11,16 @@ use crate::control::frame::{self, FrameReader};
 use crate::control::objects::HttpSettings;
 use crate::control::wire;
 use crate::dns::packet;
+use crate::h2;
 use crate::http::chunked::Chunked;
+use crate::http::claim::Trust;
 use crate::http::forward::{self, Edits, Origin};
-use crate::http::{request, response};
+use crate::http::{self, request, response};
 use crate::master;
 use crate::table::store::Store;
 use crate::tcp::peek::Seen;
 use crate::tcp::{passthrough, proxy_header};
+use crate::tls;
 
 pub type Target = fn(&[u8]);
 
@@ -31,6 +34,12 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("dns", dns),
     ("proxy_header", proxy_header),
     ("client_hello", client_hello),
+    ("h2_server", h2_server),
+    ("h2_client", h2_client),
+    ("hpack", hpack),
+    ("path", path),
+    ("claim", claim),
+    ("dn", dn),
 ];
 
 /// A client's request head: what the backend gets is one request with the same method, framing and body.
@@ -150,4 +159,58 @@ pub fn client_hello(input: &[u8]) {
     if let Ok(Seen::Whole(name)) = passthrough::server_name(input) {
         assert!(!name.iter().any(u8::is_ascii_uppercase));
     }
+}
+
+/// A client's frames behind the preface.
+pub fn h2_server(input: &[u8]) {
+    h2::fuzz::server(input);
+}
+
+/// A backend's frames.
+pub fn h2_client(input: &[u8]) {
+    h2::fuzz::client(input);
+}
+
+/// Header blocks of HTTP/2.
+pub fn hpack(input: &[u8]) {
+    h2::fuzz::hpack(input);
+}
+
+/// A path as Routes are compared with it: normal once and for all, and none that a server would walk up from.
+pub fn path(input: &[u8]) {
+    if input.first() != Some(&b'/') || !input.iter().all(|b| (0x21..0x7f).contains(b) && *b != b'#') {
+        return; // no target is like that
+    }
+    let Ok(normal) = http::path::normal(input) else { return };
+    assert!(!normal.split(|b| *b == b'/').any(|element| element == b"." || element == b".."), "{normal:?}");
+    let mut encoded = Vec::new();
+    http::path::encode(&normal, &mut encoded);
+    assert_eq!(http::path::normal(&encoded).expect("its own text").as_ref(), normal.as_ref());
+}
+
+/// What proxies claim of a client: an address that was named, or the peer.
+pub fn claim(input: &[u8]) {
+    for header in ["X-Forwarded-For", "Forwarded"] {
+        let text = [b"GET / HTTP/1.1\r\nHost: a\r\n", header.as_bytes(), b": ", input, b"\r\n\r\n"].concat();
+        let mut storage = request::storage();
+        let Ok(Some(head)) = request::parse(&text, &mut storage, &HttpSettings::default()) else { return };
+        let peer = std::net::IpAddr::from([192, 0, 2, 1]);
+        for (hops, proxies) in [(1, vec![]), (3, vec![]), (0, vec!["192.0.2.0/24".to_owned(), "10.0.0.0/8".to_owned()])]
+        {
+            let client_header = header.to_owned();
+            let settings =
+                HttpSettings { trusted_hops: hops, trusted_proxies: proxies, client_header, ..HttpSettings::default() };
+            let client = Trust::compile(&settings).expect("sound settings").client(&head, peer);
+            // Nothing but an address makes one: without digits and colons there is none.
+            let named = input.iter().any(|b| b.is_ascii_digit() || *b == b':');
+            assert!(client == peer || named, "{client} of {input:?}");
+        }
+    }
+}
+
+/// A client certificate's names, which go into header fields.
+pub fn dn(input: &[u8]) {
+    let text = tls::dn::render(input);
+    assert!(text.bytes().all(|b| (0x20..0x7f).contains(&b)), "{text:?}");
+    let _ = tls::dn::common_name(input);
 }

@@ -11,6 +11,8 @@ mod class;
 pub mod client;
 mod connection;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod hpack;
 mod message;
 mod pipe;

@@ -1,0 +1,5 @@
+//! A header block of HTTP/2.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| engine::fuzz::hpack(input));
