@@ -146,7 +146,7 @@ impl<'s, C: Client> Exchange<'s, C> {
 
     async fn carry(&mut self) -> Outcome {
         if let Err(failure) = self.upload.take_in(&mut self.session.input) {
-            return self.fail(refusal(failure)).await;
+            return Box::pin(self.fail(refusal(failure))).await;
         }
         loop {
             let failure = match self.attempt().await {
@@ -159,7 +159,7 @@ impl<'s, C: Client> Exchange<'s, C> {
                 self.note(outlier::Outcome::Error);
             }
             if !self.may_retry(&failure) {
-                return self.fail(failure).await;
+                return Box::pin(self.fail(failure)).await;
             }
             if let Some(pause) = self.pause(&failure) {
                 match self.time_for(pause) {

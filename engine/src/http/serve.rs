@@ -55,7 +55,6 @@ pub struct Session<C> {
     /// On a transparent Listener, `local` is where the client meant to go; `at`: what is there.
     transparent: bool,
     at: Option<Arc<Entry>>,
-    client: IpAddr,
     address: Box<str>,
     pub scheme: &'static str,
     peer: SocketAddr,
@@ -102,8 +101,8 @@ pub fn serve<C: Client>(
 enum Task<'s, C> {
     Exchange(Box<exchange::Exchange<'s, C>>),
     /// Whoever must be asked lets it in, or not.
-    Forward(Box<Plan>, Vec<u8>),
-    Answer(Prepared),
+    Forward(Box<(Plan, Vec<u8>)>),
+    Answer(Box<Prepared>),
     Close,
 }
 
@@ -132,6 +131,10 @@ pub struct Written {
     logged: Option<Box<Logged>>,
 }
 
+fn client(peer: SocketAddr) -> IpAddr {
+    peer.ip().to_canonical()
+}
+
 impl<C: Client> Session<C> {
     /// In whose name a connection to a Backend is opened.
     pub fn ends(&self, client: IpAddr) -> Ends {
@@ -140,7 +143,6 @@ impl<C: Client> Session<C> {
 
     fn new(context: Rc<Context>, io: C, whence: Whence, scheme: &'static str) -> Option<Self> {
         let Whence { socket, peer, local, destination, peer_identity } = whence;
-        let client = peer.ip().to_canonical();
         let listener = context.listener(&socket)?;
         Some(Self {
             io,
@@ -152,8 +154,7 @@ impl<C: Client> Session<C> {
             generation: context.generation(),
             at: destination.and_then(|d| context.at(d)),
             transparent: destination.is_some(),
-            client,
-            address: client.to_string().into(),
+            address: client(peer).to_string().into(),
             scheme,
             peer,
             local,
@@ -170,9 +171,14 @@ impl<C: Client> Session<C> {
             let step = self.next(&mut output).await;
             let outcome = match self.begin(step, output) {
                 Task::Exchange(exchange) => exchange.run().await,
-                Task::Answer(Prepared::Ready(mut written)) => self.send(&mut written).await,
-                Task::Answer(Prepared::Asking(own, output)) => Box::pin(self.answer(*own, output)).await,
-                Task::Forward(plan, output) => Box::pin(self.forward(*plan, output)).await,
+                Task::Answer(prepared) => match *prepared {
+                    Prepared::Ready(mut written) => self.send(&mut written).await,
+                    Prepared::Asking(own, output) => Box::pin(self.answer(*own, output)).await,
+                },
+                Task::Forward(asking) => {
+                    let (plan, output) = *asking;
+                    Box::pin(self.forward(plan, output)).await
+                }
                 Task::Close => return,
             };
             if outcome == Outcome::Close {
@@ -187,15 +193,15 @@ impl<C: Client> Session<C> {
                 plan.asked.close |= self.age.is_over(|| self.context.now_nanos());
                 self.input.consume(bytes);
                 if plan.question.is_some() {
-                    return Task::Forward(Box::new(plan), output);
+                    return Task::Forward(Box::new((plan, output)));
                 }
                 Task::Exchange(exchange::Exchange::new(self, plan, output))
             }
             Ok(Step::Answer(bytes, own)) => {
                 self.input.consume(bytes);
-                Task::Answer(self.prepare(own, output))
+                Task::Answer(Box::new(self.prepare(own, output)))
             }
-            Ok(Step::Refuse(refused)) => Task::Answer(Prepared::Ready(self.refuse(refused, output))),
+            Ok(Step::Refuse(refused)) => Task::Answer(Box::new(Prepared::Ready(self.refuse(refused, output)))),
             Ok(Step::More) | Err(_) => Task::Close,
         }
     }
@@ -217,7 +223,7 @@ impl<C: Client> Session<C> {
                 let around = Surroundings {
                     listener: &self.listener,
                     at: self.at.as_ref(),
-                    client: self.client,
+                    client: client(self.peer),
                     address: &self.address,
                     scheme: self.scheme,
                     version: self.io.version(),
@@ -348,7 +354,7 @@ impl<C: Client> Session<C> {
     fn refuse(&self, refused: Refused, output: Vec<u8>) -> Written {
         self.listener.counters.bad_requests.add(1);
         if let Some(log) = &self.listener.log {
-            log.refused(self.client, refused.status, refused.reason, self.seed);
+            log.refused(client(self.peer), refused.status, refused.reason, self.seed);
         }
         let asked = Asked { head_method: false, http10: false, close: true, upgrade: false };
         let own = Own {

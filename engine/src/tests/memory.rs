@@ -30,7 +30,8 @@ fn an_idle_http_connection_is_a_small_task() {
     with_stream(|context, stream, whence| {
         let task = serve::serve(context, stream, whence, "http");
         let bytes = size_of_val(&task);
-        assert!(bytes <= 1024, "{bytes}");
+        // With what the runtime puts around it, 896: it is aligned to 128, so every step costs so much.
+        assert!(bytes <= 792, "{bytes}");
     });
 }
 

@@ -21,24 +21,20 @@ impl<C: Client> Exchange<'_, C> {
         self.endpoint = Some(endpoint.clone());
         self.in_flight = Some(in_flight);
         self.note_way();
-        if self.plan.asked.upgrade && self.plan.backend.speaks_h2() {
-            return Box::pin(self.reach_to_upgrade(endpoint)).await;
-        }
         if let Some(connection) = self.kept(&endpoint) {
             self.backend = Some(connection);
             return Ok(());
         }
-        self.session.deadline.set(self.connect_seconds());
-        let opened = {
-            let ends = self.session.ends(self.plan.client);
-            let opening = Connection::open(endpoint.clone(), &self.plan.backend, &self.session.context, ends);
-            self.session.deadline.bound(std::pin::pin!(opening)).await
-        };
+        // In a box: most requests find a connection, and all of them would hold the room for this.
+        let opened = Box::pin(self.open(endpoint.clone())).await;
         self.take_opened(opened, &endpoint)
     }
 
     /// A connection that is there already.
     fn kept(&self, endpoint: &Endpoint) -> Option<Connection> {
+        if self.upgrades_from_h2() {
+            return None; // which one it may be is asked first
+        }
         let Plan { backend, idempotent, .. } = &self.plan;
         let context = &self.session.context;
         if backend.speaks_h2()
@@ -54,20 +50,21 @@ impl<C: Client> Exchange<'_, C> {
         None
     }
 
-    fn connect_seconds(&self) -> f64 {
-        self.plan.timeouts().map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds)
+    async fn open(&self, endpoint: Arc<Endpoint>) -> io::Result<Connection> {
+        let Session { context, deadline, .. } = &*self.session;
+        let Plan { backend, websocket, .. } = &self.plan;
+        deadline.set(self.plan.timeouts().map_or(DEFAULT_CONNECT_SECONDS, |t| t.connect_seconds));
+        let ends = self.session.ends(self.plan.client);
+        if self.upgrades_from_h2() {
+            let opening = Box::pin(Connection::open_to_upgrade(endpoint, backend, context, ends, *websocket));
+            return deadline.bound(std::pin::pin!(opening)).await;
+        }
+        deadline.bound(std::pin::pin!(Connection::open(endpoint, backend, context, ends))).await
     }
 
-    async fn reach_to_upgrade(&mut self, endpoint: Arc<Endpoint>) -> Result<(), Failure> {
-        self.session.deadline.set(self.connect_seconds());
-        let opened = {
-            let ends = self.session.ends(self.plan.client);
-            let Plan { backend, websocket, .. } = &self.plan;
-            let context = &self.session.context;
-            let opening = Connection::open_to_upgrade(endpoint.clone(), backend, context, ends, *websocket);
-            self.session.deadline.bound(std::pin::pin!(opening)).await
-        };
-        self.take_opened(opened, &endpoint)
+    /// A request for another protocol, of a Backend whose connections speak HTTP/2.
+    fn upgrades_from_h2(&self) -> bool {
+        self.plan.asked.upgrade && self.plan.backend.speaks_h2()
     }
 
     fn take_opened(&mut self, opened: io::Result<Connection>, endpoint: &Arc<Endpoint>) -> Result<(), Failure> {
