@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use rustls::{ClientConfig, HandshakeKind};
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, HandshakeKind, NamedGroup};
 use serde_json::json;
 
 use super::harness::{Backend, Engine};
@@ -48,4 +52,73 @@ fn a_session_made_without_a_certificate_opens_no_listener_that_asks_for_one() {
         "client_ca": make(&["client"]).chain});
     engine.apply(json!({"type": "structure", "listeners": [listener]}));
     assert_eq!(visit(asking, &shown), None, "with a ticket from when it was trusted");
+}
+
+/// A client that offers every server the sessions that any other gave it.
+#[derive(Debug)]
+struct Careless(ClientSessionMemoryCache);
+
+fn one() -> ServerName<'static> {
+    ServerName::try_from("one").unwrap()
+}
+
+impl ClientSessionStore for Careless {
+    fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
+        self.0.set_kx_hint(one(), group);
+    }
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        self.0.kx_hint(&one())
+    }
+    fn set_tls12_session(&self, _: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.0.set_tls12_session(one(), value);
+    }
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.0.tls12_session(&one())
+    }
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        self.0.remove_tls12_session(&one());
+    }
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.0.insert_tls13_ticket(one(), value);
+    }
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.0.take_tls13_ticket(&one())
+    }
+}
+
+#[test]
+fn a_session_of_one_name_opens_no_other_whatever_is_asked_for_there() {
+    let mut engine = Engine::start(1);
+    let (backend, server, known) =
+        (Backend::named("hello"), make(&["a.test", "b.test", "open.test"]), make(&["client"]));
+    let port = listen(&mut engine, &[certificate("1", &server)], json!({}), &backend);
+    let route = |host: &str, ca: Option<&str>| {
+        let access = ca.map_or(json!({}), |ca| json!({"certificate": {"ca_pem": ca, "mode": "optional-no-ca"}}));
+        json!({"id": host, "hosts": [host], "backends": [{"backend": "b"}], "access": access})
+    };
+    let other = make(&["client"]).chain;
+    let routes = [route("a.test", Some(&known.chain)), route("b.test", Some(&other)), route("open.test", None)];
+    engine.apply(json!({"type": "structure", "routes": routes}));
+    for versions in [&[&rustls::version::TLS13], &[&rustls::version::TLS12]] {
+        let provider = crate::tls::provider();
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+        let mut config = builder
+            .with_root_certificates(crate::tls::roots(&server.chain, "").unwrap())
+            .with_client_auth_cert(
+                crate::tls::parse_chain(&known.chain, "").unwrap(),
+                rustls::pki_types::pem::PemObject::from_pem_slice(known.key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        config.resumption = Resumption::store(Arc::new(Careless(ClientSessionMemoryCache::new(8))));
+        let config = Arc::new(config);
+        let visit = |name: &str| {
+            let mut stream = connect(port, name, &config);
+            get(&mut stream).expect("an answer");
+            stream.conn.handshake_kind()
+        };
+        assert_eq!((visit("a.test"), visit("a.test")), (Some(HandshakeKind::Full), Some(HandshakeKind::Resumed)));
+        for name in ["b.test", "open.test", "a.test", "open.test"] {
+            assert_eq!(visit(name), Some(HandshakeKind::Full), "{name}");
+        }
+    }
 }
