@@ -94,6 +94,21 @@ impl Algorithm {
         matches!(self, IpHash | Hash | Maglev | RingHash)
     }
 
+    /// Would one that has nothing in flight get every request?
+    pub fn takes_idle(self) -> bool {
+        use Algorithm::*;
+        matches!(
+            self,
+            LeastRequest
+                | ShortestExpectedDelay
+                | LeastConnection
+                | WeightedLeastConnection
+                | NeverQueue
+                | Ewma
+                | Prequal
+        )
+    }
+
     /// Which latencies does it look at?
     pub fn measures(self) -> Measure {
         match self {

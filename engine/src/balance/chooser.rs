@@ -1,8 +1,8 @@
 //! One Backend's state of choosing: cursors and what else an algorithm remembers.
 //!
 //! Promises: with equal endpoints and requests that do not overlap, `LeastRequest` is exact round robin; a choice with
-//! `avoid` falls back to an avoided endpoint only when there is no other; an endpoint that starts slowly takes part in as
-//! many choices as it is warm; a key or cookie that already has its endpoint keeps it while it may be used. The caller
+//! `avoid` falls back to an avoided endpoint only when there is no other; an endpoint that starts slowly takes part in some
+//! choices only (`start`); a key or cookie that already has its endpoint keeps it while it may be used. The caller
 //! holds the Backend's lock while it chooses and counts the chosen endpoint in before it lets go, so that threads never
 //! choose alike by accident.
 
@@ -14,8 +14,8 @@ use super::least;
 use super::local::Locality;
 use super::near::{self, Among, Nearness};
 use super::pace::Pace;
-use super::random::mix;
 use super::sampled::{self, Sampler};
+use super::start::Start;
 use super::{Algorithm, Ask, Candidate, flags};
 
 /// What of a Backend's policy bends its algorithm.
@@ -105,9 +105,13 @@ impl Chooser {
             let usable = |i: usize| set[i].flags() & !forgiven == 0 && !ask.avoid.contains(&set[i].id());
             let among = self.near(set, ask, usable);
             let usable = |i: usize| usable(i) && (among == Among::All || among.has(set[i].place()));
-            let warm = |i: usize| usable(i) && is_in(&set[i], ask);
+            let start = Start::of(set, ask, self.algorithm.takes_idle(), usable);
             let own = self.turns_of(among, set);
-            let found = self.choose_among(set, ask, warm).or_else(|| self.choose_among(set, ask, usable));
+            let warm = start.and_then(|start| {
+                let warm = |i: usize| usable(i) && start.lets_in(&set[i], ask);
+                self.choose_among(set, ask, warm)
+            });
+            let found = warm.or_else(|| self.choose_among(set, ask, usable));
             if let Some(index) = own {
                 std::mem::swap(&mut self.cursor, &mut self.places[index].1);
             }
@@ -209,12 +213,6 @@ impl Chooser {
             _ => hashing::rendezvous(set, hash, usable),
         }
     }
-}
-
-/// Slow start: does the endpoint take part in this choice?
-fn is_in<C: Candidate>(candidate: &C, ask: &Ask<'_>) -> bool {
-    let warmth = candidate.warmth(ask.now_nanos);
-    warmth >= 1.0 || ((mix(ask.random ^ candidate.id()) >> 11) as f64) < warmth * (1u64 << 53) as f64
 }
 
 #[cfg(test)]

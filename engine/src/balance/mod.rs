@@ -23,9 +23,11 @@ pub mod outlier;
 mod pace;
 pub mod random;
 mod sampled;
+mod start;
 
 pub use algorithm::Algorithm;
 pub use chooser::{Chooser, Tuning};
+pub use start::warmth;
 
 /// What may stand against an endpoint. A choice is tried with fewer and fewer of them forgiven.
 pub mod flags {
@@ -69,14 +71,6 @@ pub trait Candidate {
     }
     /// Share of its weight that a starting endpoint already has, 0.0 to 1.0.
     fn warmth(&self, now_nanos: u64) -> f64;
-}
-
-/// A starting endpoint takes part in at least this share of the choices.
-const COLDEST: f64 = 0.1;
-
-/// The share that an endpoint of that age has of its weight, where it starts slowly.
-pub fn warmth(age_nanos: u64, slow_start_nanos: u64) -> f64 {
-    if age_nanos >= slow_start_nanos { 1.0 } else { (age_nanos as f64 / slow_start_nanos as f64).max(COLDEST) }
 }
 
 /// One choice's circumstances.

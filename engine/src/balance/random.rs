@@ -22,6 +22,11 @@ impl Random {
         mix(self.0)
     }
 
+    /// Uniform in 0.0..1.0.
+    pub fn unit(&mut self) -> f64 {
+        (self.draw() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     /// Uniform in 0..bound (bound above 0), by multiplication.
     pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64

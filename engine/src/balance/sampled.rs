@@ -164,11 +164,11 @@ impl Sampler {
 
     fn probe<C: Candidate>(&mut self, set: &[C], indices: &[usize], ask: &Ask<'_>) {
         let now = ask.now_nanos;
-        self.pool.retain(|p| {
-            now.saturating_sub(p.at_nanos) < PROBE_AGE_NANOS && indices.iter().any(|&i| set[i].id() == p.id)
-        });
+        // One that does not take part in this choice may in the next.
+        self.pool.retain(|p| now.saturating_sub(p.at_nanos) < PROBE_AGE_NANOS && set.iter().any(|c| c.id() == p.id));
+        let known = indices.iter().filter(|&&i| self.pool.iter().any(|p| p.id == set[i].id())).count();
         let mut random = Random::new(ask.random);
-        let missing = (POOL.min(indices.len()) - self.pool.len().min(indices.len())) as u64;
+        let missing = (POOL.min(indices.len()) - known.min(POOL.min(indices.len()))) as u64;
         for _ in 0..PROBES_PER_CHOICE.max(missing) {
             let candidate = &set[indices[random.below(indices.len() as u64) as usize]];
             self.seen.push_back(candidate.in_flight());

@@ -134,3 +134,36 @@ fn what_cannot_be_is_refused_with_its_line() {
         assert!(reason.starts_with(wanted), "{reason}");
     }
 }
+
+#[test]
+fn a_starting_endpoint_gets_its_share_little_by_little_whatever_the_algorithm() {
+    let words = ["round-robin", "weighted-round-robin", "random", "least-request", "lc", "prequal", "ewma"];
+    for algorithm in words.into_iter().chain(["power-of-two", "twos"]) {
+        let endpoint = |i: usize| server::Spec { name: format!("{i}"), workers: 4, ..server::Spec::default() };
+        let config = Config {
+            algorithm: algorithm.to_owned(),
+            costs: (0..97).map(|i| 0.005 * (0.5 + f64::from(i) / 97.0)).collect(),
+            slow_start_seconds: 5.0,
+            ..Config::default()
+        };
+        let mut world = World::new(config).unwrap();
+        let mut share = |seconds: f64, count: usize| {
+            let endpoints: Vec<_> = (0..count).map(endpoint).collect();
+            let step = Step { seconds, rate: 4000.0, endpoints, ..Step::default() };
+            let found = world.step(&step).unwrap();
+            let all: u64 = found.endpoints.iter().map(|e| e.requests).sum();
+            let of = |i: usize| found.endpoints[i].requests as f64 * count as f64 / all as f64;
+            (of(0), of(count - 1))
+        };
+        let together = share(0.5, 9);
+        share(5.0, 9);
+        let begin = share(0.5, 10).1;
+        share(1.75, 10);
+        let (middle, late) = (share(0.5, 10).1, [share(2.5, 10).1, share(0.5, 10).1][1]);
+        println!("{algorithm}: {together:.2?} {begin:.2} {middle:.2} {late:.2}");
+        assert!((0.8..1.2).contains(&together.0), "{algorithm}: all start together: {together:?}");
+        assert!((0.03..0.3).contains(&begin), "{algorithm}: in its first tenth {begin}");
+        assert!((0.25..0.8).contains(&middle), "{algorithm}: half way {middle}");
+        assert!((0.8..1.2).contains(&late), "{algorithm}: afterwards {late}");
+    }
+}

@@ -195,8 +195,7 @@ impl World {
         if !self.config.poisson {
             return 1e9 / rate;
         }
-        let uniform = (self.arrivals.draw() >> 11) as f64 / (1u64 << 53) as f64;
-        -(1.0 - uniform).ln() * 1e9 / rate
+        -(1.0 - self.arrivals.unit()).ln() * 1e9 / rate
     }
 
     fn send(&mut self, number: u64, arrived_nanos: u64, now_nanos: u64) {

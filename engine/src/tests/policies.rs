@@ -159,3 +159,27 @@ fn no_endpoint_gets_more_connections_at_a_time_than_its_limit() {
     assert_eq!(first.rest(), b"bye");
     while name(&mut Client::connect(port)).is_err() {} // the engine may hear of the end a little later
 }
+
+#[test]
+fn an_endpoint_that_comes_later_starts_slowly() {
+    let mut engine = Engine::start(1);
+    let (old, new) = (Backend::named("old"), Backend::named("new"));
+    let port = engine.simple(&[old.port], json!({"slow_start_seconds": 0.6}));
+    let mut client = Client::connect(port);
+    let mut answers = |seconds: f64| {
+        let begun = Instant::now();
+        let (mut all, mut of_new) = (0, 0);
+        while begun.elapsed().as_secs_f64() < seconds {
+            of_new += usize::from(client.get("/").text() == "new");
+            all += 1;
+        }
+        of_new as f64 / f64::from(all)
+    };
+    assert_eq!(answers(0.6), 0.0, "the old one is warm then");
+    engine.endpoints("b", &[old.port, new.port]);
+    let share = answers(0.1);
+    assert!(share < 0.3, "a tenth of its half, and a bit more with each moment: {share}");
+    answers(0.5);
+    let share = answers(0.1);
+    assert!((0.4..0.6).contains(&share), "now it is like the other: {share}");
+}
