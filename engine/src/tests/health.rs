@@ -62,3 +62,17 @@ fn a_failing_health_check_takes_an_endpoint_out_and_a_passing_one_brings_it_back
     assert_eq!(engine.wait_for("endpoint")["state"], json!("returned"));
     assert!((0..2).any(|_| client.get("/").text() == "c"));
 }
+
+#[test]
+fn a_port_that_nobody_listens_at_fails_a_tcp_check() {
+    let mut engine = Engine::start(1);
+    let other = Backend::named("other");
+    let gone = closed_port();
+    engine.simple(&[gone, other.port], json!({"health": {"kind": "tcp", "interval_seconds": 0.02}}));
+    let event = engine.wait_for("endpoint");
+    assert_eq!((&event["state"], &event["port"]), (&json!("ejected"), &json!(gone)), "{event}");
+    let listener = std::net::TcpListener::bind(("127.0.0.1", gone)).unwrap();
+    let event = engine.wait_for("endpoint");
+    assert_eq!((&event["state"], &event["port"]), (&json!("returned"), &json!(gone)), "{event}");
+    drop(listener);
+}

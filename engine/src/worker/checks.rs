@@ -1,7 +1,8 @@
 //! Active health checks of Backends that ask for them: one task per endpoint, on the control thread.
 //!
 //! Promises: an endpoint counts as healthy until it has failed `unhealthy_threshold` times in a row, and again after
-//! `healthy_threshold` successes; checks are spread over the interval. The first check comes at once.
+//! `healthy_threshold` successes. The first check comes at once; the others are spread over the interval, and each comes up
+//! to a tenth of it early or late, so that neither endpoints nor engines are asked in step for long.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -60,19 +61,19 @@ impl Checks {
         });
         for (id, (way, backend, endpoint)) in wanted {
             running.entry(id).or_insert_with(|| {
-                let phase = (self.random.borrow_mut().draw() >> 11) as f64 / (1u64 << 53) as f64;
-                let task = watch(way.clone(), backend, endpoint, self.report.clone(), phase);
+                let random = Random::new(self.random.borrow_mut().draw());
+                let task = watch(way.clone(), backend, endpoint, self.report.clone(), random);
                 (way, spawn_local(task).abort_handle())
             });
         }
     }
 }
 
-async fn watch(way: Way, backend: String, endpoint: Arc<Endpoint>, report: Report, phase: f64) {
+async fn watch(way: Way, backend: String, endpoint: Arc<Endpoint>, report: Report, mut random: Random) {
     let policy = &way.policy;
     let (mut good, mut bad) = (0, 0);
     let interval = policy.interval_seconds.max(0.01);
-    let mut pause = Duration::from_secs_f64(interval * (0.5 + phase / 2.0));
+    let mut pause = interval * (0.5 + random.unit() / 2.0);
     loop {
         let limit = Duration::from_secs_f64(policy.timeout_seconds.max(0.01));
         let checked = active::check(&way, endpoint.address);
@@ -96,7 +97,7 @@ async fn watch(way: Way, backend: String, endpoint: Arc<Endpoint>, report: Repor
             let _ =
                 report.send(Event::Endpoint { backend: backend.clone(), address, port, state: state.into(), reason });
         }
-        tokio::time::sleep(pause).await;
-        pause = Duration::from_secs_f64(interval);
+        tokio::time::sleep(Duration::from_secs_f64(pause)).await;
+        pause = interval * (0.9 + random.unit() / 5.0);
     }
 }
