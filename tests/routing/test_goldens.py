@@ -7,6 +7,7 @@ problems, and what then happens to some requests.
 import os
 import pathlib
 import urllib.parse
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -68,11 +69,27 @@ def answer(structure: table.Structure, line: str) -> str:
         client=fields.get("client", "192.0.2.1"),
     )  # fmt: skip
     found = outcome.of(structure, f"edge-{parts.scheme}", request)
+    given = f" gives {told(found.gives)}" if found.gives else ""
     if found.status:
-        return f"{found.status} {found.location}".strip()
+        page = f" shown by {found.page}" if found.page else ""
+        return f"{found.status} {found.location}".strip() + page + given
     backends = " ".join(f"{name}*{weight}" for name, weight in found.backends)
     asked = f" asks {','.join(found.asks)}" if found.asks else ""
-    return f"{backends} {found.uri}" + (f" host {found.host}" if found.host != parts.netloc else "") + asked
+    sent = f" sends {told(found.sends)}" if found.sends else ""
+    paged = f" {','.join(map(str, found.pages.statuses))} shown by {found.pages.backend}" if found.pages else ""
+    return (
+        f"{backends} {found.uri}"
+        + (f" host {found.host}" if found.host != parts.netloc else "")
+        + asked
+        + sent
+        + given
+        + paged
+    )
+
+
+def told(fields: Mapping[str, tuple[str, ...]]) -> str:
+    """Header fields, `-name` for one that is taken out."""
+    return " & ".join(f"{name}: {', '.join(values)}" if values else f"-{name}" for name, values in fields.items())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -1,7 +1,8 @@
-"""What a Route does with a request, in plain Python: the reference for redirects, rewrites and closed doors.
+"""What a Route does with a request, in plain Python: the reference for redirects, rewrites, headers and closed doors.
 
 `interpret` says which Route; this says what then happens: an answer (404, a redirect, 403, 503), or a forward with its
-Backends, path and host. What needs a password, another server or a count is not decided here; `asks` names it.
+Backends, path, host and the header fields that are touched on the way there and back. What needs a password, another
+server or a count is not decided here; `asks` names it. `page` shows its own answer in the place of this one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fairlead.routing import interpret, paths, table
+from fairlead.routing import fields, interpret, paths, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`status` 0 is a forward to one of `backends` (id and weight) with `uri` and `host`."""
+    """`status` 0 is a forward to one of `backends` (id and weight) with `uri` and `host`.
+
+    `sends` are the fields that the Backend gets otherwise than the client sent them, `gives` those that the answer has
+    whatever the Backend said; no value: the field is taken out. `page` is the Backend that replaces an answer of our
+    own; `pages` replaces the Backend's answers with its statuses.
+    """
 
     status: int = 0
     location: str = ""
@@ -51,6 +57,10 @@ class Outcome:
     host: str = ""
     asks: tuple[str, ...] = ()
     route: table.Route | None = None
+    sends: fields.Fields = field(default_factory=dict)
+    gives: fields.Fields = field(default_factory=dict)
+    page: str = ""
+    pages: table.ErrorPages | None = None
 
 
 def of(structure: table.Structure, listener: str, request: Request) -> Outcome:
@@ -67,15 +77,39 @@ def of(structure: table.Structure, listener: str, request: Request) -> Outcome:
     route = interpret.http(structure, listener, asked)
     if route is None:
         return Outcome(status=404)
-    if route.redirect is not None:
-        return Outcome(status=route.redirect.status, location=_location(route, route.redirect, request), route=route)
     if not _may_enter(route.access, request.client):
-        return Outcome(status=403, route=route)
+        return _own(route, 403)
+    said = fields.cors(route.cors, request.method, request.headers) if route.cors else {}
+    if route.cors and fields.preflight(request.method, request.headers):
+        return _own(route, 204, gives=said)
+    if route.redirect is not None:
+        location = _location(route, route.redirect, request)
+        return _own(route, route.redirect.status, location=location, gives=said)
     if route.respond is not None:
-        return Outcome(status=route.respond.status, route=route)
+        return _own(route, route.respond.status, gives=said)
+    return _forward(structure, route, request, said)
+
+
+def _own(route: table.Route, status: int, *, location: str = "", gives: fields.Fields | None = None) -> Outcome:
+    """An answer without a Backend, unless one has a page for it."""
+    page = route.errors.backend if route.errors and status in route.errors.statuses else ""
+    return Outcome(status=status, location=location, route=route, gives=gives or {}, page=page)
+
+
+def _forward(structure: table.Structure, route: table.Route, request: Request, said: fields.Fields) -> Outcome:
     uri, host = _rewritten(route, request)
-    backends = tuple((one.backend, one.weight) for one in route.backends)
-    return Outcome(backends=backends, uri=uri, host=host, asks=_asks(route, request.client), route=route)
+    only = structure.backends.get(route.backends[0].backend) if len(route.backends) == 1 else None
+    sent = {name: (value,) for name, value in request.headers.items()}
+    return Outcome(
+        backends=tuple((one.backend, one.weight) for one in route.backends),
+        uri=uri,
+        host=host,
+        asks=_asks(route, request.client),
+        route=route,
+        sends=fields.changed(sent, (route.request_headers, only.request_headers if only else None)),
+        gives={**fields.changed({}, (route.response_headers, only.response_headers if only else None)), **said},
+        pages=route.errors,
+    )
 
 
 def expand(template: table.Template, request: Request) -> str:
