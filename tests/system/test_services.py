@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,8 @@ import yaml
 from fairlead.api import kinds
 from fairlead.client import protocol
 from fairlead.node.network import netlink
+from fairlead.testing import worlds
+from tests.node import engines
 from tests.system import conftest, load, local
 
 pytestmark = pytest.mark.system
@@ -330,3 +333,74 @@ def test_rules_and_networks_of_others_are_as_they_were_after_up_and_down(
     finally:
         local.remove(cluster)
     assert strangers() == before
+
+
+@pytest.fixture
+def own_network() -> Iterator[None]:
+    """The test, and what it starts, lives in a network namespace of its own."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    space = worlds.Space(f"fl-others{os.getpid()}")
+    worlds.enter(f"/run/netns/{space.name}")
+    try:
+        yield
+    finally:
+        worlds.enter(f"/proc/self/fd/{home}")
+        os.close(home)
+        worlds.run(f"ip netns del {space.name}")
+
+
+class Podman:
+    """Podman with a storage of its own, and a container that serves HTTP on a bridge network."""
+
+    def __init__(self, folder: Path) -> None:
+        self._words = ["podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--storage-driver", "vfs"]
+        for option in ("root", "runroot", "tmpdir", "network-config-dir"):
+            self._words += [f"--{option}", str(folder / option)]
+        image = folder / "image"
+        (image / "bin").mkdir(parents=True)
+        shutil.copy(str(shutil.which("busybox")), image / "bin" / "busybox")
+        subprocess.run(["tar", "-C", str(image), "-cf", str(folder / "image.tar"), "."], check=True)
+        self("import", str(folder / "image.tar"), "fltest:1")
+        self("network", "create", "flnet")
+        serve = "busybox mkdir /w; echo hello > /w/index.html; exec busybox httpd -f -p 80 -h /w"
+        self("run", "-d", "--name", "c1", "--network", "flnet", "fltest:1", "/bin/busybox", "sh", "-c", serve)
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        self.address = self("inspect", "c1", "-f", form).strip()
+
+    def __call__(self, *words: str) -> str:
+        done = subprocess.run([*self._words, *words], capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            pytest.skip(f"podman {words[0]}: {done.stderr.strip()[-200:]}")
+        return done.stdout
+
+    def close(self) -> None:
+        self("rm", "-f", "-t", "0", "c1")
+        self("network", "rm", "flnet")
+
+
+@pytest.mark.skipif(bool(engines.missing()), reason=engines.missing() or "Podman")
+@pytest.mark.skipif("kernel" not in conftest.MODES, reason="rules of the machine need root")
+def test_a_podman_network_is_as_it_was_after_up_and_down(own_network: None, tmp_path: Path) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="fl-po-"))  # short: Podman's paths have 50 characters at most
+    podman = Podman(folder)
+    cluster = local.make(tmp_path, "kernel")
+
+    def seen() -> tuple[str, list[str], str]:
+        rules = subprocess.check_output(["nft", "-s", "list", "ruleset"], text=True)
+        theirs = "".join(part for part in rules.split("\ntable ") if not part.startswith("inet fairlead"))
+        links = subprocess.check_output(["ip", "-o", "-4", "addr"], text=True).splitlines()
+        bridges = [line for line in links if "podman" in line]
+        assert bridges
+        return theirs.strip(), bridges, fetched(podman.address, 80)
+
+    try:
+        before = seen()
+        assert before[2] == "hello\n"
+        cluster.up(local.EXAMPLE)
+        assert seen() == before
+        local.remove(cluster)
+        assert seen() == before
+    finally:
+        local.remove(cluster)
+        podman.close()
+        shutil.rmtree(folder, ignore_errors=True)
