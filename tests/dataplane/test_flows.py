@@ -16,9 +16,8 @@ import yaml
 
 from fairlead.base import clock, netns
 from fairlead.dataplane import coordinator, engine, nft_state, nftables, spawn
-from fairlead.dataplane.connect_time import books
 from fairlead.dataplane.connect_time import plane as connect_time
-from fairlead.routing import interpret, settings, translate
+from fairlead.routing import carrier, interpret, settings, translate
 from fairlead.testing import nft_fake, worlds
 
 FOLDER = pathlib.Path(__file__).parent.parent / "golden" / "flows"
@@ -197,7 +196,7 @@ def is_for_connect_time(structure, sets, row):
     own = structure.backends[answer.backend].virtual if answer.verdict == "ENDPOINTS" else ()
     cluster_ip = any((one.address, one.port) == (address, port) and not one.external for one in own)
     here = row["from"] in ("pod", "pod6", "a", "node", "node6")
-    return answer.backend, here and cluster_ip and books.is_carried(structure.backends[answer.backend])
+    return answer.backend, here and cluster_ip and carrier.leads_straight(structure.backends[answer.backend])
 
 
 async def walk(world, planes, path, connecting):

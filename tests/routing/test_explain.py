@@ -9,11 +9,14 @@ from fairlead.routing import algorithms, explain, interpret, policy, settings, t
 FOLDER = pathlib.Path(__file__).parent.parent / "golden" / "routing"
 
 
-def translated(name):
+LOOPBACK = settings.Settings()
+
+
+def translated(name, where=LOOPBACK):
     objects = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["objects"]
     of = {kind: [o for o in objects if o["kind"] == kind] for kind in ("Service", "EndpointSlice", "Ingress")}
     snapshot = translate.Snapshot(services=of["Service"], endpoint_slices=of["EndpointSlice"], ingresses=of["Ingress"])
-    return translate.translate(snapshot, settings.Settings()), snapshot.endpoint_slices
+    return translate.translate(snapshot, where), snapshot.endpoint_slices
 
 
 def ask(name, host, path="/", out=None):
@@ -84,6 +87,15 @@ def test_a_service_is_explained_by_its_backends():
     translation, slices = translated("thin")
     found = explain.service(translation, slices, name="default/my-app-service")
     assert [one.carrier for one in found.backends] == ["engine-l4", "engine-l7"]
+
+
+def test_a_service_that_local_clients_are_led_from_says_so():
+    where = settings.Settings(network="kernel", connect_time=True)
+    found = explain.service(*translated("thin", where), name="default/my-app-service")
+    assert [(one.carrier, one.carrier_reason) for one in found.backends] == [
+        ("kernel", "local clients are led straight to an endpoint"),
+        ("engine-l7", ""),
+    ]
 
 
 def test_an_answer_of_the_engines_own_says_what_is_wrong_with_its_rule():

@@ -93,6 +93,8 @@ def test_services_are_balanced_at_connect_time_as_long_as_the_process_lives(clus
         return sorted(Counter(said).values())
 
     assert answers() == [2, 2, 2]
+    said = cluster.fairlead("explain", "service/my-app-service", "--name", cluster.name).stdout
+    assert "carried by kernel (local clients are led straight to an endpoint)" in said
     peer, server = cluster.kubectl("exec", pods[0], "--", "python3", "-c", INSIDE.format(address)).split()
     assert peer == address
     assert server in pods

@@ -64,6 +64,7 @@ def _where(record: state.Record, folder: state.StateFolder, nodes: list[Object])
         node=node,
         zone=labels.get(ZONE, ""),
         network="loopback" if record.network == "loopback" else "kernel",
+        connect_time=record.connect_time.startswith("on"),
         lowest_port=record.lowest_port,
         edge_http=tuple(f"tcp:{place}" for place in record.edge_http),
         edge_https=tuple(f"tcp:{place}" for place in record.edge_https),

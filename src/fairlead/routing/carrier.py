@@ -18,6 +18,12 @@ def carrier(backend: table.Backend) -> Carrier:
     return "engine-l4" if reason_against_kernel(backend) else "kernel"
 
 
+def leads_straight(backend: table.Backend) -> bool:
+    """Whether a client on this machine may be led to an endpoint when it connects, without any translation: where the
+    endpoint is anybody's in turn or at random."""
+    return carrier(backend) == "kernel" and backend.affinity is None and backend.algorithm not in ("ip-hash", "sh")
+
+
 def reason_against_kernel(backend: table.Backend) -> str:
     """What of the Backend's policy a kernel rule cannot do; "" when it can do all."""
     if backend.algorithm not in KERNEL_ALGORITHMS:

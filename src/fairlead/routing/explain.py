@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.routing import algorithms, carrier, endpoints, interpret, services, table, translate
+from fairlead.routing import algorithms, carrier, endpoints, interpret, services, settings, table, translate
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def backend(
         object=known.info.object,
         weight=weight,
         carrier=services.carried_by(known, translation.settings),
-        carrier_reason=carrier.reason_against_kernel(known) if translation.settings.kernel else "loopback network",
+        carrier_reason=_why_carried(known, translation.settings),
         algorithm=algorithm,
         next=algorithms.summary(algorithm, layer4=_layer4(known)),
         candidates=tuple(e for e in usable if e.address not in out),
@@ -140,6 +140,13 @@ def default_algorithm(known: table.Backend) -> str:
 
 def _layer4(known: table.Backend) -> bool:
     return known.protocol in ("tcp", "udp", "tls")
+
+
+def _why_carried(backend: table.Backend, where: settings.Settings) -> str:
+    if not where.kernel:
+        return "loopback network"
+    straight = where.connect_time and carrier.leads_straight(backend)
+    return "local clients are led straight to an endpoint" if straight else carrier.reason_against_kernel(backend)
 
 
 def _left(endpoint: table.Endpoint, reason: str) -> endpoints.LeftOut:

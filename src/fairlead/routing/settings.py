@@ -22,6 +22,7 @@ class Settings:
     node: str = "localhost"
     zone: str = ""
     network: Literal["kernel", "rootless", "loopback"] = "loopback"
+    connect_time: bool = False  # whether the kernel leads local clients straight to endpoints; only `explain` asks
     lowest_port: int = 1024
     gateway: str = ""
     gateway6: str = ""

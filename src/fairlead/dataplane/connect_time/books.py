@@ -17,7 +17,6 @@ from fairlead.dataplane import nft_rules, nft_state
 from fairlead.dataplane.connect_time import layout
 from fairlead.routing import carrier, endpoints, table
 
-_CHOICES = {"": False, "round-robin": False, "rr": False, "random": True}  # algorithm -> whether at random
 _Block = tuple[int, int]  # first endpoint, how many
 
 
@@ -127,7 +126,7 @@ class Books:
             return
         number = old.number if old else self._take_number()
         places = self._places(name)
-        random = _CHOICES[self._structure.backends[name].algorithm]
+        random = self._structure.backends[name].algorithm == "random"
         block = old.block if old and old.places == places else self._write(places, change)
         if number is None or (places and block is None):
             self.left_out.add(name)
@@ -204,7 +203,7 @@ class Books:
 
     def _keys(self, name: str) -> frozenset[bytes]:
         backend = self._structure.backends.get(name)
-        if backend is None or not is_carried(backend):
+        if backend is None or not carrier.leads_straight(backend):
             return frozenset()
         protocol = layout.UDP if backend.protocol == "udp" else layout.TCP
         own = (one for one in backend.virtual if not (one.external or one.node_port or one.sources) and one.address)
@@ -220,11 +219,6 @@ class Books:
         ]
         slots = self._slots[name] = nft_state.assign(self._slots.get(name, []), usable[: nft_rules.SLOTS])
         return tuple(slots)
-
-
-def is_carried(backend: table.Backend) -> bool:
-    """Whether its clusterIP's connections and datagrams may be led straight to an endpoint."""
-    return carrier.carrier(backend) == "kernel" and backend.affinity is None and backend.algorithm in _CHOICES
 
 
 class _Room:
