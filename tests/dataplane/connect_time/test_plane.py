@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import os
+import re
 import socket
 import sys
 import threading
@@ -285,6 +286,28 @@ async def test_who_kills_the_process_has_nftables_at_once_and_nothing_attached(w
     assert await servers(world, world.node, 3) == {pod.address: 1 for pod in world.pods}
 
 
+@pytest.mark.parametrize(
+    ("without", "why"),
+    [
+        (["setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-all"], "the kernel refused: .* not permitted"),
+        (["unshare", "-m", "sh", "-c", 'umount -a -t cgroup2; exec "$@"', "-"], "no unified cgroup tree .* is mounted"),
+    ],
+    ids=["capabilities", "cgroup2"],
+)
+async def test_what_is_missing_is_said(without, why):
+    asking = await asyncio.create_subprocess_exec(*without, sys.executable, "-c", ASKER, stdout=-1)
+    said, _ = await asking.communicate()
+    assert re.search(why, said.decode())
+
+
+ASKER = """
+import asyncio
+from fairlead.dataplane.connect_time import tables
+try:
+    asyncio.run(tables.load())
+except tables.CannotLoad as error:
+    print(error)
+"""
 HOLDER = """
 import asyncio, sys
 from fairlead.dataplane.connect_time import tables
