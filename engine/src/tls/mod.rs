@@ -4,6 +4,36 @@
 //! resume under every later table that asks for the same of clients; TLS 1.2 and 1.3 only. Refuses: a certificate whose PEM
 //! or key is not sound.
 
+/// What a verifier does that asks only whether the other side has the key of the certificate that it shows.
+macro_rules! proves_its_key {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            certificate: &rustls::pki_types::CertificateDer<'_>,
+            signature: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &$crate::tls::provider().signature_verification_algorithms;
+            rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &rustls::pki_types::CertificateDer<'_>,
+            signature: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &$crate::tls::provider().signature_verification_algorithms;
+            rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+            $crate::tls::provider().signature_verification_algorithms.supported_schemes()
+        }
+    };
+}
+use proves_its_key;
+
 pub mod dn;
 pub mod names;
 pub mod peer;
