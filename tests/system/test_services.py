@@ -168,7 +168,8 @@ async def test_without_endpoints_a_connection_is_refused_in_ten_milliseconds(
 
 async def test_a_pod_has_no_socket_of_the_clusters(cluster: local.Local) -> None:
     """A door that a pod has inherited is open after its cluster is gone."""
-    ours = sockets_of(cluster.state.holder())
+    ours = sockets_of(cluster.state.holder(), below=False)
+    assert ours
     pods = [int(one.name) for one in Path("/proc").iterdir() if one.name.isdigit() and is_pod(one, cluster)]
     assert len(pods) >= 3
     assert not [pid for pid in pods if sockets_of(pid) & ours]
@@ -180,11 +181,12 @@ def is_pod(process: Path, cluster: local.Local) -> bool:
     return False
 
 
-def sockets_of(pid: int) -> set[str]:
+def sockets_of(pid: int, *, below: bool = True) -> set[str]:
     """Their numbers, of the process and all below it."""
     found = set()
     with contextlib.suppress(psutil.NoSuchProcess, OSError):  # a pod may end meanwhile
-        for one in [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]:
+        children = psutil.Process(pid).children(recursive=True) if below else []
+        for one in [pid, *(child.pid for child in children)]:
             for link in Path(f"/proc/{one}/fd").iterdir():
                 with contextlib.suppress(OSError):
                     found |= {name for name in [os.readlink(link)] if name.startswith("socket:")}
