@@ -1,5 +1,5 @@
-"""The check suite that every runtime passes: under a shim (the real one or the fake), with Podman, and with Docker's
-API (which Podman serves, too)."""
+"""The check suite that every runtime passes: under a shim (the real one or the fake), with Podman, and with Docker (its
+API as Podman serves it where no daemon can be had)."""
 
 import asyncio
 import contextlib
@@ -68,6 +68,15 @@ def podman_socket():
         yield path
 
 
+@pytest.fixture(scope="module")
+def docker_socket(request):
+    if engines.missing("dockerd", "containerd"):
+        yield request.getfixturevalue("podman_socket")
+        return
+    with engines.docker_service() as path:
+        yield path
+
+
 def runtime_of(kind, folder, path):
     """A new runtime of that kind; `path` is the engine's socket."""
     inner = processes.ProcessRuntime(processes.ProcessSettings(folder, houses.engine()))
@@ -82,10 +91,16 @@ def runtime_of(kind, folder, path):
     )
 
 
+def socket_of(request):
+    if request.param == "process":
+        return ""
+    return request.getfixturevalue("docker_socket" if request.param == "docker" else "podman_socket")
+
+
 @pytest.fixture(params=["process", "podman", "docker"])
 def bench(request):
     folder = Path(tempfile.mkdtemp(prefix="fl-node-"))
-    path = "" if request.param == "process" else request.getfixturevalue("podman_socket")
+    path = socket_of(request)
 
     def make():
         return runtime_of(request.param, folder, path)
@@ -364,11 +379,12 @@ class TestImages:
     """What only a runtime with images does."""
 
     @pytest.fixture(params=["podman", "docker"])
-    def bench(self, request, podman_socket):
+    def bench(self, request):
         folder = Path(tempfile.mkdtemp(prefix="fl-node-"))
+        path = socket_of(request)
 
         def make():
-            return runtime_of(request.param, folder, podman_socket)
+            return runtime_of(request.param, folder, path)
 
         yield Bench(folder, make, "localhost/fltest:1")
         shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ import pytest_asyncio
 from house import condition, state
 
 from fairlead.base import clock
-from fairlead.node import containers, podman, processes
+from fairlead.node import containers, docker, docker_pause, podman, processes
 from fairlead.node.network import loopback
 
 LIMITS = {"nofile": (1024, 1024), "nproc": (1024, 1024)}
@@ -140,7 +140,15 @@ def podman_socket():
         yield path
 
 
-@pytest_asyncio.fixture(params=["process", "podman"])
+@pytest.fixture(scope="module")
+def docker_socket():
+    if engines.missing("dockerd", "containerd"):
+        pytest.skip(engines.missing("dockerd", "containerd"))
+    with engines.docker_service() as path:
+        yield path
+
+
+@pytest_asyncio.fixture(params=["process", "podman", "docker"])
 async def node(request):
     folder = Path(tempfile.mkdtemp(prefix="fl-node-"))
     network = loopback.LoopbackNetwork("tests")
@@ -151,6 +159,12 @@ async def node(request):
         inner = processes.ProcessRuntime(processes.ProcessSettings(folder / "pods", houses.engine()))
         engine = podman.Podman(path, podman.EngineSettings(LIMITS))
         made.containers = containers.ContainerRuntime(engine, inner, timer=clock.SystemClock())
+    if request.param == "docker":
+        engine = docker.Docker(request.getfixturevalue("docker_socket"), podman.EngineSettings(LIMITS))
+        pauses = docker_pause.PauseRuntime(engine, folder / "pods")
+        made.containers = containers.ContainerRuntime(
+            engine, pauses, timer=clock.SystemClock(), network=docker_pause.network
+        )
     await made.start()
     try:
         yield made
