@@ -219,6 +219,8 @@ def spawner(parent: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         for stale in (folder / "shim.sock", *folder.glob("*.exit.json")):
             stale.unlink(missing_ok=True)
+        for name, text in request.get("files", {}).items():
+            (folder / name).write_text(text)
         (folder / "shim.json").write_text(json.dumps(request["config"]))
         with (folder / "shim.log").open("ab") as log:
             words = [sys.executable, sys.argv[0], "shim", str(folder)]

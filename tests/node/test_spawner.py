@@ -24,7 +24,7 @@ def folder():
 
 async def test_shims_outlive_their_spawner_and_a_new_one_goes_on(folder):
     made = spawner.Spawner(houses.engine(), folder)
-    first = await made.start("a", CONFIG, timeout_seconds=10)
+    first = await made.start("a", CONFIG, files={}, timeout_seconds=10)
     os.kill(made._child.pid, signal.SIGKILL)
     await made._child.ended.wait()
     connection = await shim.connect(folder / "a")
@@ -32,8 +32,9 @@ async def test_shims_outlive_their_spawner_and_a_new_one_goes_on(folder):
     async with asyncio.timeout(10):
         while made._connection is not None:
             await asyncio.sleep(0)
-    second = await made.start("b", CONFIG, timeout_seconds=10)
+    second = await made.start("b", CONFIG, files={"agent.json": "{}"}, timeout_seconds=10)
     assert second != first
+    assert (folder / "b" / "agent.json").read_text() == "{}"
     for name in ("a", "b"):
         connection = await shim.connect(folder / name)
         await connection.request("stop")
@@ -45,6 +46,6 @@ async def test_a_name_that_leads_elsewhere_is_refused(folder):
     made = spawner.Spawner(houses.engine(), folder)
     if len(houses.engine()) > 1:
         pytest.skip("needs the engine's shim: set FAIRLEAD_ENGINE")
-    with pytest.raises(runtime.StartFailed, match="not the name"):
-        await made.start("no/such", CONFIG, timeout_seconds=10)
+    with pytest.raises(runtime.StartFailed, match="not a plain name"):
+        await made.start("no/such", CONFIG, files={}, timeout_seconds=10)
     await made.close()

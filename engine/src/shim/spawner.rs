@@ -1,11 +1,13 @@
 //! `shim DIR --spawner`: starts shims for a node agent whose own process is too big to be copied for each of them.
 //!
 //! Requests come on standard input, a Unix stream socket, in the framing of `control::frame`:
-//! `{id, name, config}`; the answer is `{type: "started", id, pid}` once `DIR/name/shim.sock` listens, else
-//! `{type: "error", id, message}`. The folder is made where it is missing; `config` becomes its shim.json. Promises: each shim has a thread of its own while it
+//! `{id, name, config, files?: {name: text}}`; the answer is `{type: "started", id, pid}` once `DIR/name/shim.sock` listens, else
+//! `{type: "error", id, message}`. The folder is made where it is missing; `config` becomes its
+//! shim.json, and each of `files` is replaced at once. Promises: each shim has a thread of its own while it
 //! starts, whose namespaces are the pod's (unshare(2) is about the calling thread), so that many start side by side;
 //! shims live on when the requests' socket closes and this process ends. Refuses: requests that it cannot read.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -32,6 +34,8 @@ struct Request {
     id: Value,
     name: String,
     config: Box<RawValue>,
+    #[serde(default)]
+    files: BTreeMap<String, String>,
 }
 
 type Children = Arc<Mutex<Vec<Child>>>;
@@ -96,15 +100,23 @@ fn start(folder: &Path, request: Request, answers: &Arc<Mutex<UnixStream>>, chil
 
 /// The folder, without what an earlier shim left in it, and its shim.json.
 fn prepare(directory: &Path, request: &Request) -> Result<(), String> {
-    if request.name.is_empty() || request.name.contains('/') || request.name.starts_with('.') {
-        return Err(format!("{:?} is not the name of a pod's folder", request.name));
+    if let Some(name) = request.files.keys().chain([&request.name]).find(|name| !is_plain(name)) {
+        return Err(format!("{name:?} is not a plain name"));
     }
     let failed = |error: io::Error| format!("cannot prepare {directory:?}: {error}");
     match DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => forget(directory).map_err(failed)?,
         result => result.map_err(failed)?,
     }
+    for (name, text) in &request.files {
+        let fresh = directory.join(format!("{name}.new"));
+        fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, directory.join(name))).map_err(failed)?;
+    }
     fs::write(directory.join("shim.json"), request.config.get()).map_err(failed)
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/') && !name.starts_with('.')
 }
 
 fn forget(directory: &Path) -> io::Result<()> {

@@ -26,6 +26,7 @@ from fairlead.node import (
     runtime,
     settings,
     streams,
+    turns,
     usage,
     volumes,
     worker,
@@ -60,6 +61,7 @@ class NodeAgent:
         self._memory = node_object.memory_bytes()
         if doors.services is None:
             doors.services = plans.ListedServices(doors)
+        self._turns = turns.Turns()
         self._planner = plans.Planner(node, doors)
         self._planner.holder = self._holder
         self._pods = doors.informers.of(kinds.POD, field_selector=f"spec.nodeName={node.name}")
@@ -105,6 +107,7 @@ class NodeAgent:
             planner=self._planner,
             place=lambda ip, own, runs: self._place(uid, ip, own_network=own, runs=runs),
             record=records.load(self._node.folder / uid),
+            waits=self._turns,
             on_failure=self._on_failure,
         )
         self._workers[uid] = owner

@@ -151,6 +151,7 @@ class Containers:
 
     def _start_over(self, name: str) -> None:
         self._starting.pop(name, None)
+        self._owner.turn_over()
         self._owner.record.container(name).starting = False
         self._owner.wake()
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.base import log
-from fairlead.node import docker, engine_http, folders, podman, runtime
+from fairlead.node import docker, engine_http, folders, new_files, podman, runtime
 
 _log = log.get(__name__)
 Object = dict[str, Any]
@@ -71,7 +71,9 @@ class PauseRuntime:
         self._imported = asyncio.Lock()
 
     async def open(self, spec: runtime.SandboxSpec, listener: runtime.Listener) -> PauseSandbox:
-        (self._folder / spec.uid).mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = self._folder / spec.uid
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new_files.write(runtime.NewFile(f"{folder}/{name}", text, 0o600) for name, text in spec.files.items())
         try:
             found = await self._running(spec.uid)
             adopted = found is not None

@@ -36,7 +36,6 @@ class ProcessSettings:
     log_limit_bytes: int = 10 * 1024 * 1024
     log_files: int = 5
     start_seconds: float = 10.0
-    starts_at_once: int = 2 * (os.cpu_count() or 1)  # of many pods the first are ready early, not all of them late
     max_output_bytes: int = 1024 * 1024
 
 
@@ -49,15 +48,13 @@ class ProcessRuntime:
         self._settings = settings
         self.can_mount = "mnt" in settings.namespaces
         self._spawner = spawner.Spawner(settings.engine, settings.folder)
-        self._turns = asyncio.Semaphore(settings.starts_at_once)
 
     async def open(self, spec: runtime.SandboxSpec, listener: runtime.Listener) -> ProcessSandbox:
         folder = self._settings.folder / spec.uid
         try:
             connection = await shim.connect(folder)
         except OSError:
-            async with self._turns:
-                return await self._make(folder, spec, listener)
+            return await self._make(folder, spec, listener)
         sandbox = ProcessSandbox(self._settings, folder, connection, listener)
         await sandbox.observe()
         return sandbox
@@ -72,7 +69,9 @@ class ProcessRuntime:
             "loopback_up": spec.own_network,
             "sysctls": spec.sysctls,
         }
-        pid = await self._spawner.start(spec.uid, config, timeout_seconds=self._settings.start_seconds)
+        pid = await self._spawner.start(
+            spec.uid, config, files=spec.files, timeout_seconds=self._settings.start_seconds
+        )
         try:
             connection = await shim.connect(folder)
         except OSError as error:

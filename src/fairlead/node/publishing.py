@@ -36,6 +36,7 @@ class Publisher:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._written: Object = {}
+        self._saved = b""
         self._annotated = False
         self._task: asyncio.Task[None] | None = None
 
@@ -67,12 +68,19 @@ class Publisher:
             self._dirty.clear()
             self._urgent.clear()
             if owner.sandbox is not None:
-                records.save(owner.folder, owner.record)
+                await self._save()
             if not await self._write():
                 self._dirty.set()
                 await owner.doors.clock.sleep(_RETRY_SECONDS)
             elif not self._dirty.is_set():
                 self._quiet.set()
+
+    async def _save(self) -> None:
+        """Puts the record on disk, in a thread: replacing a file may wait for the disk, and the loop is everybody's."""
+        encoded = records.encode(self._owner.record)
+        if encoded != self._saved:
+            self._saved = encoded
+            await asyncio.to_thread(records.write, self._owner.folder, encoded)
 
     async def _write(self) -> bool:
         """True when there is nothing left to write."""

@@ -7,9 +7,12 @@ what no process remembers: restart counts, back-off, container ids, the last end
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import msgspec
+
+FILE = "agent.json"
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -78,7 +81,7 @@ class PodRecord(msgspec.Struct):
 def load(folder: Path) -> PodRecord | None:
     """The record in that pod's folder; None when there is none that can be read."""
     try:
-        record = msgspec.json.decode((folder / "agent.json").read_bytes(), type=PodRecord)
+        record = msgspec.json.decode((folder / FILE).read_bytes(), type=PodRecord)
     except (OSError, msgspec.MsgspecError):
         return None
     for container in record.containers.values():
@@ -88,8 +91,19 @@ def load(folder: Path) -> PodRecord | None:
 
 
 def save(folder: Path, record: PodRecord) -> None:
-    """Writes the record. A full disk must not hurt the pod: then the old record stays."""
-    temporary = folder / "agent.json.new"
+    """Writes the record. Blocking: a file system may make a replaced file wait for its disk."""
+    write(folder, encode(record))
+
+
+def encode(record: PodRecord) -> bytes:
+    """The record as text in UTF-8."""
+    return msgspec.json.encode(record)
+
+
+def write(folder: Path, encoded: bytes) -> None:
+    """Writes a record that is encoded. A full disk must not hurt the pod: then the old record stays. Blocking."""
+    file = f"{folder}/{FILE}"
     with contextlib.suppress(OSError):
-        temporary.write_bytes(msgspec.json.encode(record))
-        temporary.replace(folder / "agent.json")
+        with open(f"{file}.new", "wb") as temporary:  # noqa: PTH123 - half the time of a Path
+            temporary.write(encoded)
+        os.replace(f"{file}.new", file)  # noqa: PTH105

@@ -155,6 +155,7 @@ class SandboxSpec:
     name: str
     hostname: str
     own_network: bool
+    files: Mapping[str, str] = field(default_factory=dict)  # in the pod's folder before anything of it runs
     share_processes: bool = True
     sysctls: Mapping[str, str] = field(default_factory=dict)
 

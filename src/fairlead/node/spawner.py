@@ -25,12 +25,14 @@ class Spawner:
         self._connection: shim.ShimConnection | None = None
         self._starting = asyncio.Lock()
 
-    async def start(self, name: str, config: Mapping[str, Any], *, timeout_seconds: float) -> int:
-        """The pid of a new shim in the folder of that name, which listens. Raises StartFailed."""
+    async def start(
+        self, name: str, config: Mapping[str, Any], *, files: Mapping[str, str], timeout_seconds: float
+    ) -> int:
+        """The pid of a new shim in the folder of that name, which has those files and listens. Raises StartFailed."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 connection = await self._connected()
-                answer = await connection.request("start", name=name, config=config)
+                answer = await connection.request("start", name=name, config=config, files=files)
         except (shim.ShimGone, shim.ShimRefused) as error:
             raise runtime.StartFailed("FailedCreatePodSandBox", str(error)) from error
         except OSError as error:

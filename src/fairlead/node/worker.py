@@ -29,6 +29,7 @@ from fairlead.node import (
     runtime,
     runtimes,
     settings,
+    turns,
     unsupported,
     volumes,
 )
@@ -51,6 +52,7 @@ class PodWorker:
         planner: plans.Planner,
         place: Callable[[str, bool, runtime.Runtime], plans.Place],
         record: records.PodRecord | None,
+        waits: turns.Turns,
         on_failure: Callable[[str, BaseException], None],
     ) -> None:
         self.pod = pod
@@ -72,6 +74,8 @@ class PodWorker:
         self._sandbox_failures = 0
         self._sandbox_retry_at = 0.0
         self._refreshing = False
+        self._turns = waits
+        self.turn: turns.Turn | None = None
         self._wake = asyncio.Event()
         self.hurry = asyncio.Event()
 
@@ -127,6 +131,7 @@ class PodWorker:
                 await self._wait(wake_at)
             await ending.end_pod(self)
         finally:
+            self.turn_over()
             await self.containers.close()
             await self.nursery.close()
             await self.publisher.close()
@@ -143,15 +148,26 @@ class PodWorker:
         if self.sandbox is None:
             if self._sandbox_retry_at > now:
                 return self._sandbox_retry_at
-            if not await self._open():
+            if self.runtime.name == "process":
+                self.turn = await self._turns.take()
+            if self.deleted or not await self._open():
+                self.turn_over()
                 return self._sandbox_retry_at
             decision = lifecycle.decide(self.pod, self.record, self.doors.clock.now())
         for name, why in decision.kill.items():
             self.containers.kill(name, why)
         for name in decision.start:
             self.containers.start(name)
+        if not decision.start:
+            self.turn_over()
         self.containers.tell_backoffs()
         return decision.wake_at
+
+    def turn_over(self) -> None:
+        """Other pods may start."""
+        if self.turn is not None:
+            self.turn.over()
+            self.turn = None
 
     def _tell_unsupported(self) -> None:
         offers = unsupported.Offers(
@@ -185,12 +201,15 @@ class PodWorker:
         try:
             own_network, ip = self._address(host_network)
             self._note_address(ip, own_network=own_network or host_network)
+            # On the disk before the sandbox is there: whoever adopts that must not give the pod another address.
+            files = {records.FILE: records.encode(self.record).decode()}
             spec = runtime.SandboxSpec(
                 self.uid,
                 self.pod["metadata"]["namespace"],
                 self.pod["metadata"]["name"],
                 plans.hostname(self.pod),
                 own_network,
+                files,
                 sysctls=_sysctls(self.pod) if own_network else {},
             )
             sandbox = await self.runtime.open(spec, self.containers)
@@ -216,12 +235,9 @@ class PodWorker:
         return True
 
     def _note_address(self, ip: str, *, own_network: bool) -> None:
-        """Known on the disk before the sandbox is there: whoever adopts that must not give the pod another address."""
         if self.record.ip != ip or not self.record.ports:
             self.record.ip = ip
             self.record.ports = network_ports.choose(self.pod, ip, own_network=own_network)
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        records.save(self.folder, self.record)
 
     async def _look_after_volumes(self, period_seconds: float) -> None:
         while True:
