@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -43,6 +42,13 @@ done
 exec env -i container=test PATH="$PATH" LANG=C.UTF-8 SYSTEMD_UNIT_PATH=/etc/systemd/system \
   $SYSTEMD --system --log-target=console --show-status=no --unit=default.target
 """
+
+
+def needs_a_machine(test):
+    test = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")(test)
+    return pytest.mark.skipif(not Path(SYSTEMD).exists(), reason="needs systemd's program")(test)
+
+
 POD = {
     "apiVersion": "v1",
     "kind": "Pod",
@@ -59,7 +65,7 @@ class Machine:
     def __init__(self, pid: int, folder: Path) -> None:
         self.pid = pid
         self.folder = folder
-        self.name = f"t{secrets.token_hex(3)}"
+        self.name = f"t{folder.name[-6:].replace('_', '0').lower()}"
         self.unit = f"fairlead-{self.name}.service"
 
     def run(self, *words: str, check: bool = True, stdin: str | None = None) -> str:
@@ -75,6 +81,15 @@ class Machine:
 
     def fairlead(self, *words: str) -> str:
         return self.run(sys.executable, "-m", "fairlead.cli.main", *words, "--name", self.name)
+
+    def install(self) -> None:
+        """Enables and starts the unit."""
+        doors = [f"127.0.0.1:{local.free_port()}" for _ in range(2)]
+        assert "is enabled" in self.fairlead("service", "install", "--http", doors[0], "--https", doors[1])
+
+    def ready(self) -> None:
+        """Returns when the pod is."""
+        self.run("kubectl", "wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
 
     def main_pid(self) -> str:
         return self.run("systemctl", "show", "-p", "MainPID", "--value", self.unit)
@@ -123,19 +138,16 @@ def booted(folder: Path):
             time.sleep(0.01)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-@pytest.mark.skipif(not Path(SYSTEMD).exists(), reason="needs systemd's program")
+@needs_a_machine
 def test_the_unit_comes_up_survives_a_crash_and_stops_as_down_does():
     folder = Path(tempfile.mkdtemp(prefix="fl-systemd-"))
     try:
         with booted(folder) as machine:
-            doors = [f"127.0.0.1:{local.free_port()}" for _ in range(2)]
-            said = machine.fairlead("service", "install", "--http", doors[0], "--https", doors[1])
-            assert "is enabled" in said
+            machine.install()
             assert machine.run("systemctl", "is-active", machine.unit) == "active"
             assert machine.run("systemctl", "is-enabled", machine.unit) == "enabled"
             machine.run("kubectl", "apply", "-f", "-", stdin=json.dumps(POD))
-            machine.run("kubectl", "wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+            machine.ready()
             before, main = machine.pod()["status"], machine.main_pid()
             machine.run("kill", "-9", main)
             for _ in range(1000):
@@ -146,7 +158,7 @@ def test_the_unit_comes_up_survives_a_crash_and_stops_as_down_does():
                 if machine.run("systemctl", "is-active", machine.unit, check=False) == "active":
                     break
                 time.sleep(0.02)
-            machine.run("kubectl", "wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+            machine.ready()
             assert machine.pod()["status"]["containerStatuses"] == before["containerStatuses"]
             machine.run("systemctl", "stop", machine.unit)
             left = machine.run("ps", "-e", "-o", "args")
@@ -154,9 +166,38 @@ def test_the_unit_comes_up_survives_a_crash_and_stops_as_down_does():
             assert "fairlead-engine" not in left
             assert "sleep 600" not in left
             machine.run("systemctl", "start", machine.unit)
-            machine.run("kubectl", "wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+            machine.ready()
             assert "is removed" in machine.fairlead("service", "uninstall")
             assert machine.run("systemctl", "list-unit-files", machine.unit, "--no-legend", check=False) == ""
             assert str(folder) not in machine.run("ps", "-e", "-o", "args")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@needs_a_machine
+def test_a_machine_that_is_switched_off_comes_back_with_what_the_store_says():
+    folder = Path(tempfile.mkdtemp(prefix="fl-systemd-"))
+    try:
+        with booted(folder) as machine:
+            machine.install()
+            machine.run("kubectl", "apply", "-f", "-", stdin=json.dumps(POD))
+            machine.ready()
+            before = machine.pod()
+        # Every process, link, mount and file of /run is gone, without a farewell.
+        with booted(folder) as machine:
+            machine.install()
+            machine.run(
+                "kubectl",
+                "wait",
+                "--for=jsonpath={.status.containerStatuses[0].restartCount}=1",
+                "pod/web",
+                "--timeout=30s",
+            )
+            machine.ready()
+            after = machine.pod()
+            assert after["metadata"]["uid"] == before["metadata"]["uid"]
+            entry, earlier = (pod["status"]["containerStatuses"][0] for pod in (after, before))
+            assert entry["lastState"]["terminated"]["containerID"] == earlier["containerID"]
+            assert machine.run("pgrep", "-c", "-f", "sleep 600") == "1"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
