@@ -60,6 +60,10 @@ def test_status_says_network_addresses_and_pods(my_app: local.Local) -> None:
 def test_logs_of_a_deployment_name_each_pod(my_app: local.Local) -> None:
     said = my_app.fairlead("logs", "--name", my_app.name, "deployment/my-app").stdout
     assert all(f"{pod} | listening on" in said for pod in pods_of(my_app))
+    owner = my_app.kubectl("get", "rs", "-o", "name").strip().replace("replicaset.apps/", "rs/")
+    assert my_app.fairlead("logs", "--name", my_app.name, owner, "--tail", "1").stdout.count(" | ") == 3
+    refused = my_app.fairlead("logs", "--name", my_app.name, "service/my-app-service", check=False)
+    assert "POD or one of deployment/NAME, statefulset/NAME" in refused.stderr
 
 
 def test_what_is_not_there_is_said_in_one_line(my_app: local.Local) -> None:

@@ -1,4 +1,4 @@
-"""`fairlead logs`: what a pod prints, or all pods of a deployment with their names in front."""
+"""`fairlead logs`: what a pod prints, or all pods of a workload with their names in front."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from fairlead.api import kinds
 from fairlead.cli import failure, options, remote
 from fairlead.client import https, protocol
 
+_WORKLOADS = (kinds.DEPLOYMENT, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.REPLICA_SET, kinds.JOB)
+
 
 @click.command("logs")
 @options.name
@@ -21,7 +23,7 @@ from fairlead.client import https, protocol
 @click.option("--timestamps", is_flag=True)
 @click.argument("what")
 def command(name: str, namespace: str, what: str, **how: Any) -> None:
-    """Logs of POD, or of every pod of deployment/NAME."""
+    """Logs of POD, or of every pod of deployment/NAME (statefulset/, daemonset/, replicaset/, job/)."""
     asyncio.run(_logs(name, namespace, what, how))
 
 
@@ -39,9 +41,11 @@ async def _pods(client: protocol.Client, namespace: str, what: str) -> list[str]
     kind, _, name = what.rpartition("/")
     if kind in ("", "pod", "pods", "po"):
         return [name]
-    if kind not in ("deployment", "deploy", "deployments"):
-        raise failure.Failure(f"{what}: POD or deployment/NAME is expected")
-    found = await client.get(kinds.DEPLOYMENT, name, namespace=namespace)
+    known = next((one for one in _WORKLOADS if kind in (one.kind.lower(), one.plural, *one.short_names)), None)
+    if known is None:
+        words = ", ".join(f"{one.kind.lower()}/NAME" for one in _WORKLOADS)
+        raise failure.Failure(f"{what}: POD or one of {words} is expected")
+    found = await client.get(known, name, namespace=namespace)
     labels = ",".join(f"{key}={value}" for key, value in found["spec"]["selector"].get("matchLabels", {}).items())
     pods = await client.list(kinds.POD, namespace=namespace, label_selector=labels)
     return [pod["metadata"]["name"] for pod in pods.items]

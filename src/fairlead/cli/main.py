@@ -18,7 +18,7 @@ _COMMANDS = {
     "down": ("fairlead.cli.down", "Take the cluster down; nothing that runs stays behind."),
     "service": ("fairlead.cli.service", "Start a cluster with the machine: a systemd unit."),
     "status": ("fairlead.cli.status", "What runs, how it is reached, and by whom."),
-    "logs": ("fairlead.cli.logs", "Logs of a pod, or of all pods of deployment/NAME."),
+    "logs": ("fairlead.cli.logs", "Logs of a pod, or of all pods of a workload."),
     "explain": ("fairlead.cli.explain", "Why traffic goes where it goes, and what an autoscaler decides."),
     "resolve": ("fairlead.cli.resolve", "What the cluster's DNS answers for a name."),
     "curl": ("fairlead.cli.curl", "curl, with the names of the cluster's Services."),

@@ -34,9 +34,9 @@ async def _status(name: str, folder: state.StateFolder) -> None:
     async with remote.connect(name) as (client, _):
         for text in await addresses.lines(client, record, folder):
             click.echo(text)
-        for kind in (kinds.DEPLOYMENT, kinds.POD, kinds.HPA):
+        for word, kind in (("deploy", kinds.DEPLOYMENT), ("pods", kinds.POD), ("hpa", kinds.HPA)):
             found = await client.list(kind)
-            click.echo(f"{kind.plural:9} {_counts(kind, found.items)}")
+            click.echo(f"{word:9} {_counts(kind, found.items)}")
 
 
 def _counts(kind: kinds.Kind, items: list[dict[str, Any]]) -> str:
