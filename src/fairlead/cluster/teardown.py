@@ -74,7 +74,8 @@ def _processes(folder: state.StateFolder) -> Iterator[tuple[int, str]]:
 
 
 def _is_engine(words: list[str]) -> bool:
-    return bool(words) and (Path(words[0]).name in _NAMES or words[:2] == ["/proc/self/exe", "worker"])
+    known = bool(words) and (Path(words[0]).name in _NAMES or words[:2] == ["/proc/self/exe", "worker"])
+    return known or words[1:2] in (["master"], ["shim"])  # FAIRLEAD_ENGINE may have any name
 
 
 def _is_of(pid: int, words: list[str], folder: str) -> bool:
