@@ -50,7 +50,7 @@ class Statuses:
 
     def want(self, statuses: Sequence[translate.Status]) -> None:
         """From now on these are wanted; those that were found right before, and their objects, are not looked at."""
-        now = {id(one): one for one in statuses}
+        now = dict(zip(map(id, statuses), statuses, strict=True))
         for one in (self._known[old] for old in self._known.keys() - now.keys()):
             if self._by_key.get(_key(one)) is one:
                 del self._by_key[_key(one)]

@@ -44,6 +44,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.wanted: dict[str, dict[str, Coded]] = {section: {} for section in (*wire.SECTIONS, ENDPOINTS, PROBES)}
+        self._given: dict[str, dict[str, Any]] = {section: {} for section in wire.SECTIONS}  # last, to compare with
         self._known: dict[str, dict[str, str]] = {section: {} for section in self.wanted}
         self._dirty: dict[str, set[str]] = {section: set() for section in self.wanted}
 
@@ -115,8 +116,9 @@ class Ledger:
         for name in wanted.keys() - things.keys():
             del wanted[name]
             self._dirty[section].add(name)
-        for name, thing in things.items():
-            known = wanted.get(name)
+        before, self._given[section] = self._given[section], dict(things)
+        for name in [name for name, thing in things.items() if before.get(name) is not thing]:
+            thing, known = things[name], wanted.get(name)
             if known is None or (known.thing is not thing and known.thing != thing):
                 self._put(section, name, thing)
                 if section == "backends" and known is None and name in self.wanted[ENDPOINTS]:

@@ -7,7 +7,7 @@ changes, so that a translation after one change is not a translation of everythi
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -82,14 +82,16 @@ class Records:
     _at: dict[int, Record] = field(default_factory=dict)  # by the identity of the Ingress, which the record keeps
     _classes: tuple[Object, ...] = ()
 
-    def of(self, ingresses: Iterable[Object], classes: Iterable[Object]) -> Change:
+    def of(self, ingresses: Sequence[Object], classes: Iterable[Object]) -> Change:
         """Makes `every` that of these objects. Of several that are given under one name at once the last counts."""
         given = tuple(classes)
         anew = len(given) != len(self._classes) or any(a is not b for a, b in zip(given, self._classes, strict=True))
         self._classes = given
-        now = {id(one): one for one in ingresses}
+        now = dict(zip(map(id, ingresses), ingresses, strict=True))
         gone = [self._at[one] for one in (self._at if anew else self._at.keys() - now.keys())]
-        fresh = {draft.key(one): one for identity, one in now.items() if anew or identity not in self._at}
+        new = now.keys() if anew else now.keys() - self._at.keys()
+        ordered = [one for identity, one in now.items() if identity in new] if new else ()
+        fresh = {draft.key(one): one for one in ordered}
         judge = _Judge(self.where, given)
         come = [judge.record(key, one) for key, one in fresh.items()]
         for record in gone:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import collections
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,9 +109,9 @@ class Parts:
     def __post_init__(self) -> None:
         self._claims = Claims((*self.where.edge_http, *self.where.edge_https))
 
-    def changed(self, given: Iterable[Object]) -> tuple[list[Part], list[Object]]:
+    def changed(self, given: Sequence[Object]) -> tuple[list[Part], list[Object]]:
         """The parts whose Service is gone or another object, and the Services that have none."""
-        now = {id(one): one for one in given}
+        now = dict(zip(map(id, given), given, strict=True))
         gone = [self._at[one] for one in self._at.keys() - now.keys()]
         return gone, [now[one] for one in now.keys() - self._at.keys()]
 
