@@ -155,23 +155,9 @@ impl<'s, C: Client> Exchange<'s, C> {
             };
             self.backend = None;
             self.in_flight = None;
-            if matches!(failure, Failure::NoResponse { stale: false } | Failure::BadResponse | Failure::Timeout) {
-                self.note(outlier::Outcome::Error);
+            if let Some(outcome) = Box::pin(self.recover(failure)).await {
+                return outcome;
             }
-            if !self.may_retry(&failure) {
-                return Box::pin(self.fail(failure)).await;
-            }
-            if let Some(pause) = self.pause(&failure) {
-                match self.time_for(pause) {
-                    true => Box::pin(tokio::time::sleep(pause)).await,
-                    false => return self.fail(failure).await,
-                }
-            }
-            self.plan.backend.shared.retries.add(1);
-            self.upload.rewind();
-            self.upload_broken = false;
-            let filled = self.answer.filled().len();
-            self.answer.consume(filled);
         }
     }
 
@@ -227,6 +213,7 @@ impl<'s, C: Client> Exchange<'s, C> {
                     return Err(Failure::BadResponse);
                 }
                 if head.status == 101 && self.plan.asked.upgrade {
+                    self.measure();
                     return self.tunnel(output).await;
                 }
                 if head.status < 200 {

@@ -8,7 +8,7 @@ const MOST_BACKOFFS: f64 = 10.0;
 
 impl<C: Client> Exchange<'_, C> {
     /// Decides, and keeps account of tries.
-    pub(super) fn may_retry(&mut self, failure: &Failure) -> bool {
+    fn may_retry(&mut self, failure: &Failure) -> bool {
         if self.response_started || !self.upload.can_rewind() {
             return false;
         }
@@ -44,9 +44,31 @@ impl<C: Client> Exchange<'_, C> {
         true
     }
 
+    /// Makes ready for another try, after its pause; or answers, when nothing is to be tried.
+    pub(super) async fn recover(&mut self, failure: Failure) -> Option<Outcome> {
+        if matches!(failure, Failure::NoResponse { stale: false } | Failure::BadResponse | Failure::Timeout) {
+            self.note(outlier::Outcome::Error);
+        }
+        if !self.may_retry(&failure) {
+            return Some(self.fail(failure).await);
+        }
+        if let Some(pause) = self.pause(&failure) {
+            if !self.time_for(pause) {
+                return Some(self.fail(failure).await);
+            }
+            tokio::time::sleep(pause).await;
+        }
+        self.plan.backend.shared.retries.add(1);
+        self.upload.rewind();
+        self.upload_broken = false;
+        let filled = self.answer.filled().len();
+        self.answer.consume(filled);
+        None
+    }
+
     /// How long the next try waits: never less than the policy's time, up to a quarter more so that those that failed
     /// together do not come back together. An idle connection that had been closed is no try that failed.
-    pub(super) fn pause(&self, failure: &Failure) -> Option<Duration> {
+    fn pause(&self, failure: &Failure) -> Option<Duration> {
         let retry = self.plan.retry().filter(|retry| retry.backoff_seconds > 0.0)?;
         if matches!(failure, Failure::NoResponse { stale: true }) {
             return None;
@@ -58,7 +80,7 @@ impl<C: Client> Exchange<'_, C> {
     }
 
     /// A pause that ends after the request's time, or the time for further tries, is not worth its wait.
-    pub(super) fn time_for(&self, pause: Duration) -> bool {
+    fn time_for(&self, pause: Duration) -> bool {
         let spent = self.session.context.now_nanos().saturating_sub(self.started) as f64 / 1e9;
         let request = self.plan.timeouts().map_or(0.0, |t| t.request_seconds);
         let retries = self.plan.retry().map_or(0.0, |r| r.timeout_seconds);
