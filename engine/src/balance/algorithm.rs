@@ -10,8 +10,8 @@ pub enum Algorithm {
     InterleavedRoundRobin,
     /// By weight.
     Random,
-    /// Fewest (requests in flight + 1) / weight, a slow endpoint's counting for more; round robin among equals and when
-    /// nothing is in flight.
+    /// One that is idle and not slow, in turn by weight; else the fewest (requests in flight + 1) / weight, a slow
+    /// endpoint's counting for more.
     LeastRequest,
     /// Fewest (requests in flight + 1) / weight. IPVS: `sed`.
     ShortestExpectedDelay,

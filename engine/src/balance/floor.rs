@@ -30,7 +30,7 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// An endpoint whose turn is overdue.
+    /// The endpoint whose turn is most overdue.
     pub fn due<C: Candidate>(&mut self, set: &[C], now_nanos: u64, usable: impl Fn(usize) -> bool) -> Option<usize> {
         self.choices += 1;
         if now_nanos < self.look_nanos && self.last.len() == set.len() {
@@ -41,7 +41,8 @@ impl Floor {
             let pause = now_nanos.saturating_sub(last.at_nanos);
             (pause > PAUSE_NANOS && self.choices - last.choice > CHOICES) || pause > LONG_NANOS
         };
-        let found = (0..set.len()).find(|&i| usable(i) && set[i].in_flight() == 0 && late(&self.last[i]));
+        let idle = (0..set.len()).filter(|&i| usable(i) && set[i].in_flight() == 0);
+        let found = idle.filter(|&i| late(&self.last[i])).min_by_key(|&i| self.last[i].at_nanos);
         if found.is_none() {
             self.look_nanos = now_nanos + PAUSE_NANOS / 64;
         }

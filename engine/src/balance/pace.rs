@@ -50,10 +50,24 @@ impl Pace {
 
     /// How many times as long as its peers it seems to take, in parts of `ALIKE`.
     pub fn slowness(&self, at: usize) -> u64 {
-        let seems = self.seems[at];
-        if seems <= self.peers_nanos.saturating_mul(BAND) || self.peers_nanos == 0 {
-            return ALIKE;
-        }
-        (seems.saturating_mul(ALIKE) / self.peers_nanos).min(SLOWEST)
+        slowness(self.seems[at], self.peers_nanos)
     }
+
+    /// A slow endpoint that must be tried again. After `look`.
+    pub fn due<C: Candidate>(&mut self, set: &[C], ask: &Ask<'_>, usable: impl Fn(usize) -> bool) -> Option<usize> {
+        let Self { floor, seems, peers_nanos, .. } = self;
+        floor.due(set, ask.now_nanos, |i| slowness(seems[i], *peers_nanos) > ALIKE && usable(i))
+    }
+
+    /// That one was chosen.
+    pub fn note<C: Candidate>(&mut self, set: &[C], found: usize, ask: &Ask<'_>) {
+        self.floor.note(set, found, ask.now_nanos);
+    }
+}
+
+fn slowness(seems_nanos: u64, peers_nanos: u64) -> u64 {
+    if seems_nanos <= peers_nanos.saturating_mul(BAND) || peers_nanos == 0 {
+        return ALIKE;
+    }
+    (seems_nanos.saturating_mul(ALIKE) / peers_nanos).min(SLOWEST)
 }

@@ -123,14 +123,10 @@ impl Sampler {
             return None;
         }
         self.probe(set, &indices, ask);
-        let found = match pace.floor.due(set, ask.now_nanos, &usable) {
-            Some(due) => due,
-            None => {
-                pace.look(set, ask, usable);
-                self.best_probe(set, &indices, pace, cursor)?
-            }
-        };
-        pace.floor.note(set, found, ask.now_nanos);
+        pace.look(set, ask, &usable);
+        let due = pace.due(set, ask, usable);
+        let found = due.or_else(|| self.best_probe(set, &indices, pace, cursor))?;
+        pace.note(set, found, ask);
         if let Some(at) = self.pool.iter().position(|p| p.id == set[found].id()) {
             self.pool[at].uses += 1;
             if self.pool[at].uses >= REUSE && self.pool.len() > POOL / 2 {
@@ -159,7 +155,8 @@ impl Sampler {
             return cursor.least(set.len(), |i| pooled.contains(&i), |i| (load(i), weight(i)));
         };
         let quick = |i: usize| pace.slowness(i) == quickest && cold.contains(&i);
-        cursor.least(set.len(), quick, |i| (load(i), weight(i)))
+        let idle = cursor.turn(set, |i| set[i].in_flight() == 0 && quick(i));
+        idle.or_else(|| cursor.least(set.len(), quick, |i| (load(i), weight(i))))
     }
 
     fn probe<C: Candidate>(&mut self, set: &[C], indices: &[usize], ask: &Ask<'_>) {

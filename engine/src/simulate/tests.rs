@@ -167,3 +167,23 @@ fn a_starting_endpoint_gets_its_share_little_by_little_whatever_the_algorithm() 
         assert!((0.8..1.2).contains(&late), "{algorithm}: afterwards {late}");
     }
 }
+
+/// Each of them is idle for longer than a floor of exploration allows, and none may be forgotten for that.
+#[test]
+fn of_many_endpoints_that_have_little_to_do_none_is_forgotten_and_weights_count() {
+    for algorithm in ["least-request", "prequal", "ewma"] {
+        let endpoint =
+            |i: usize| server::Spec { name: format!("{i}"), weight: 1 + (i as u32 % 2), ..Default::default() };
+        let config = Config { algorithm: algorithm.to_owned(), costs: vec![0.05], ..Config::default() };
+        let endpoints: Vec<_> = (0..300).map(endpoint).collect();
+        let step = Step { seconds: 20.0, rate: 300.0, endpoints, ..Step::default() };
+        let found = World::new(config).unwrap().step(&step).unwrap();
+        let least = found.endpoints.iter().map(|e| e.requests).min().unwrap();
+        let heavy: u64 = found.endpoints.iter().skip(1).step_by(2).map(|e| e.requests).sum();
+        assert!(least >= 4, "{algorithm}: {least}");
+        if algorithm == "least-request" {
+            let share = heavy as f64 / found.arrived as f64;
+            assert!((0.63..0.7).contains(&share), "two of three: {share}");
+        }
+    }
+}

@@ -8,8 +8,8 @@ _SUMMARY = {
     "round-robin": "in turn",
     "weighted-round-robin": "in turn, smoothly by weight",
     "random": "drawn by weight",
-    "least-request": f"{_COUNTED}, those of a slow or silent endpoint counting for more; in turn among equals and "
-    "while nothing is in flight",
+    "least-request": f"an idle one, in turn by weight, else {_COUNTED}; those in flight at a slow or silent endpoint "
+    "count for more; in turn among equals",
     "power-of-two": f"two drawn, {_COUNTED}",
     "ewma": "lowest (peak latency) x (in flight + 1) / weight",
     "prequal": "of probes kept in a pool, the quickest that is no busier than usual, else the least busy",

@@ -156,7 +156,7 @@ impl<C: Client> Exchange<'_, C> {
 
     /// Until the response's head: what follows may be a stream, and goes as fast as the client reads. A server's error is
     /// no answer: who fails is quick.
-    fn measure(&self) {
+    pub(super) fn measure(&self) {
         let measure = self.plan.backend.algorithm.measures();
         if measure != Measure::Nothing
             && self.status < 500
