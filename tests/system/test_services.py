@@ -71,6 +71,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[local.Local]:
         yield made
     finally:
         local.remove(made)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture
