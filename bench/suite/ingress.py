@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import statistics
 import time
 
@@ -60,13 +61,14 @@ async def _with(lab_: lab.Lab, count: int) -> rounds.Figures:
             used = made.cpu_seconds() - cpu_before
             lab_.progress(f"{count} created in {created - begin:.2f} s, all served in {served - begin:.2f} s")
             changes = [await _change(made, client, turn) for turn in range(30 if lab_.quick else 100)]
+            lab_.progress(f"changes: the first {changes[0]:.1f} ms, the slowest {max(changes):.1f} ms")
             edits = lab_.options.edits or (100 if lab_.quick else 500)
             seen = await _edits(lab_, made, client, of, edits)
             memory_mb = made.memory_mb()
     return {
         f"all_served_seconds_{count}": served - begin,
         f"change_p50_ms_{count}": statistics.median(changes),
-        f"change_p99_ms_{count}": sorted(changes)[int(len(changes) * 0.99)],
+        f"change_p99_ms_{count}": sorted(changes)[math.ceil(len(changes) * 0.99) - 1],
         f"edits_failed_{count}": float(seen.failed),
         f"cpu_seconds_{count}": used,
         f"fairlead_memory_mb_{count}": memory_mb["fairlead"],

@@ -33,6 +33,7 @@ WATCHED = (
 # in a thread, which shares Python's lock with the loop and is the slower way for the little that most changes are.
 IN_THE_LOOP = 50
 MANY = 20_000
+PAUSE_SECONDS = 0.025
 AT_ONCE = 100  # Services whose endpoints are sent in one step
 BY_SERVICE = "traffic/service"
 ZONE = "topology.kubernetes.io/zone"
@@ -189,7 +190,8 @@ class Traffic:
                 first = False
             self._acks_wanted.set()
             if took > 0.005 and self._structure_changed.is_set():
-                await self._clock.sleep(took)  # a storm of changes takes half of a core at most
+                # A storm of changes takes half of a core; what comes at its end does not wait for all of the other half.
+                await self._clock.sleep(min(took, PAUSE_SECONDS))
 
     async def _translate_and_send(self) -> float:
         started = self._clock.monotonic()
