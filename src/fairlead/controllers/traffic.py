@@ -190,7 +190,7 @@ class Traffic:
                 first = False
             self._acks_wanted.set()
             if took > 0.005 and self._structure_changed.is_set():
-                # A storm of changes takes half of a core; what comes at its end does not wait for all of the other half.
+                # A storm of changes takes half of a core; what comes at its end does not wait for the whole pause.
                 await self._clock.sleep(min(took, PAUSE_SECONDS))
 
     async def _translate_and_send(self) -> float:
