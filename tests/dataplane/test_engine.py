@@ -92,6 +92,18 @@ async def test_a_taken_port_is_a_nack_that_names_the_holder(peer, plane):
     assert plane.nacks == ()
 
 
+async def test_a_taken_port_is_not_asked_for_with_every_change(peer, plane):
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        name = f"tcp:127.0.0.1:{holder.getsockname()[1]}"
+        first = (await settle(plane, await plane.apply(structure(name)))).nacks
+    # It is free by now; a change does not look, the next round does.
+    assert (await settle(plane, await plane.apply(structure(name, algorithm="random")))).nacks == first
+    await peer.until(lambda: peer.table("listeners"))
+    assert plane.nacks == ()
+
+
 async def test_a_listener_keeps_the_sockets_that_could_be_opened(peer, plane):
     good, bad = f"tcp:127.0.0.1:{free_port()}", "tcp:192.0.2.1:80"
     (nack,) = (await settle(plane, await plane.apply(structure(good, bad)))).nacks
