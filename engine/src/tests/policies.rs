@@ -183,3 +183,22 @@ fn an_endpoint_that_comes_later_starts_slowly() {
     let share = answers(0.1);
     assert!((0.4..0.6).contains(&share), "now it is like the other: {share}");
 }
+
+#[test]
+fn endpoints_of_the_own_zone_are_preferred_and_a_zone_that_is_too_small_passes_on_what_it_cannot_take() {
+    let mut engine = Engine::start(1);
+    let servers = ["0", "1", "2", "3"].map(Backend::named);
+    let port = engine.simple(&[], json!({"zone": "a"}));
+    let mut asked = |own: usize| {
+        let zone = |i: usize| if i < own { "a" } else { "b" };
+        let list: Vec<_> = (servers.iter().enumerate())
+            .map(|(i, s)| json!({"address": "127.0.0.1", "port": s.port, "zone": zone(i)}))
+            .collect();
+        engine.apply(json!({"type": "endpoints", "backends": [{"backend": "b", "endpoints": list}]}));
+        let mut client = Client::connect(port);
+        (0..60).filter(|_| client.get("/").text().parse::<usize>().unwrap() < own).count()
+    };
+    assert_eq!(asked(2), 60, "half of the endpoints, half of the traffic: all of it stays");
+    assert_eq!(asked(1), 30, "a quarter of the endpoints keeps half of its half");
+    assert_eq!(asked(0), 0, "nobody is near");
+}
