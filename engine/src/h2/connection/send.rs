@@ -114,11 +114,19 @@ impl Connection {
         Poll::Ready(Ok(n))
     }
 
+    /// Where the output's last frame begins, if it is one of the stream's data and has room. Others may have come behind it.
+    fn open_tail(&self, stream: u32) -> Option<usize> {
+        let (_, at) = self.tail.filter(|(id, _)| *id == stream)?;
+        let [a, b, c] = *self.output[at..].first_chunk()?;
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        (length < MAX_PAYLOAD_BYTES && at + HEADER_BYTES + length == self.output.len()).then_some(at)
+    }
+
     fn append(&mut self, stream: u32, mut data: &[u8]) {
         while !data.is_empty() {
-            let at = match self.tail {
-                Some((id, at)) if id == stream && self.output.len() - at < HEADER_BYTES + MAX_PAYLOAD_BYTES => at,
-                _ => {
+            let at = match self.open_tail(stream) {
+                Some(at) => at,
+                None => {
                     let at = self.output.len();
                     Header { length: 0, kind: kind::DATA, flags: 0, stream }.write(&mut self.output);
                     self.tail = Some((stream, at));

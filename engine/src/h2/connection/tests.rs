@@ -126,6 +126,26 @@ fn a_list_over_the_limit_is_answered_and_the_table_stays_right() {
 }
 
 #[test]
+fn what_comes_between_two_pieces_of_data_is_in_neither() {
+    let mut server = server();
+    server.receive(&get(1)).unwrap();
+    let [Event::Opened(key)] = server.events[..] else { panic!("{:?}", server.events) };
+    let task = Task::from_waker(Waker::noop());
+    for word in [&b"one"[..], b"two", b"three"] {
+        assert!(server.poll_send(key, &task, word, false).is_ready());
+        if word == b"two" {
+            let mut ping = Vec::new();
+            write_ping(0, &[7; 8], &mut ping);
+            server.receive(&ping).unwrap();
+        }
+    }
+    let mut acknowledged = Vec::new();
+    write_ping(flag::ACK, &[7; 8], &mut acknowledged);
+    let wanted = [frame(kind::DATA, 0, 1, b"onetwo"), acknowledged, frame(kind::DATA, 0, 1, b"three")].concat();
+    assert_eq!(drain(&mut server), wanted);
+}
+
+#[test]
 fn the_hundred_and_first_stream_is_refused() {
     let mut server = server();
     for nth in 0..101 {
