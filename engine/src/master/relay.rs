@@ -148,21 +148,25 @@ impl Master {
             return;
         }
         let (nacks, pid, (epoch, seq)) = (std::mem::take(&mut worker.nacks), worker.pid, worker.place);
-        self.retire_old_workers();
+        let upgraded = self.retire_old_workers();
         if epoch > 0 {
             self.answer(&json!({"type": "ack", "epoch": epoch, "seq": seq, "nacks": nacks}));
         }
-        if self.restarts > 0 {
+        if self.restarts > 0 || upgraded {
             self.answer(&wire::Event::Worker { pid, restarts: self.restarts, reason: self.reason.clone() });
         }
     }
 
-    fn retire_old_workers(&mut self) {
+    /// Whether there was one to retire.
+    fn retire_old_workers(&mut self) -> bool {
         let message = json!({"type": "shutdown", "grace_seconds": handover::RETIRED_GRACE_SECONDS});
+        let mut some = false;
         for worker in self.retired.iter_mut().filter(|worker| !worker.ending) {
             let _ = worker.link.send(&message);
             worker.ending = true;
+            some = true;
         }
+        some
     }
 
     pub(super) fn release_held(&mut self) {

@@ -2,8 +2,9 @@
 
 Promises: an endpoint's change leaves in the same turn of the loop; a message is answered by one ack, and whoever waits,
 waits on the plane's own sequence, which survives reconnections; after a lost connection (or a new master) only what the
-engine lacks is sent, by its hashes; a master that is absent is started, detached. A Listener whose socket cannot be
-opened and an object that the engine refuses are Nacks, never exceptions.
+engine lacks is sent, by its hashes; a master that is absent is started, detached; one that runs an older binary
+becomes ours without losing a connection. A Listener whose socket cannot be opened and an object that the engine refuses
+are Nacks, never exceptions.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import msgspec
 from fairlead.base import clock as clocks
 from fairlead.base import log as logs
 from fairlead.base import tasks
-from fairlead.dataplane import doors, ledger, link, probing, sockets, spawn, wire
+from fairlead.dataplane import doors, ledger, link, probing, renewal, sockets, spawn, wire
 from fairlead.dataplane.plane import Ack, Nack
 from fairlead.routing import carrier, table
 
@@ -301,6 +302,15 @@ class EnginePlane:
             self._say_drain(drain)
         self._marks = [(self._wire_seq, self._sequence)]
         self._settle()
+        if self._binary and welcome.master_pid != self._master:
+            self._nursery.start(self._renew(self._link, welcome.master_pid), name="renewal")
+
+    async def _renew(self, adopted: link.Link | None, master: int) -> None:
+        """A master that somebody else started may run the binary of before an upgrade."""
+        if adopted is None or not await asyncio.to_thread(renewal.is_outdated, master, self._binary):
+            return
+        log.info("the engine becomes this version's", binary=self._binary, master=master)
+        adopted.send(wire.Upgrade(path=self._binary))
 
     def _take_ack(self, ack: wire.Acked) -> None:
         if ack.epoch != self._epoch:
