@@ -44,6 +44,8 @@ pub struct Listener {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// And where Routes want client certificates: the names, and what is shown there.
     pub asking: Option<(Arc<Names>, Arc<rustls::ServerConfig>)>,
+    /// The names whose TLS is not ended here.
+    pub passing: Option<Arc<Names>>,
     pub counters: Arc<ListenerCounters>,
 }
 

@@ -20,6 +20,7 @@ use crate::table::Listener;
 use crate::table::backend::Backend;
 use crate::table::router::{Entry, Request};
 use crate::worker::context::Context;
+use crate::worker::deadline::Deadline;
 
 const MAX_HELLO_BYTES: usize = 16 << 10;
 
@@ -27,7 +28,7 @@ pub async fn serve(context: Rc<Context>, stream: TcpStream, whence: Whence) {
     let Some(listener) = context.listener(&whence.socket) else { return };
     let mut arrived = super::Arrived::new(&context, &whence, "tls");
     arrived.deadline.set(listener.http.request_header_timeout_seconds);
-    let name = peek::until(&stream, MAX_HELLO_BYTES, &arrived.deadline, server_name).await;
+    let name = asked_for(&stream, &arrived.deadline).await;
     if let (Some(record), Ok(name)) = (&mut arrived.record, &name) {
         record.name = String::from_utf8_lossy(name).into_owned();
     }
@@ -57,6 +58,11 @@ pub async fn terminated(
     let link = &mut connection.link;
     let bytes = relay::both_ways(context, &mut stream, &mut nothing, link, deadline, idle_seconds).await;
     carried.note(|record| record.bytes = bytes);
+}
+
+/// The name that the client asks for, which stays to be read.
+pub async fn asked_for(stream: &TcpStream, deadline: &Deadline) -> io::Result<Vec<u8>> {
+    peek::until(stream, MAX_HELLO_BYTES, deadline, server_name).await
 }
 
 /// The Backend of a name, by the Listener's Routes, else its own.

@@ -127,3 +127,28 @@ fn tls_that_ends_here_goes_on_as_tcp_by_its_name() {
         assert_eq!(text, wanted, "{name}");
     }
 }
+
+#[test]
+fn tls_of_some_names_is_passed_on_and_that_of_others_ends_here() {
+    let mut engine = Engine::start(1);
+    let (ours, theirs) = (tls::make(&["a.test", "b.test"]), tls::make(&["b.passed.test"]));
+    let (a, b) = (tls::line_echo("a"), tls::tls_backend(&theirs));
+    let port = engine.socket("s");
+    engine.apply(json!({"type": "structure", "full": true, "certificates": [tls::certificate("1", &ours)],
+        "listeners": [{"id": "l", "protocol": "tls", "sockets": ["s"], "certificates": ["1"],
+            "passthrough": ["*.passed.test"]}],
+        "routes": [{"id": "a", "hosts": ["a.test"], "backends": [{"backend": "a"}]},
+                   {"id": "b", "hosts": ["*.passed.test"], "backends": [{"backend": "b"}]}],
+        "backends": [{"id": "a", "protocol": "tcp"}, {"id": "b", "protocol": "tls"}]}));
+    engine.endpoints("a", &[a]);
+    engine.endpoints("b", &[b]);
+    let ask = |name: &str, made: &tls::Made, said: &[u8]| {
+        let mut stream = tls::connect(port, name, &tls::client(&[made], None, &[]));
+        let mut bytes = [0u8; 256];
+        let n = stream.write_all(said).and_then(|()| stream.read(&mut bytes)).unwrap_or(0);
+        String::from_utf8_lossy(&bytes[..n]).into_owned()
+    };
+    assert_eq!(ask("a.test", &ours, b"hello\n"), "a: hello");
+    assert!(ask("b.passed.test", &theirs, b"GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200"));
+    assert_eq!(ask("b.test", &ours, b"hello\n"), "", "no Route has that name");
+}

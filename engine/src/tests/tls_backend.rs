@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, LazyLock};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -30,9 +30,13 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A certificate for that name, valid in these years.
+    /// A certificate for that name (or URI), valid in these years.
     pub fn issue(&self, name: &str, years: (i32, i32)) -> Made {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let is_uri = name.contains("://");
+        let mut params = CertificateParams::new(if is_uri { vec![] } else { vec![name.to_owned()] }).unwrap();
+        if is_uri {
+            params.subject_alt_names.push(SanType::URI(name.try_into().unwrap()));
+        }
         params.not_before = date_time_ymd(years.0, 1, 1);
         params.not_after = date_time_ymd(years.1, 1, 1);
         let key = KeyPair::generate().unwrap();
@@ -111,6 +115,29 @@ fn a_backends_certificate_must_be_of_its_authority_of_its_name_and_of_today() {
     for (what, made, name, status) in cases {
         let secure = serve(&made, None);
         let tls = json!({"ca_pem": AUTHORITY.pem(), "server_name": name});
+        engine.apply(json!({"type": "structure", "backends": [policy(tls)]}));
+        engine.endpoints("b", &[secure.port]);
+        assert_eq!(Client::connect(port).get("/").status, status, "{what}");
+    }
+}
+
+#[test]
+fn a_backends_certificate_may_have_to_be_of_other_names_than_it_is_asked_for() {
+    let stranger = Authority::new();
+    let spiffe = "spiffe://cluster.local/ns/default/sa/web";
+    let cases = [
+        ("one of the names", AUTHORITY.issue("other.test", VALID), json!(["more.test", "other.test"]), 200),
+        ("the name asked for is none of them", AUTHORITY.issue("inner.test", VALID), json!(["other.test"]), 502),
+        ("a URI", AUTHORITY.issue(spiffe, VALID), json!([spiffe]), 200),
+        ("another URI", AUTHORITY.issue("spiffe://cluster.local/ns/x/sa/web", VALID), json!([spiffe]), 502),
+        ("another authority", stranger.issue("other.test", VALID), json!(["other.test"]), 502),
+        ("expired", AUTHORITY.issue("other.test", (2020, 2021)), json!(["other.test"]), 502),
+    ];
+    let mut engine = Engine::start(1);
+    let port = engine.simple(&[], json!({}));
+    for (what, made, names, status) in cases {
+        let secure = serve(&made, None);
+        let tls = json!({"ca_pem": AUTHORITY.pem(), "server_name": "inner.test", "names": names});
         engine.apply(json!({"type": "structure", "backends": [policy(tls)]}));
         engine.endpoints("b", &[secure.port]);
         assert_eq!(Client::connect(port).get("/").status, status, "{what}");

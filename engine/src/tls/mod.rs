@@ -37,6 +37,7 @@ use proves_its_key;
 pub mod dn;
 pub mod names;
 pub mod peer;
+pub mod subject;
 pub mod upstream;
 
 use std::collections::BTreeMap;

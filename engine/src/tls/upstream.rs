@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, Error};
+use rustls::{ClientConfig, Error, RootCertStore};
 
+use super::subject::OneOf;
 use super::{ALPN_H2, ALPN_HTTP1, Identity, provider, roots};
 use crate::control::objects::{BackendTls, Refusal};
 
@@ -29,12 +30,11 @@ pub fn build(tls: &BackendTls, own: Option<&Identity>, h2: bool) -> Result<Upstr
         .map_err(|e| wrong("tls", e))?;
     let builder = if tls.insecure {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone))
-    } else if tls.ca_pem.is_empty() {
-        let pem = SYSTEM_ROOTS.iter().find_map(|path| std::fs::read_to_string(path).ok());
-        let pem = pem.ok_or_else(|| Refusal::new("tls.ca_pem", "the system has no roots; name some"))?;
-        builder.with_root_certificates(roots(&pem, "tls.ca_pem")?)
+    } else if tls.names.is_empty() {
+        builder.with_root_certificates(trusted(tls)?)
     } else {
-        builder.with_root_certificates(roots(&tls.ca_pem, "tls.ca_pem")?)
+        let verifier = OneOf::new(trusted(tls)?, &tls.names)?;
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
     };
     let mut config = match own {
         Some(identity) => {
@@ -59,6 +59,16 @@ pub fn build(tls: &BackendTls, own: Option<&Identity>, h2: bool) -> Result<Upstr
         ),
     };
     Ok(Upstream { config, http1, name })
+}
+
+/// Its own roots, or the system's.
+fn trusted(tls: &BackendTls) -> Result<RootCertStore, Refusal> {
+    if !tls.ca_pem.is_empty() {
+        return roots(&tls.ca_pem, "tls.ca_pem");
+    }
+    let pem = SYSTEM_ROOTS.iter().find_map(|path| std::fs::read_to_string(path).ok());
+    let pem = pem.ok_or_else(|| Refusal::new("tls.ca_pem", "the system has no roots; name some"))?;
+    roots(&pem, "tls.ca_pem")
 }
 
 /// Verifies that the peer has the key of the certificate it shows, and nothing about whose that is.

@@ -21,7 +21,7 @@ use crate::http::serve::{self, Whence};
 use crate::table::Listener;
 use crate::tcp::peek::{self, Seen};
 use crate::tcp::proxy_header;
-use crate::tls::peer::{Peer, Shown};
+use crate::tls::peer::{Names, Peer, Shown};
 use crate::{tcp, tls, udp};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -63,6 +63,30 @@ pub async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>
 
 fn begin(context: &Rc<Context>, stream: TcpStream, whence: Whence, listener: Arc<Listener>) {
     let context = context.clone();
+    if let Some(names) = &listener.passing {
+        spawn_local(by_name(context, stream, whence, names.clone(), listener));
+        return;
+    }
+    go_on(context, stream, whence, listener);
+}
+
+/// TLS of some names is passed on, that of others ends here: the handshake's first message tells.
+async fn by_name(context: Rc<Context>, stream: TcpStream, whence: Whence, names: Arc<Names>, listener: Arc<Listener>) {
+    let deadline = context.deadlines.register();
+    deadline.set(listener.http.request_header_timeout_seconds);
+    let Ok(name) = tcp::passthrough::asked_for(&stream, &deadline).await else {
+        listener.counters.bad_requests.add(1);
+        return;
+    };
+    drop(deadline);
+    if names.cover(&String::from_utf8_lossy(&name)) {
+        spawn_local(tcp::passthrough::serve(context, stream, whence));
+    } else {
+        go_on(context, stream, whence, listener);
+    }
+}
+
+fn go_on(context: Rc<Context>, stream: TcpStream, whence: Whence, listener: Arc<Listener>) {
     match listener.spec.protocol {
         ListenerProtocol::Http if listener.http.h2c => drop(spawn_local(either(context, stream, whence, listener))),
         ListenerProtocol::Http => drop(spawn_local(serve::serve(context, stream, whence, "http"))),

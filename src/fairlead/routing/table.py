@@ -51,6 +51,9 @@ class Listener(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     backend: str = ""
     certificates: tuple[str, ...] = ()
     client_ca: str = ""
+    passthrough: tuple[
+        str, ...
+    ] = ()  # hosts (also *.host, **.host) whose TLS is passed on although there are certificates
     transparent: bool = False
     proxy_protocol_in: bool = False
     http: HttpSettings | None = None
@@ -299,6 +302,7 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class BackendTls(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     ca_pem: str = ""
     server_name: str = ""
+    names: tuple[str, ...] = ()  # names and URIs of which its certificate must have one; none: it must be server_name's
     certificate: str = ""  # id of a Certificate for mutual TLS
     insecure: bool = False
 

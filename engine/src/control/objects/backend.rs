@@ -194,6 +194,8 @@ pub struct Limits {
 pub struct BackendTls {
     pub ca_pem: String,
     pub server_name: String,
+    /// Names and URIs of which the certificate must have one; without any it must be for `server_name`.
+    pub names: Vec<String>,
     pub certificate: String,
     pub insecure: bool,
 }

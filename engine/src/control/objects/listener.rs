@@ -87,6 +87,8 @@ pub struct Listener {
     pub backend: String,
     pub certificates: Vec<String>,
     pub client_ca: String,
+    /// Hosts whose TLS is passed on although there are certificates.
+    pub passthrough: Vec<String>,
     pub transparent: bool,
     pub proxy_protocol_in: bool,
     pub http: Option<HttpSettings>,

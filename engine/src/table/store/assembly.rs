@@ -112,6 +112,7 @@ impl Store {
             log: self.log(spec),
             trust: Arc::new(spec.http.as_ref().and_then(|http| Trust::compile(http).ok()).unwrap_or_default()),
             asking: self.asking(spec, entries.iter()),
+            passing: passing(spec),
             router: Router::build(entries),
             backend: self.backends.get(&spec.backend).cloned(),
             tls: self.server_tls(spec, asks),
@@ -283,6 +284,15 @@ fn entry_of(backend: &Arc<Backend>) -> Arc<Entry> {
         asked: None,
         pages: None,
     })
+}
+
+fn passing(spec: &objects::Listener) -> Option<Arc<peer::Names>> {
+    let mut names = peer::Names::default();
+    if spec.passthrough.is_empty() {
+        return None;
+    }
+    names.add(&spec.passthrough);
+    Some(Arc::new(names))
 }
 
 #[cfg(test)]
