@@ -1,8 +1,8 @@
 """Service addresses and node ports: given out once, freed with the Service, rebuilt from the store at every start.
 
-ClusterIPs come from one CIDR; its first address is the API server's own Service, the last (broadcast) is never given.
-Node ports come from 30000 to 32767. What a user asks for is taken if it is free and in range. Follows Kubernetes'
-`pkg/registry/core/service` allocators; without dual stack.
+ClusterIPs come from one CIDR per address family, the first of which is the default; its first address is the API
+server's own Service, the last (broadcast) is never given. Node ports come from 30000 to 32767. What a user asks for is
+taken if it is free and in range. Follows Kubernetes' `pkg/registry/core/service` allocators.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import ipaddress
 import random
 
 NODE_PORTS = range(30000, 32768)
+FAMILIES = {4: "IPv4", 6: "IPv6"}
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class AllocationError(ValueError):
@@ -20,8 +22,11 @@ class AllocationError(ValueError):
 class Allocator:
     """Both pools. Owners are `namespace/name` of Services; taking what one already owns is no error."""
 
-    def __init__(self, service_cidr: str, *, source: random.Random) -> None:
+    def __init__(self, service_cidr: str, *, source: random.Random, second_cidr: str = "") -> None:
         self.network = ipaddress.ip_network(service_cidr)
+        given = [ipaddress.ip_network(one) for one in (service_cidr, second_cidr) if one]
+        self._networks: dict[str, _Network] = {FAMILIES[one.version]: one for one in given}
+        self.families = tuple(self._networks)
         self._random = source
         self._addresses: dict[str, str] = {}
         self._ports: dict[tuple[int, str], str] = {}
@@ -32,29 +37,29 @@ class Allocator:
             address = ipaddress.ip_address(wanted)
         except ValueError as error:
             raise AllocationError("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)") from error
-        if address not in self.network or address in (self.network.network_address, self._last()):
+        network = self._networks.get(FAMILIES[address.version], self.network)
+        if address not in network or address in (network.network_address, network.broadcast_address):
             raise AllocationError(
                 f"failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. "
-                f"The range of valid IPs is {self.network}"
+                f"The range of valid IPs is {network}"
             )
+        wanted = str(address)
         if self._addresses.get(wanted, owner) != owner:
             raise AllocationError(f"failed to allocate IP {wanted}: provided IP is already allocated")
         self._addresses[wanted] = owner
 
-    def _last(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-        return self.network.broadcast_address
-
-    def any_address(self, *, owner: str) -> str:
-        """A free address. Raises AllocationError when there is none."""
-        size = self.network.num_addresses
+    def any_address(self, *, owner: str, family: str = "") -> str:
+        """A free address of that family (the cluster's first). Raises AllocationError when there is none."""
+        network = self._networks[family or self.families[0]]
+        size = network.num_addresses
         for _ in range(64):
             offset = self._random.randrange(2, size - 1)
-            address = str(self.network.network_address + offset)
+            address = str(network.network_address + offset)
             if address not in self._addresses:
                 self._addresses[address] = owner
                 return address
         for offset in range(2, size - 1):
-            address = str(self.network.network_address + offset)
+            address = str(network.network_address + offset)
             if address not in self._addresses:
                 self._addresses[address] = owner
                 return address
@@ -80,7 +85,15 @@ class Allocator:
 
     def keep(self, owner: str, *, addresses: set[str], ports: set[tuple[int, str]]) -> None:
         """Frees all of the owner's but these."""
-        for address in [known for known, user in self._addresses.items() if user == owner and known not in addresses]:
+        kept = {_canonical(one) for one in addresses}
+        for address in [known for known, user in self._addresses.items() if user == owner and known not in kept]:
             del self._addresses[address]
         for port in [known for known, user in self._ports.items() if user == owner and known not in ports]:
             del self._ports[port]
+
+
+def _canonical(address: str) -> str:
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return address

@@ -61,6 +61,7 @@ class ApiServerConfig:
     addresses: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     service_cidr: str = "10.96.0.0/16"
+    second_service_cidr: str = ""  # of the other address family, in a dual-stack cluster
     controller_rules: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     opener: door.Opener | None = None  # opens `tcp:ADDR:PORT` where this process may not
 
@@ -80,7 +81,9 @@ class ApiServer:
         self._config = config
         self._clock = clock or clocks.SystemClock()
         self._source = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311 -- for tests
-        self._allocator = addresses.Allocator(config.service_cidr, source=self._source)
+        self._allocator = addresses.Allocator(
+            config.service_cidr, source=self._source, second_cidr=config.second_service_cidr
+        )
         self._store = store
         self._door: door.Door | None = None
         self._token = secret.Secret(_token(config.state_folder))

@@ -149,10 +149,15 @@ def validate_service_update(obj: Object, old: Object) -> Problems:
             return [field_errors.invalid(path, new[field], "field is immutable")]
     if "ExternalName" in (new.get("type"), before.get("type")) or not before.get("clusterIP"):
         return []
+    detail = "may not change once set"
     if new.get("clusterIP") != before["clusterIP"]:
-        detail = "may not change once set"
         return [field_errors.invalid("spec.clusterIPs[0]", new.get("clusterIPs"), detail)]
-    return []
+    return [
+        field_errors.invalid(f"spec.{field}[{index}]", new.get(field), detail)
+        for field in ("clusterIPs", "ipFamilies")
+        for index, (now, then) in enumerate(zip(new.get(field) or (), before.get(field) or (), strict=False))
+        if now != then
+    ]
 
 
 def validate_ingress(obj: Object) -> Problems:

@@ -11,11 +11,10 @@ from fairlead.api.defaults import network as defaults
 from fairlead.api.kinds import SERVICE
 from fairlead.api.validation import network as validation
 from fairlead.apiserver import addresses, status
-from fairlead.apiserver.behaviours import base
+from fairlead.apiserver.behaviours import base, service_families
 
 Object = dict[str, Any]
 _WITH_PORTS = ("NodePort", "LoadBalancer")
-_FAMILIES = {4: "IPv4", 6: "IPv6"}
 
 
 class Services(base.Behaviour):
@@ -69,7 +68,8 @@ def _carry(spec: Object, old: Object) -> None:
             if not spec.get("clusterIPs") and "clusterIPs" in old:
                 spec["clusterIPs"] = old["clusterIPs"]
         if not spec.get("clusterIPs") and spec["clusterIP"]:
-            spec["clusterIPs"] = [spec["clusterIP"]]
+            unchanged = spec["clusterIP"] == old.get("clusterIP") and old.get("clusterIPs")
+            spec["clusterIPs"] = list(old["clusterIPs"]) if unchanged else [spec["clusterIP"]]
         for field in ("ipFamilies", "ipFamilyPolicy"):
             if field in old:
                 spec.setdefault(field, old[field])
@@ -112,18 +112,21 @@ def _allocate(obj: Object, old: Object | None, around: base.Surroundings) -> Non
         for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
             spec.pop(field, None)
         return
-    _check_families(obj, allocator)
+    if not spec.get("clusterIP") and spec.get("clusterIPs"):
+        spec["clusterIP"] = spec["clusterIPs"][0]
+    before = (old or {}).get("spec")
+    if problems := service_families.settle(spec, before if before and before.get("clusterIP") else None, allocator):
+        raise status.invalid(SERVICE, obj["metadata"]["name"], problems)
     path, value = "spec.clusterIPs", ""
     try:
-        value = spec.get("clusterIP") or (spec.get("clusterIPs") or [""])[0]
-        if not value:
-            value = allocator.any_address(owner=owner)
-        elif value != "None":
-            allocator.take_address(value, owner=owner)
-        spec["clusterIP"] = value
-        spec.setdefault("clusterIPs", [value])
-        spec.setdefault("ipFamilies", [_FAMILIES[allocator.network.version]])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
+        own = list(spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else []))
+        for index, family in enumerate(spec["ipFamilies"] if own != ["None"] else ()):
+            value = own[index] if index < len(own) else ""
+            if value:
+                allocator.take_address(value, owner=owner)
+            else:
+                own.append(allocator.any_address(owner=owner, family=family))
+        spec["clusterIP"], spec["clusterIPs"] = own[0], own
         if spec.get("type") in _WITH_PORTS:
             for index, port in enumerate(spec.get("ports") or ()):
                 path, value = f"spec.ports[{index}].nodePort", port.get("nodePort") or ""
@@ -137,22 +140,10 @@ def _allocate(obj: Object, old: Object | None, around: base.Surroundings) -> Non
     except addresses.AllocationError as error:
         if old is None:
             allocator.keep(owner, addresses=set(), ports=set())
+        else:
+            _keep(old, allocator)
         problem = field_errors.invalid(path, [value] if path.endswith("IPs") else value, str(error))
         raise status.invalid(SERVICE, obj["metadata"]["name"], [problem]) from error
-
-
-def _check_families(obj: Object, allocator: addresses.Allocator) -> None:
-    """The cluster has one family: who prefers two gets that one, who requires another is refused."""
-    spec, own = obj["spec"], _FAMILIES[allocator.network.version]
-    found = []
-    if spec.get("ipFamilyPolicy") == "RequireDualStack" and spec.get("selector"):
-        detail = "this cluster is not configured for dual-stack services"
-        found.append(field_errors.invalid("spec.ipFamilyPolicy", "RequireDualStack", detail))
-    for index, family in enumerate(spec.get("ipFamilies") or ()):
-        if family != own and not (spec.get("clusterIP") == "None" and not spec.get("selector")):
-            found.append(field_errors.invalid(f"spec.ipFamilies[{index}]", family, "not configured on this cluster"))
-    if found:
-        raise status.invalid(SERVICE, obj["metadata"]["name"], found)
 
 
 def _node_port(port: Object, spec: Object, allocator: addresses.Allocator, owner: str) -> None:
