@@ -1,4 +1,4 @@
-"""Services of two address families, as kube-apiserver's `TestCreateInitIPFields` and `TestUpdateInitIPFields` have them."""
+"""Services of two address families, as kube-apiserver's `TestCreateInitIPFields` and `TestUpdateInitIPFields` say."""
 
 from __future__ import annotations
 

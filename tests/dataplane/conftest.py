@@ -58,7 +58,7 @@ async def kernel(world, failures):
         on_failure=lambda *failure: failures.append(failure),
         pods=(worlds.PODS4, worlds.PODS6),
         services=(worlds.SERVICES4,),
-        gateway=worlds.GATEWAY,
+        gateways=(worlds.GATEWAY,),
     )
     await made.start()
     yield made

@@ -153,7 +153,7 @@ async def observed(world, row, *, straight=False):
 async def test_real_packets(world, failures, folder, path, how_balanced):
     how = {"clock": clock.SystemClock(), "on_failure": lambda *failure: failures.append(failure)}
     kernel = nftables.NftablesPlane(
-        "fairlead-flows", pods=NODE.pod_networks, services=NODE.service_networks, gateway=worlds.GATEWAY, **how
+        "fairlead-flows", pods=NODE.pod_networks, services=NODE.service_networks, gateways=(worlds.GATEWAY,), **how
     )
     await kernel.start()
     async with contextlib.AsyncExitStack() as stack:

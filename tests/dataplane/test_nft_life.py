@@ -183,7 +183,7 @@ async def test_a_firewall_that_its_owner_keeps_for_itself_is_told_with_what_to_d
     told = asyncio.Queue()
     plane = nftables.NftablesPlane(
         "fairlead-test", clock=clock.SystemClock(), on_failure=lambda *failure: failures.append(failure),
-        pods=(worlds.PODS4,), gateway=worlds.GATEWAY, on_obstacles=told.put_nowait,
+        pods=(worlds.PODS4,), gateways=(worlds.GATEWAY,), on_obstacles=told.put_nowait,
     )  # fmt: skip
     await plane.start()
     owner.stdin.write(

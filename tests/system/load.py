@@ -40,7 +40,7 @@ class Connection:
     async def get(self, path: str, *, host: str = "", method: str = "GET") -> tuple[int, str]:
         """Sends one request on this connection (opened when needed). Returns status and body."""
         if self._streams is None:
-            made = socket_in(self._network)
+            made = socket_in(self._network, self._host)
             try:
                 await asyncio.get_running_loop().sock_connect(made, (self._host, self._port))
                 self._streams = await asyncio.open_connection(sock=made)
@@ -49,7 +49,8 @@ class Connection:
                 raise
         reader, writer = self._streams
         try:
-            writer.write(f"{method} {path} HTTP/1.1\r\nHost: {host or self._host}\r\n\r\n".encode())
+            own = f"[{self._host}]" if ":" in self._host else self._host
+            writer.write(f"{method} {path} HTTP/1.1\r\nHost: {host or own}\r\n\r\n".encode())
             status, headers = await _head(reader)
             body = await reader.readexactly(int(headers.get("content-length", "0")))
         except BaseException:
@@ -72,13 +73,14 @@ async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     return int(first.split(" ")[1]), headers
 
 
-def socket_in(network: str) -> socket.socket:
-    """A TCP socket in that network namespace (a path), or in ours."""
+def socket_in(network: str, host: str = "") -> socket.socket:
+    """A TCP socket for that host in that network namespace (a path), or in ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if not network:
-        made = socket.socket()
+        made = socket.socket(family)
     else:
         with netlink.visiting(network):
-            made = socket.socket()
+            made = socket.socket(family)
     made.setblocking(False)
     return made
 

@@ -20,6 +20,17 @@ pub trait Endpoints: Send + Sync {
     fn ready(&self) -> Vec<(IpAddr, u16, String)>;
 }
 
+/// A headless Service of two address families: two Backends below one name.
+struct Both(Arc<dyn Endpoints>, Arc<dyn Endpoints>);
+
+impl Endpoints for Both {
+    fn ready(&self) -> Vec<(IpAddr, u16, String)> {
+        let mut all = self.0.ready();
+        all.extend(self.1.ready());
+        all
+    }
+}
+
 #[derive(Default)]
 pub struct Zone {
     names: HashMap<String, Named>,
@@ -125,13 +136,16 @@ impl Zone {
             self.above.insert(parent.to_owned());
             rest = parent;
         }
-        if backend.is_some() && !name.starts_with('_') {
+        if backend.is_some() && !name.starts_with('_') && !self.headless.contains(&name) {
             self.headless.push(name.clone());
         }
         let ttl = spec.ttl_seconds;
         let known = self.names.entry(name).or_insert(Named { values: Vec::new(), backend: None, ttl });
         known.values.extend(values);
-        known.backend = backend.or(known.backend.take());
+        known.backend = match (known.backend.take(), backend) {
+            (Some(first), Some(second)) => Some(Arc::new(Both(first, second))),
+            (first, second) => first.or(second),
+        };
     }
 
     pub fn lookup(&self, name: &str, kind: u16) -> Lookup {

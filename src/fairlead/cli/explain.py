@@ -133,9 +133,9 @@ def _print(said: explain.Explanation) -> None:
         why = f" ({backend.carrier_reason})" if backend.carrier_reason else ""
         click.echo(f"    carried by {backend.carrier}{why}")
         for one in backend.candidates:
-            click.echo(f"    candidate {one.address}:{one.port} {one.name}")
+            click.echo(f"    candidate {_place(one.address, one.port)} {one.name}")
         for left in backend.left_out:
-            click.echo(f"    left out  {left.address}:{left.port} {left.name}: {left.reason}")
+            click.echo(f"    left out  {_place(left.address, left.port)} {left.name}: {left.reason}")
     for text in said.because:
         click.echo(f"  because {text}")
     for text in said.rejected:
@@ -200,3 +200,7 @@ def hpa_lines(hpa: Object) -> list[str]:
         reason, message = condition.get("reason", ""), condition.get("message", "")
         found.append(f"  {condition['type']} {condition['status']} ({reason}): {message}")
     return found
+
+
+def _place(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -53,9 +53,9 @@ class KernelPlanes:
             f"fairlead-{self._wanted.name}",
             clock=self._clock,
             on_failure=self._on_failure,
-            pods=(network.cidr,),
-            services=(record.service_cidr,),
-            gateway=network.gateway,
+            pods=_given(network.cidr, network.cidr6),
+            services=_given(record.service_cidr, record.service_cidr6),
+            gateways=_given(network.gateway, network.gateway6),
             on_obstacles=self._blocked,
         )
         await self._nftables.start()
@@ -109,3 +109,8 @@ class KernelPlanes:
         self._record.connect_time = f"off: {self._why}" if self._why else ON
         self._folder.write(self._record)
         log.info("balancing at connect time", state=self._record.connect_time)
+
+
+def _given(*both: str) -> tuple[str, ...]:
+    """One for each address family that there is."""
+    return tuple(one for one in both if one)

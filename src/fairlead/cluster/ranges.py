@@ -13,10 +13,16 @@ DNS_PORT = 53
 
 
 def services_beside(pod_cidr: str) -> str:
-    """The Service range that goes with a pod range: 10.244.0.0/16 -> 10.96.0.0/16, 127.244.0.0/16 -> 127.96.0.0/16.
+    """The Service range that goes with a pod range: 10.244.0.0/16 -> 10.96.0.0/16, 127.244.0.0/16 -> 127.96.0.0/16,
+    fd00:10:244::/112 -> fd00:10:96::/112, whose groups are read as decimal numbers; "" for none.
 
     Clusters side by side have different pod ranges, so their Service ranges differ too.
     """
+    if not pod_cidr:
+        return ""
+    if ":" in pod_cidr:
+        head, first, second, *_ = pod_cidr.split(":")
+        return f"{head}:{first}:{(int(second) - 148) % 256}::/112"
     first, second, *_ = str(ipaddress.ip_network(pod_cidr).network_address).split(".")
     return f"{first}.{(int(second) - 148) % 256}.0.0/16"
 

@@ -47,6 +47,8 @@ class Record(msgspec.Struct, omit_defaults=True):
     edge_https: list[str] = msgspec.field(default_factory=list)
     pod_cidr: str = ""
     service_cidr: str = ""
+    pod_cidr6: str = ""  # of the second address family, "" where there is none
+    service_cidr6: str = ""
     dns: str = ""  # ADDR:PORT at which the engine answers for the cluster domain
     lowest_port: int = 1024
     ingress_nginx: bool = False

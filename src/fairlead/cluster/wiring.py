@@ -97,7 +97,8 @@ class Cluster:
         record = self.folder.read()
         network = await self._network(record)
         record.service_cidr = ranges.services_beside(network.cidr)
-        await network.lead(record.service_cidr)
+        record.service_cidr6 = ranges.services_beside(network.cidr6)
+        await network.lead(record.service_cidr, record.service_cidr6)
         record.dns = ranges.dns_door(network.gateway if network.mode != "loopback" else "", network.cidr)
         api = await self._api(record, network)
         planes = await self._planes(network, record)
@@ -161,12 +162,14 @@ class Cluster:
 
     async def _network(self, record: state.Record) -> protocols.Network:
         forced = "rootless" if self._outside else "" if self.wanted.network == "auto" else self.wanted.network
-        choice = await choose.choose(self.wanted.name, forced=forced, wanted_cidr=record.pod_cidr)
+        choice = await choose.choose(
+            self.wanted.name, forced=forced, wanted_cidr=record.pod_cidr, wanted_cidr6=record.pod_cidr6
+        )
         record.network, record.network_reason = choice.network.mode, choice.reason
         if self._outside is not None:
             record.network_reason = self._outside.why
-            self._outside.inside.add(choice.network.gateway)
-        record.pod_cidr = choice.network.cidr
+            self._outside.inside |= {choice.network.gateway, choice.network.gateway6}
+        record.pod_cidr, record.pod_cidr6 = choice.network.cidr, choice.network.cidr6
         record.edge_http, record.edge_https = list(self.wanted.http), list(self.wanted.https)
         record.lowest_port, record.ingress_nginx = ranges.lowest_port(), self.wanted.ingress_nginx
         record.started_at = self.clock.now()
@@ -201,6 +204,7 @@ class Cluster:
                 port=port,
                 addresses=tuple(sorted(addresses)),
                 service_cidr=record.service_cidr,
+                second_service_cidr=record.service_cidr6,
                 controller_rules=permissions.RULES,
                 opener=self._open_socket,
             )
@@ -245,6 +249,7 @@ class Cluster:
             network=network.mode,
             lowest_port=ranges.lowest_port(),
             gateway=network.gateway if network.mode != "loopback" else "",
+            gateway6=network.gateway6,
             dns=tuple(f"{kind}:{record.dns}" for kind in ("udp", "tcp")),
             edge_http=tuple(f"tcp:{place}" for place in self.wanted.http),
             edge_https=tuple(f"tcp:{place}" for place in self.wanted.https),

@@ -25,12 +25,12 @@ class Outcome:
     obstacles: tuple[str, ...] = ()
 
 
-def open_way(link: netlink.Netlink, *, ours: str, pods: Iterable[str], gateway: str = "") -> Outcome:
+def open_way(link: netlink.Netlink, *, ours: str, pods: Iterable[str], gateways: Iterable[str] = ()) -> Outcome:
     """Adds the rules where they are missing. Raises netlink.NetlinkError."""
-    networks = [ipaddress.ip_network(one) for one in pods]
+    networks, doors = [ipaddress.ip_network(one) for one in pods], tuple(gateways)
     opened, obstacles = 0, []
     for chain in list(nft_ends.find(link, ours)):
-        rules = [rule for network in networks for rule in _rules(chain, network, gateway)]
+        rules = [rule for network in networks for rule in _rules(chain, network, doors)]
         if not rules or any(True for _ in _marked(link, chain, ours)):
             continue
         mark = netlink.attribute(7, _comment(ours))
@@ -80,7 +80,7 @@ def _comment(ours: str) -> bytes:
 
 
 def _rules(
-    chain: nft_ends.Chain, network: ipaddress.IPv4Network | ipaddress.IPv6Network, gateway: str
+    chain: nft_ends.Chain, network: ipaddress.IPv4Network | ipaddress.IPv6Network, gateways: tuple[str, ...]
 ) -> list[tuple[bytes, ...]]:
     own = {nft_ends.IPV4: 4, nft_ends.IPV6: 6}.get(chain.family, network.version)
     if own != network.version:
@@ -89,7 +89,5 @@ def _rules(
     coming, going = (nft_encode.from_or_to(network, source=source) for source in (True, False))
     if chain.hook == nft_ends.FORWARD:
         return [(*guard, *one, nft_encode.ACCEPT) for one in (coming, going)]
-    if not gateway or (":" in gateway) != (network.version == 6):
-        return []
-    here = nft_encode.from_or_to(ipaddress.ip_network(gateway), source=False)
-    return [(*guard, *coming, *here, nft_encode.ACCEPT)]
+    own_doors = [door for door in map(ipaddress.ip_network, gateways) if door.version == network.version]
+    return [(*guard, *coming, *nft_encode.from_or_to(door, source=False), nft_encode.ACCEPT) for door in own_doors]

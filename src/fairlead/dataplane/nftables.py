@@ -54,18 +54,18 @@ class NftablesPlane:
         on_failure: Callable[[str, BaseException], None],
         pods: Sequence[str] = (),
         services: Sequence[str] = (),
-        gateway: str = "",
+        gateways: Sequence[str] = (),
         nft: str = "nft",
         on_obstacles: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
-        """`pods` and `services` are this cluster's networks, `gateway` the node's address among the pods;
+        """`pods` and `services` are this cluster's networks, `gateways` the node's addresses among the pods;
         `on_obstacles` is told when the chains of others in which pods' packets end, whatever we do, are not as before.
 
         Raises ValueError for what is no name or network."""
         self._table = nft_skeleton.check_name(table_name)
         self._text = nft_skeleton.render(table_name, pods=pods, services=services)
         self._mark = f"fairlead {nft_skeleton.fingerprint(table_name, pods=pods, services=services)}"
-        self._pods, self._gateway = tuple(pods), gateway
+        self._pods, self._gateways = tuple(pods), tuple(gateways)
         self._added_rules = sum(
             len(nft_encode.remember_rules(family)) + len(nft_encode.translated_rules(family)) for family in (4, 6)
         )
@@ -277,7 +277,7 @@ class NftablesPlane:
         )
 
     def _open_way(self, link: netlink.Netlink) -> None:
-        outcome = nft_forward.open_way(link, ours=self._table, pods=self._pods, gateway=self._gateway)
+        outcome = nft_forward.open_way(link, ours=self._table, pods=self._pods, gateways=self._gateways)
         self._seen = outcome.obstacles
         if outcome.opened:
             log.info("another tool drops what is forwarded; the pods' networks may pass", chains=outcome.opened)

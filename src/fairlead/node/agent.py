@@ -124,15 +124,18 @@ class NodeAgent:
         self._runs.pop(uid, None)
 
     def _place(self, uid: str, ip: str, *, own_network: bool, runs: runtime.Runtime) -> plans.Place:
+        host_ip, host_ip6 = settings.host_addresses(self._node, self._doors.network)
         return plans.Place(
             ip,
-            self._node.host_ip or self._doors.network.gateway,
+            host_ip,
             own_network,
             self._node.folder / uid,
             self._cpu,
             self._memory,
             volumes.PodVolumes(self._node.folder / uid),
             runs,
+            self._workers[uid].record.ip6,
+            host_ip6,
         )
 
     def replace_images(self, found: images.ImageSource) -> None:

@@ -75,10 +75,17 @@ async def _drain(owner: worker.PodWorker) -> None:
     deadline = drain_seconds(owner)
     if not deadline or not owner.record.ip:
         return
-    draining = owner.doors.gate.drain(owner.record.ip, deadline_seconds=deadline)
-    outcome = await racing.first(draining, owner.hurry.wait())
+    outcome = await racing.first(_drain_all(owner, deadline), owner.hurry.wait())
     if outcome is not None:
         _tell_drained(owner, outcome)
+
+
+async def _drain_all(owner: worker.PodWorker, deadline: float) -> protocols.DrainOutcome:
+    """Every address of the pod, at the same time."""
+    gate = owner.doors.gate
+    ends = await asyncio.gather(*(gate.drain(one, deadline_seconds=deadline) for one in owner.record.addresses))
+    silent = tuple(dict.fromkeys(name for end in ends for name in end.silent))
+    return protocols.DrainOutcome(sum(end.left for end in ends), silent, max(end.seconds for end in ends))
 
 
 def _tell_drained(owner: worker.PodWorker, outcome: protocols.DrainOutcome) -> None:
@@ -120,8 +127,8 @@ async def _take_down(owner: worker.PodWorker) -> None:
             await owner.doors.network.detach(owner.uid)
         except OSError as error:
             _log.warning("a pod's link was not removed", pod=owner.record.name, why=str(error))
-    if owner.record.ip:
-        owner.doors.gate.release(owner.record.ip)
+    for address in owner.record.addresses:
+        owner.doors.gate.release(address)
     if owner.doors.host_ports is not None:
         await owner.doors.host_ports.close(owner.uid)
     owner.planner.tokens.forget(owner.uid)

@@ -38,6 +38,8 @@ class Facts:
     node_memory_bytes: int
     objects: Mapping[Key, Object | None] = field(default_factory=dict)
     services: Iterable[Object] = ()
+    host_ip6: str = ""
+    pod_ip6: str = ""
 
 
 def references(container: Object) -> set[Key]:
@@ -141,9 +143,9 @@ def field_value(path: str, facts: Facts) -> str:
         "spec.nodeName": spec.get("nodeName") or facts.node_name,
         "spec.serviceAccountName": spec.get("serviceAccountName") or "default",
         "status.hostIP": facts.host_ip,
-        "status.hostIPs": facts.host_ip,
+        "status.hostIPs": ",".join(one for one in (facts.host_ip, facts.host_ip6) if one),
         "status.podIP": facts.pod_ip,
-        "status.podIPs": facts.pod_ip,
+        "status.podIPs": ",".join(one for one in (facts.pod_ip, facts.pod_ip6) if one),
     }
     if path in simple:
         return str(simple[path])

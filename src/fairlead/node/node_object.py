@@ -81,7 +81,11 @@ class NodeObject:
             "allocatable": capacity,
             "conditions": [_condition(*entry, stamp) for entry in _CONDITIONS],
             "addresses": [
-                {"type": "InternalIP", "address": self._node.host_ip or self._doors.network.gateway},
+                *(
+                    {"type": "InternalIP", "address": one}
+                    for one in settings.host_addresses(self._node, self._doors.network)
+                    if one
+                ),
                 {"type": "Hostname", "address": self._node.name},
             ],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},

@@ -57,6 +57,8 @@ class Place:
     node_memory_bytes: int
     volumes: volumes.PodVolumes
     runtime: runtime.Runtime
+    ip6: str = ""
+    host_ip6: str = ""
 
     @property
     def has_images(self) -> bool:
@@ -157,6 +159,8 @@ class Planner:
             place.node_cpu,
             place.node_memory_bytes,
             dict(zip(needed, found, strict=True)),
+            host_ip6=place.host_ip6,
+            pod_ip6=place.ip6,
         )
 
     async def _mounts(

@@ -37,7 +37,7 @@ def mounts(
         found.append(runtime.Mount(target, f"{etc}/{name}"))
 
     if not pod["spec"].get("hostNetwork"):
-        bound("/etc/hosts", "hosts", hosts(pod, record.ip))
+        bound("/etc/hosts", "hosts", hosts(pod, *record.addresses))
         if Path("/etc/hostname").exists():
             bound("/etc/hostname", "hostname", _hostname(pod) + "\n")
     bound("/etc/resolv.conf", "resolv.conf", resolver.text())
@@ -52,12 +52,12 @@ def _hostname(pod: Object) -> str:
     return str(pod["spec"].get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
 
 
-def hosts(pod: Object, ip: str) -> str:
+def hosts(pod: Object, *addresses: str) -> str:
     """/etc/hosts as the kubelet writes it, hostAliases included."""
     name, subdomain = _hostname(pod), pod["spec"].get("subdomain")
     full = f"{name}.{subdomain}.{pod['metadata']['namespace']}.svc.{dns.DOMAIN}\t" if subdomain else ""
     lines = ["# Kubernetes-managed hosts file.", "127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-    lines.append(f"{ip}\t{full}{name}")
+    lines += [f"{address}\t{full}{name}" for address in addresses]
     for alias in pod["spec"].get("hostAliases") or []:
         lines.append("\t".join([alias.get("ip", ""), *(alias.get("hostnames") or [])]))
     return "\n".join(lines) + "\n"

@@ -63,6 +63,7 @@ class PodAddress:
 
     ip: str
     own_network: bool  # a network namespace of its own (kernel, rootless) or the host's (loopback)
+    ip6: str = ""  # its second address, in a cluster of both families
 
 
 class Network(Protocol):
@@ -72,11 +73,19 @@ class Network(Protocol):
     cidr: str  # the pods' range, known after start
     gateway: str  # the node's address as pods reach it, known after start
 
+    @property
+    def cidr6(self) -> str:
+        """The pods' IPv6 range; "" where they have IPv4 only."""
+
+    @property
+    def gateway6(self) -> str:
+        """The node's IPv6 address as pods reach it, or ""."""
+
     async def start(self) -> None:
         """Makes links, addresses, routes and sysctls. Raises NetworkUnavailable with the reason."""
 
-    async def lead(self, services: str) -> None:
-        """Lets the node's own processes send to that range of Services, also where it has no default route."""
+    async def lead(self, services: str, services6: str = "") -> None:
+        """Lets the node's own processes send to these ranges of Services, also where it has no default route."""
 
     def allocate(self, pod_uid: str, *, wanted: str = "") -> PodAddress:
         """An address for that pod; the one it has if it has one; `wanted` if it is free (adoption)."""

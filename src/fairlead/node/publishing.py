@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fairlead.api import kinds
 from fairlead.base import log
 from fairlead.client import errors
-from fairlead.node import network_ports, racing, records, status
+from fairlead.node import network_ports, racing, records, settings, status
 
 if TYPE_CHECKING:
     from fairlead.node import worker
@@ -87,7 +87,8 @@ class Publisher:
         owner = self._owner
         if owner.gone:
             return True
-        around = status.Surroundings(owner.node.host_ip or owner.doors.network.gateway, owner.runtime.name)
+        first, six = settings.host_addresses(owner.node, owner.doors.network)
+        around = status.Surroundings(first, owner.runtime.name, six)
         wanted = status.render(owner.pod, owner.record, owner.doors.clock.now(), around)
         if all(self._written.get(key) == value for key, value in wanted.items()):
             return True

@@ -62,6 +62,7 @@ class PodRecord(msgspec.Struct):
     namespace: str = ""
     name: str = ""
     ip: str = ""
+    ip6: str = ""
     runtime: str = ""
     started_at: float = 0.0
     ports: dict[str, int] = {}
@@ -70,6 +71,11 @@ class PodRecord(msgspec.Struct):
     failure_reason: str = ""
     failure_message: str = ""
     containers: dict[str, ContainerRecord] = {}
+
+    @property
+    def addresses(self) -> list[str]:
+        """All that the pod has, of its first address family first."""
+        return [one for one in (self.ip, self.ip6) if one]
 
     def container(self, name: str) -> ContainerRecord:
         """That container's record, made when it is new."""

@@ -48,3 +48,8 @@ class Doors:
     cgroups: cgroups.Cgroups | None = None
     host_ports: protocols.HostPorts | None = None
     prefer_containers: bool = False  # images run in the engine even where a container names its command
+
+
+def host_addresses(node: NodeSettings, network: protocols.Network) -> tuple[str, str]:
+    """The node's own addresses, of the first family and the second ("" where there is none)."""
+    return (node.host_ip, "") if node.host_ip else (network.gateway, network.gateway6)

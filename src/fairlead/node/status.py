@@ -25,6 +25,7 @@ class Surroundings:
 
     host_ip: str
     runtime: str  # the scheme of containerID: process, podman, docker
+    host_ip6: str = ""
 
 
 def render(pod: Object, record: records.PodRecord, now: float, around: Surroundings) -> Object:
@@ -36,7 +37,7 @@ def render(pod: Object, record: records.PodRecord, now: float, around: Surroundi
     status: Object = {
         "phase": phase,
         "hostIP": around.host_ip,
-        "hostIPs": [{"ip": around.host_ip}],
+        "hostIPs": [{"ip": one} for one in (around.host_ip, around.host_ip6) if one],
         "conditions": _conditions(pod, record, phase, now),
         "containerStatuses": apps,
         "qosClass": qos_class(pod),
@@ -45,7 +46,7 @@ def render(pod: Object, record: records.PodRecord, now: float, around: Surroundi
         status["startTime"] = clock.rfc3339(record.started_at)
     if record.ip:
         status["podIP"] = record.ip
-        status["podIPs"] = [{"ip": record.ip}]
+        status["podIPs"] = [{"ip": one} for one in record.addresses]
     if inits:
         status["initContainerStatuses"] = inits
     if record.failure_reason and record.failure_reason != "Init:Error":

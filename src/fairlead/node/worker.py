@@ -199,7 +199,7 @@ class PodWorker:
         if not self.record.runtime:
             self.runtime = runtimes.choose(self.pod, self.doors, "")
         try:
-            own_network, ip = self._address(host_network)
+            own_network, ip, self.record.ip6 = self._address(host_network)
             self._note_address(ip, own_network=own_network or host_network)
             # On the disk before the sandbox is there: whoever adopts that must not give the pod another address.
             files = {records.FILE: records.encode(self.record).decode()}
@@ -264,11 +264,11 @@ class PodWorker:
         name = f"{self.record.namespace}/{self.record.name}"
         return await self.doors.host_ports.open(self.uid, name, wanted)
 
-    def _address(self, host_network: bool) -> tuple[bool, str]:
+    def _address(self, host_network: bool) -> tuple[bool, str, str]:
         if host_network:
-            return False, self.node.host_ip or self.doors.network.gateway
+            return False, *settings.host_addresses(self.node, self.doors.network)
         address = self.doors.network.allocate(self.uid, wanted=self.record.ip)
-        return address.own_network, address.ip
+        return address.own_network, address.ip, address.ip6
 
     async def _not_opened(self, why: str) -> None:
         if self.sandbox is not None:
@@ -309,7 +309,8 @@ class PodWorker:
         if self.doors.host_ports is not None:
             await self.doors.host_ports.close(self.uid)
         await self.doors.network.detach(self.uid)
-        self.doors.gate.release(self.record.ip)
+        for address in self.record.addresses:
+            self.doors.gate.release(address)
 
     def beside(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
         """Runs something of this pod's beside its task."""

@@ -46,11 +46,11 @@ def add(work: draft.Draft, service: Object) -> None:
 def _add_headless(work: draft.Draft, service: Object, key: str, name: str) -> None:
     ports = (service.get("spec") or {}).get("ports") or [{"port": 0}]
     for index, port in enumerate(ports):
-        backend = services.plain_backend(work, service, port)
-        if not index:
-            _put(work, f"service/{key}", name, backend=backend)
-        if port.get("name"):
-            _put(work, f"service/{key}/{port['name']}", _srv(port, name), backend=backend)
+        for family, backend in services.headless_backends(work, service, port):
+            if not index:
+                _put(work, f"service/{key}{family}", name, backend=backend)
+            if port.get("name"):
+                _put(work, f"service/{key}/{port['name']}{family}", _srv(port, name), backend=backend)
 
 
 def _srv(port: Object, name: str) -> str:

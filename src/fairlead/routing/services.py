@@ -44,6 +44,11 @@ def plain_backend(work: draft.Draft, service: Object, port: Object) -> str:
     return _Translator(work, service).plain_view(port)
 
 
+def headless_backends(work: draft.Draft, service: Object, port: Object) -> list[tuple[str, str]]:
+    """The port's L4 Backends, one per address family: (what its ids end in, id), the first family's ending in ""."""
+    return _Translator(work, service).family_views(port)
+
+
 class _Translator:
     """One Service."""
 
@@ -119,6 +124,14 @@ class _Translator:
     def plain_view(self, port: Object) -> str:
         """The L4 Backend of the port, of the Service's first address family; a port 0 stands for a Service without."""
         return self._add_backend(port, self.families[0], "")
+
+    def family_views(self, port: Object) -> list[tuple[str, str]]:
+        """See `headless_backends`."""
+        endings = [f"/{family}" if index else "" for index, family in enumerate(self.families)]
+        return [
+            (ending, self._add_backend(port, family, ending))
+            for ending, family in zip(endings, self.families, strict=True)
+        ]
 
     def _add_backend(self, port: Object, family: str, suffix: str, *, local: bool = False, l7: bool = False) -> str:
         name = f"{self.key}:{port_id(port)}{suffix}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.node import protocols
-from fairlead.node.network import choose, kernel
+from fairlead.node.network import choose, kernel, second
 
 pytestmark = pytest.mark.usefixtures("own_network")
 
@@ -18,14 +18,21 @@ def run(*words: str) -> str:
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
+CONF6 = Path("/proc/sys/net/ipv6/conf")
+needs_ipv6 = pytest.mark.skipif(not second.available(), reason="this kernel has IPv6 switched off")
+
+
 def snapshot() -> tuple[str, ...]:
     """All that a network mode could leave behind."""
     return (
         run("ip", "-br", "link"),
         run("ip", "-br", "-4", "addr"),
+        run("ip", "-br", "-6", "addr", "show", "dev", "lo"),
         run("ip", "route", "show", "table", "all"),
         run("ip", "neigh"),
         Path("/proc/sys/net/ipv4/ip_forward").read_text(),
+        str([(str(path), path.read_text()) for path in sorted(CONF6.glob("*/forwarding"))]),
+        str([(str(path), path.read_text()) for path in sorted(CONF6.glob("*/accept_ra"))]),
         str(sorted(Path("/run/fairlead").glob("*")) if Path("/run/fairlead").exists() else []),
     )
 
@@ -138,8 +145,8 @@ async def test_what_a_dead_life_left_is_cleaned_by_name():
         other.allocate("a")
         await other.attach("a", two)
         await network.release()
-        await asyncio.to_thread(kernel.clean, "mine", network.cidr)
-        await asyncio.to_thread(kernel.clean, "mine", network.cidr)
+        await asyncio.to_thread(kernel.clean, "mine", network.cidr, "", network.cidr6)
+        await asyncio.to_thread(kernel.clean, "mine", network.cidr, "", network.cidr6)
         assert other.link_name("a") in run("ip", "-br", "link")
         assert network.link_name("a") not in run("ip", "-br", "link")
         await other.close()
@@ -192,3 +199,57 @@ async def test_whoever_asks_is_told_the_pods_namespaces():
         await network.detach("a")
         assert told[2:] == [("a", first), ("a", 0)]
     await network.close()
+
+
+@needs_ipv6
+async def test_pods_have_an_ipv6_address_of_the_same_number_and_keep_it():
+    before = snapshot()
+    network = kernel.KernelNetwork("tests")
+    await network.start()
+    await network.lead("10.96.0.0/16", "fd00:10:96::/112")
+    try:
+        with namespaces(2) as (one, two):
+            first, other = network.allocate("a"), network.allocate("b")
+            assert first.ip6.rpartition(":")[2] == f"{int(first.ip.rpartition('.')[2]):x}"
+            await network.attach("a", one)
+            await network.attach("b", two)
+            for pid, target in ((one, other.ip6), (two, first.ip6), (one, network.gateway6)):
+                said = inside(pid, "ping", "-6", "-c1", "-W2", target)
+                assert said.returncode == 0, said.stdout + said.stderr
+            assert run("ping", "-6", "-c1", "-W2", first.ip6)
+            assert "lo" in run("ip", "-6", "route", "get", "fd00:10:96::7")
+            again = kernel.KernelNetwork("tests", wanted=network.cidr, wanted6=network.cidr6)
+            await network.release()
+            await again.start()
+            assert again.allocate("b", wanted=other.ip) == other
+            await again.attach("b", two)
+            assert inside(two, "ping", "-6", "-c1", "-W2", network.gateway6).returncode == 0
+            await again.lead("10.96.0.0/16", "fd00:10:96::/112")
+            network = again
+    finally:
+        await network.close()
+    assert snapshot() == before
+
+
+@needs_ipv6
+async def test_an_ipv6_range_that_somebody_has_is_left_alone():
+    run("ip", "-6", "route", "add", "unreachable", "fd00:10:244::/48")
+    network = kernel.KernelNetwork("tests")
+    try:
+        await network.start()
+        assert network.cidr6 == "fd00:10:245::/112"
+    finally:
+        await network.close()
+        run("ip", "-6", "route", "del", "unreachable", "fd00:10:244::/48")
+
+
+@needs_ipv6
+async def test_a_machine_with_ipv6_off_has_pods_of_one_family():
+    (CONF6 / "all" / "disable_ipv6").write_text("1")
+    network = kernel.KernelNetwork("tests")
+    try:
+        await network.start()
+        assert (network.cidr6, network.gateway6, network.allocate("a").ip6) == ("", "", "")
+    finally:
+        await network.close()
+        (CONF6 / "all" / "disable_ipv6").write_text("0")

@@ -1,4 +1,4 @@
-"""Answers its host's name over HTTP and UDP on the given ports: netexec.py http:8080 udp:8081 …"""
+"""Answers its host's name over HTTP and UDP on the given ports: netexec.py http:8080 udp:8081 …, dual: HTTP on [::]."""
 
 import http.server
 import os
@@ -28,6 +28,10 @@ class Answers(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Dual(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
 def datagrams(port):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as answering:
         answering.bind((os.environ.get("HOST", ""), port))
@@ -41,5 +45,7 @@ for word in sys.argv[1:]:
     if kind == "http":
         server = http.server.ThreadingHTTPServer((os.environ.get("HOST", ""), int(port)), Answers)
         threading.Thread(target=server.serve_forever).start()
+    elif kind == "dual":
+        threading.Thread(target=Dual(("::", int(port)), Answers).serve_forever).start()
     else:
         threading.Thread(target=datagrams, args=(int(port),)).start()

@@ -149,3 +149,18 @@ fn values_that_mean_nothing_are_refused() {
         assert!(parse_value(text).is_err(), "{text:?}");
     }
 }
+
+#[test]
+fn a_name_of_two_backends_has_the_endpoints_of_both_families() {
+    let (mut zone, _) = zone();
+    let six = Arc::new(Fake::default());
+    *six.0.write().unwrap() = vec![("fd00::7".parse().unwrap(), 5432, "default/db-0".to_owned())];
+    let name = "db.default.svc.cluster.local";
+    let spec =
+        serde_json::from_value(json!({"id": "db/IPv6", "name": name, "backend": "default/db:sql/IPv6"})).unwrap();
+    zone.add(&spec, Some(six as Arc<dyn Endpoints>));
+    assert_eq!(values(&zone, name, A), ["10.244.0.7", "10.244.0.8"]);
+    assert_eq!(values(&zone, name, AAAA), ["fd00::7"]);
+    assert_eq!(values(&zone, "db-0.db.default.svc.cluster.local", AAAA), ["fd00::7"]);
+    assert_eq!(values(&zone, "db-0.db.default.svc.cluster.local", A), ["10.244.0.7"]);
+}

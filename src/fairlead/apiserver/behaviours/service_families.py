@@ -1,4 +1,4 @@
-"""Which address families a Service has: its `ipFamilies` and `ipFamilyPolicy`, from what it says and what the cluster has.
+"""Which address families a Service has: its `ipFamilies` and `ipFamilyPolicy`, from what it and the cluster say.
 
 Follows kube-apiserver (`pkg/registry/core/service/storage/alloc.go`, KEP-563): single-stack by default; who prefers two
 families gets what there is; who requires two where there is one is refused; a second family comes or goes only when the

@@ -23,6 +23,7 @@ async def choose(
     *,
     forced: str = "",
     wanted_cidr: str = "",
+    wanted_cidr6: str = "",
     avoid: tuple[str, ...] = (),
     modes: tuple[str, ...] = ("kernel", "loopback"),
 ) -> Choice:
@@ -30,10 +31,13 @@ async def choose(
     only in a process that has gone into its namespaces, so it is never tried unless it is named."""
     makers: dict[str, Callable[[], protocols.Network]] = {
         "kernel": lambda: kernel.KernelNetwork(
-            cluster, wanted="" if wanted_cidr.startswith("127.") else wanted_cidr, avoid=avoid
+            cluster, wanted="" if wanted_cidr.startswith("127.") else wanted_cidr, wanted6=wanted_cidr6, avoid=avoid
         ),
         "rootless": lambda: kernel.KernelNetwork(
-            cluster, wanted="" if wanted_cidr.startswith("127.") else wanted_cidr, mode="rootless"
+            cluster,
+            wanted="" if wanted_cidr.startswith("127.") else wanted_cidr,
+            wanted6=wanted_cidr6,
+            mode="rootless",
         ),
         "loopback": lambda: loopback.LoopbackNetwork(
             cluster, wanted=wanted_cidr if wanted_cidr.startswith("127.") else ""

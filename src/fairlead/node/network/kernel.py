@@ -3,7 +3,8 @@
 No bridge. A veth pair per pod, the pod's address a /32 route on the host's end, in the pod a default route through
 169.254.1.1, permanent neighbours on both sides. The range is taken with an `unreachable` route, so that clusters side
 by side choose different ones. Whose a link is stands in its alias. `close`, or `clean` after a crash, removes all of
-it; the last of our clusters restores `ip_forward`. Masquerading is the nftables plane's work: it is told `cidr`.
+it; the last of our clusters restores `ip_forward`. Masquerading is the nftables plane's work: it is told `cidr`. Where
+the kernel has IPv6, pods have an address of that family, too (`second`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Literal
 
 from fairlead.base import log, privilege
 from fairlead.node import protocols
-from fairlead.node.network import netlink
+from fairlead.node.network import netlink, second
 
 _log = log.get(__name__)
 
@@ -47,6 +48,7 @@ class KernelNetwork:
         cluster: str,
         *,
         wanted: str = "",
+        wanted6: str = "",
         avoid: tuple[str, ...] = (),
         mode: Literal["kernel", "rootless"] = "kernel",
     ) -> None:
@@ -57,6 +59,7 @@ class KernelNetwork:
         self.cidr = ""
         self.gateway = ""
         self._services = ""
+        self._second = second.SecondFamily(wanted6)
         self._addresses: dict[str, str] = {}
         self._attached: dict[str, str] = {}
         self._namespaces: dict[str, int] = {}
@@ -65,6 +68,16 @@ class KernelNetwork:
         # One thread: the kernel serializes these anyway, and namespaces are entered by thread.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fairlead-netlink")
         self._link: netlink.Netlink | None = None
+
+    @property
+    def cidr6(self) -> str:
+        """The pods' IPv6 range; "" where there is none."""
+        return self._second.cidr
+
+    @property
+    def gateway6(self) -> str:
+        """The node's IPv6 address among the pods."""
+        return self._second.gateway
 
     async def start(self) -> None:
         """Takes a range and makes the host forward. Raises NetworkUnavailable."""
@@ -78,6 +91,16 @@ class KernelNetwork:
             _forward(on=True)
         except OSError as error:
             raise protocols.NetworkUnavailable(f"the kernel does not let us make a pod network: {error}") from error
+        if second.available():
+            self._take_second(self._link)
+
+    def _take_second(self, link: netlink.Netlink) -> None:
+        try:
+            with _machine_lock():
+                second.forward(_namespace_folder())
+                self._second.take(link, self.cidr, RANGES)
+        except OSError as error:
+            _log.warning("pods have IPv4 only", why=str(error))
 
     def _take_range(self, link: netlink.Netlink) -> None:
         with _machine_lock():
@@ -93,10 +116,12 @@ class KernelNetwork:
                 return
         raise protocols.NetworkUnavailable("every address range for pods is in use on this machine")
 
-    async def lead(self, services: str) -> None:
-        """A route for the Service range: a packet needs one before the kernel plane may change where it goes. Left
+    async def lead(self, services: str, services6: str = "") -> None:
+        """Routes for the Service ranges: a packet needs one before the kernel plane may change where it goes. Left
         out where the range overlaps somebody's network."""
         await self._run(self._lead, ipaddress.ip_network(services))
+        if services6 and self._link is not None:
+            await self._run(self._second.lead, self._link, services6)
 
     def _lead(self, services: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
         assert self._link is not None
@@ -121,7 +146,7 @@ class KernelNetwork:
         if known is None:
             known = self._free(network, used)
         self._addresses[pod_uid] = known
-        return protocols.PodAddress(known, own_network=True)
+        return protocols.PodAddress(known, own_network=True, ip6=self._second.address(known))
 
     def _free(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network, used: set[str]) -> str:
         size = network.num_addresses
@@ -157,10 +182,12 @@ class KernelNetwork:
         except FileExistsError:
             if self._is_connected(pid):
                 self._host_side(name, ip, theirs)
+                self._second_side(pid, ip, ours)
                 return
             self._link.transact([netlink.delete_link(name)], ignore=_GONE)
             self._link.transact(veth, ignore=(errno.EAFNOSUPPORT,))
         self._pod_side(pid, ip, ours)
+        self._second_side(pid, ip, ours)
         self._host_side(name, ip, theirs)
         self._attached[pod_uid] = name
 
@@ -181,6 +208,19 @@ class KernelNetwork:
                 ]
             )
 
+    def _second_side(self, pid: int, ip: str, gateway_mac: str) -> None:
+        """The pod's IPv6 address; a namespace that was born with IPv6 off has it switched on."""
+        if not (address := self._second.address(ip)):
+            return
+        with netlink.inside(pid) as there:
+            messages = self._second.pod_side(there.index("eth0"), address, gateway_mac)
+            try:
+                there.transact(messages)
+            except PermissionError:
+                with netlink.visiting(f"/proc/{pid}/ns/net"):
+                    second.enable_here()
+                there.transact(messages)
+
     def _host_side(self, name: str, ip: str, pod_mac: str) -> None:
         assert self._link is not None
         index = socket.if_nametoindex(name)
@@ -189,6 +229,7 @@ class KernelNetwork:
                 netlink.set_up(index),
                 netlink.add_neighbour(index, ip, pod_mac),
                 netlink.add_route(ip, 32, device=index, source=self.gateway),
+                *(self._second.host_side(index, address, pod_mac) if (address := self._second.address(ip)) else ()),
             ]
         )
 
@@ -206,7 +247,8 @@ class KernelNetwork:
     async def close(self) -> None:
         """Removes links, addresses, the range and, when no other cluster of ours is left, the sysctl."""
         if self.cidr:
-            await self._run(clean, self._cluster, self.cidr, self._services)
+            own = self._second
+            await self._run(clean, self._cluster, self.cidr, self._services, own.cidr, own.services)
         self.cidr = ""
         await self.release()
 
@@ -221,7 +263,7 @@ class KernelNetwork:
         await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)  # type: ignore[arg-type]
 
 
-def clean(cluster: str, cidr: str, services: str = "") -> None:
+def clean(cluster: str, cidr: str, services: str = "", cidr6: str = "", services6: str = "") -> None:
     """Removes what that cluster made, also when its process died without doing so. Blocking; safe to call twice."""
     network = ipaddress.ip_network(cidr)
     with netlink.Netlink.here() as link:
@@ -233,9 +275,11 @@ def clean(cluster: str, cidr: str, services: str = "") -> None:
             link.transact([netlink.delete_route(str(range_.network_address), range_.prefixlen)], ignore=_GONE)
         link.transact([netlink.delete_address(_loopback(), str(network.network_address + 1))], ignore=_GONE)
         with _machine_lock():
+            second.clean(link, cidr6, services6)
             link.transact([netlink.delete_unreachable(str(network.network_address), network.prefixlen)], ignore=_GONE)
             if not any(entry.protocol == netlink.PROTOCOL and entry.kind == 7 for entry in link.routes()):
                 _forward(on=False)
+                second.restore(_namespace_folder())
 
 
 def _alias(cluster: str, pod_uid: str) -> str:

@@ -24,6 +24,7 @@ class LoopbackNetwork:
     """The pod addresses of one cluster on `lo`."""
 
     mode: Literal["kernel", "rootless", "loopback"] = "loopback"
+    cidr6 = gateway6 = ""  # one family
 
     def __init__(self, cluster: str, *, wanted: str = "") -> None:
         self._cluster = cluster
@@ -47,7 +48,7 @@ class LoopbackNetwork:
             return
         raise protocols.NetworkUnavailable("every loopback range is taken by another cluster of fairlead")
 
-    async def lead(self, services: str) -> None:
+    async def lead(self, services: str, services6: str = "") -> None:
         """Nothing to do: all of 127/8 is here."""
 
     def allocate(self, pod_uid: str, *, wanted: str = "") -> protocols.PodAddress:

@@ -26,7 +26,7 @@ _NEW_NEIGHBOUR = 28
 _DONE, _ERROR = 3, 2
 _NETWORK_NAMESPACE = 0x40000000
 
-ANYWHERE = "0.0.0.0"  # noqa: S104 - a destination
+ANYWHERE, ANYWHERE6 = "0.0.0.0", "::"  # noqa: S104 - destinations
 PROTOCOL = 0xFA  # marks the routes that are ours
 _UNREACHABLE, _UNICAST, _LOCAL_SCOPE_LINK = 7, 1, 253
 
@@ -42,7 +42,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One IPv4 route of the main table, as a dump tells it."""
+    """One route of the main table, as a dump tells it."""
 
     destination: str
     prefix: int
@@ -61,6 +61,19 @@ class Link:
     address: str = ""
     mtu: int = 0
     extra: dict[str, str] = field(default_factory=dict)
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _packed(address: str) -> bytes:
+    return socket.inet_pton(_family(address), address)
+
+
+def _whole(address: str) -> int:
+    """The prefix of one address alone."""
+    return 128 if ":" in address else 32
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
@@ -111,44 +124,46 @@ def delete_link(name: str) -> Message:
     return Message(_DEL_LINK, 0, _link(0, 0, 0, _text(3, name)))
 
 
-def _address_body(index: int, address: str, prefix: int, scope: int) -> bytes:
-    packed = socket.inet_aton(address)
-    head = struct.pack("=BBBBI", socket.AF_INET, prefix, 0x80, scope, index)
+def _address_body(index: int, address: str, scope: int) -> bytes:
+    packed = _packed(address)
+    flags = 0x82 if ":" in address else 0x80  # permanent, and without duplicate address detection
+    head = struct.pack("=BBBBI", _family(address), _whole(address), flags, scope, index)
     return head + _attribute(2, packed) + _attribute(1, packed)
 
 
-def add_address(index: int, address: str, *, prefix: int = 32, scope: int = 0) -> Message:
-    return Message(_NEW_ADDRESS, _CREATE | _REPLACE, _address_body(index, address, prefix, scope))
+def add_address(index: int, address: str, *, scope: int = 0) -> Message:
+    return Message(_NEW_ADDRESS, _CREATE | _REPLACE, _address_body(index, address, scope))
 
 
-def delete_address(index: int, address: str, *, prefix: int = 32, scope: int = 0) -> Message:
-    return Message(_DEL_ADDRESS, 0, _address_body(index, address, prefix, scope))
+def delete_address(index: int, address: str, *, scope: int = 0) -> Message:
+    return Message(_DEL_ADDRESS, 0, _address_body(index, address, scope))
 
 
 def add_route(
     destination: str, prefix: int, *, device: int, gateway: str = "", source: str = "", onlink: bool = False
 ) -> Message:
     """A unicast route through that device; `source` is the address that our own packets carry."""
-    scope = 0 if gateway else _LOCAL_SCOPE_LINK
-    head = struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, 254, PROTOCOL, scope, _UNICAST, 4 if onlink else 0)
-    attributes = _attribute(1, socket.inet_aton(destination)) if prefix else b""
+    family = _family(destination)
+    scope = 0 if gateway or family == socket.AF_INET6 else _LOCAL_SCOPE_LINK
+    head = struct.pack("=BBBBBBBBI", family, prefix, 0, 0, 254, PROTOCOL, scope, _UNICAST, 4 if onlink else 0)
+    attributes = _attribute(1, _packed(destination)) if prefix else b""
     attributes += _number(4, device)
     if gateway:
-        attributes += _attribute(5, socket.inet_aton(gateway))
+        attributes += _attribute(5, _packed(gateway))
     if source:
-        attributes += _attribute(7, socket.inet_aton(source))
+        attributes += _attribute(7, _packed(source))
     return Message(_NEW_ROUTE, _CREATE | _REPLACE, head + attributes)
 
 
 def delete_route(destination: str, prefix: int) -> Message:
     """Takes away our own unicast route to that range; another tool's stays."""
-    head = struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, 254, PROTOCOL, 255, _UNICAST, 0)  # 255: any scope
-    return Message(_DEL_ROUTE, 0, head + _attribute(1, socket.inet_aton(destination)))
+    head = struct.pack("=BBBBBBBBI", _family(destination), prefix, 0, 0, 254, PROTOCOL, 255, _UNICAST, 0)  # 255: any
+    return Message(_DEL_ROUTE, 0, head + _attribute(1, _packed(destination)))
 
 
 def _unreachable_body(destination: str, prefix: int) -> bytes:
-    head = struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, 254, PROTOCOL, 0, _UNREACHABLE, 0)
-    return head + _attribute(1, socket.inet_aton(destination)) + _number(6, 4096)
+    head = struct.pack("=BBBBBBBBI", _family(destination), prefix, 0, 0, 254, PROTOCOL, 0, _UNREACHABLE, 0)
+    return head + _attribute(1, _packed(destination)) + _number(6, 4096)
 
 
 def add_unreachable(destination: str, prefix: int) -> Message:
@@ -161,10 +176,10 @@ def delete_unreachable(destination: str, prefix: int) -> Message:
 
 
 def add_neighbour(device: int, address: str, mac: str) -> Message:
-    """A permanent neighbour: nobody ever asks by ARP."""
-    head = struct.pack("=BxHiHBB", socket.AF_INET, 0, device, 0x80, 0, 0)
+    """A permanent neighbour: nobody ever asks for it."""
+    head = struct.pack("=BxHiHBB", _family(address), 0, device, 0x80, 0, 0)
     return Message(
-        _NEW_NEIGHBOUR, _CREATE | _REPLACE, head + _attribute(1, socket.inet_aton(address)) + _attribute(2, _mac(mac))
+        _NEW_NEIGHBOUR, _CREATE | _REPLACE, head + _attribute(1, _packed(address)) + _attribute(2, _mac(mac))
     )
 
 
@@ -260,15 +275,17 @@ class Netlink:
                 return link.index
         raise OSError(errno.ENODEV, f"no link {name}")
 
-    def routes(self) -> list[Route]:
-        """All IPv4 routes of the main table."""
+    def routes(self, version: int = 4) -> list[Route]:
+        """All routes of that IP version in the main table."""
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
         found = []
-        for content in self._dump(_GET_ROUTE, struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
+        for content in self._dump(_GET_ROUTE, struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0)):
             _, prefix, _, _, table, protocol, _, kind, _ = struct.unpack_from("=BBBBBBBBI", content)
             attributes = dict(_attributes(content[12:]))
             if table != 254:
                 continue
-            destination = socket.inet_ntoa(attributes[1]) if 1 in attributes else ANYWHERE
+            anywhere = ANYWHERE if version == 4 else ANYWHERE6
+            destination = socket.inet_ntop(family, attributes[1]) if 1 in attributes else anywhere
             device = struct.unpack("=I", attributes[4])[0] if 4 in attributes else 0
             found.append(Route(destination, prefix, kind, protocol, device))
         return found
