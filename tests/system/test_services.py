@@ -23,7 +23,7 @@ import yaml
 
 from fairlead.api import kinds
 from fairlead.client import protocol
-from fairlead.node.network import netlink
+from fairlead.node.network import netlink, second
 from fairlead.testing import worlds
 from tests.node import engines
 from tests.system import conftest, load, local
