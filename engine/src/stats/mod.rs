@@ -9,6 +9,7 @@ pub mod ejections;
 mod metrics;
 pub mod session_log;
 mod snapshot;
+mod watch;
 
 use std::cell::RefCell;
 use std::io;
@@ -102,13 +103,12 @@ async fn log(mut stream: UnixStream, lines: &Lines) -> io::Result<()> {
 async fn watch(mut stream: UnixStream, store: &RefCell<Store>, seconds: f64) -> io::Result<()> {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\nConnection: close\r\n\r\n";
     stream.write_all(head.as_bytes()).await?;
-    let mut before = serde_json::Value::Null;
+    let mut told = watch::Told::default();
     loop {
-        let now = snapshot::take(&store.borrow());
-        if let Some(changed) = snapshot::changed(&before, &now) {
-            stream.write_all(format!("{changed}\n").as_bytes()).await?;
+        let news = told.news(&store.borrow());
+        if let Some(news) = news {
+            stream.write_all(format!("{news}\n").as_bytes()).await?;
         }
-        before = now;
         tokio::time::sleep(Duration::from_secs_f64(seconds.min(3600.0))).await;
     }
 }

@@ -4,7 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::counters::{Codes, Histogram};
 use crate::balance::flags;
+use crate::table::backend::Backend;
 use crate::table::endpoint::Endpoint;
+use crate::table::route::Route;
 use crate::table::store::Store;
 
 fn codes(codes: &Codes) -> Value {
@@ -20,7 +22,7 @@ fn latency(histogram: &Histogram) -> Value {
     json!({"buckets": filled, "sum_us": sum_micros})
 }
 
-fn state(endpoint: &Endpoint) -> &'static str {
+pub fn state(endpoint: &Endpoint) -> &'static str {
     if endpoint.has(flags::HELD | flags::DRAINING) {
         "draining"
     } else if endpoint.has(flags::EJECTED) {
@@ -47,35 +49,34 @@ fn endpoint(endpoint: &Endpoint) -> Value {
     })
 }
 
-pub fn take(store: &Store) -> Value {
-    let listeners: Map<_, _> = store
+pub fn route(route: &Route) -> Value {
+    let c = &route.counters;
+    json!({"object": route.spec.info.object, "rule": route.spec.info.rule, "requests": c.codes.total(),
+        "codes": codes(&c.codes), "latency": latency(&c.latency)})
+}
+
+pub fn backend(backend: &Backend) -> Value {
+    let endpoints: Map<_, _> =
+        backend.shared.endpoints().iter().map(|e| (e.address.to_string(), endpoint(e))).collect();
+    json!({"object": backend.spec.info.object, "retries": backend.shared.retries.get(),
+        "no_endpoint": backend.shared.no_endpoint.get(), "waiting": backend.shared.waiting.now(), "endpoints": endpoints})
+}
+
+pub fn listeners(store: &Store) -> Value {
+    store
         .listeners()
         .map(|(spec, c)| {
             let value = json!({"connections": c.connections.get(), "requests": c.codes.total(),
                 "codes": codes(&c.codes), "bad_requests": c.bad_requests.get(), "evicted": c.evicted.get()});
             (spec.id.clone(), value)
         })
-        .collect();
-    let routes: Map<_, _> = store
-        .routes()
-        .map(|r| {
-            let c = &r.counters;
-            let value = json!({"object": r.spec.info.object, "rule": r.spec.info.rule, "requests": c.codes.total(),
-                "codes": codes(&c.codes), "latency": latency(&c.latency)});
-            (r.spec.id.clone(), value)
-        })
-        .collect();
-    let backends: Map<_, _> = store
-        .backends()
-        .map(|b| {
-            let endpoints: Map<_, _> =
-                b.shared.endpoints().iter().map(|e| (e.address.to_string(), endpoint(e))).collect();
-            let value = json!({"object": b.spec.info.object, "retries": b.shared.retries.get(),
-                "no_endpoint": b.shared.no_endpoint.get(), "waiting": b.shared.waiting.now(), "endpoints": endpoints});
-            (b.spec.id.clone(), value)
-        })
-        .collect();
-    json!({"listeners": listeners, "routes": routes, "backends": backends, "refused": store.refused()})
+        .collect()
+}
+
+pub fn take(store: &Store) -> Value {
+    let routes: Map<_, _> = store.routes().map(|r| (r.spec.id.clone(), route(r))).collect();
+    let backends: Map<_, _> = store.backends().map(|b| (b.spec.id.clone(), backend(b))).collect();
+    json!({"listeners": listeners(store), "routes": routes, "backends": backends, "refused": store.refused()})
 }
 
 /// What differs from `before`, in the same shape; `None` when nothing does.
