@@ -37,7 +37,7 @@ def document(requests: int) -> Any:
 
 async def until(found: traffic_metrics.TrafficMetrics, points: int) -> None:
     async with asyncio.timeout(10):
-        while len(found._rings.get(POD, ())) < points:
+        while len(found._samples(POD)) < points:
             await asyncio.sleep(0.01)
 
 

@@ -110,3 +110,44 @@ def test_connections_at_layer_4_count_as_requests_and_what_waits_is_known() -> N
         found.add({"backends": {"default/web:80": {"waiting": second, "endpoints": {"10.0.0.1:80": carried}}}}, second)
     assert value(found, "requests_per_second", SERVICE) == 4
     assert value(found, "requests_waiting", SERVICE) == 2
+
+
+def test_what_is_at_rest_keeps_one_point_and_time_passes_for_it() -> None:
+    found = traffic_metrics.TrafficMetrics()
+    routes = {f"r{n}": {"object": f"Ingress/default/i{n}", "requests": 7} for n in range(3)}
+    found.add({"routes": routes}, 100.0)
+    for second in range(1, 200):
+        found.add({"routes": {"r0": {"requests": 7 + second * 2}}}, 100.0 + second)
+    at_rest, busy = metrics.Subject("Ingress", "default", "i1"), metrics.Subject("Ingress", "default", "i0")
+    assert len(found._rings[at_rest]) == 1
+    assert value(found, "requests_per_second", at_rest) == 0
+    assert value(found, "requests_per_second", busy) == 2
+    sample = found.reading("requests_per_second", at_rest, window_seconds=5)
+    assert sample is not None
+    assert (sample.at, sample.window_seconds) == (299.0, 5.0)
+
+
+def test_a_gauge_that_was_not_named_again_counts_in_each_sample() -> None:
+    found = traffic_metrics.TrafficMetrics()
+    found.add(document(endpoint("web-1", 0, in_flight=8)), 100.0)
+    for second in (101.0, 102.0):
+        found.add({}, second)
+    found.add(document(endpoint("web-1", 0, in_flight=0)), 103.0)
+    assert value(found, "requests_in_flight", POD) == 6
+
+
+def test_a_new_engine_counts_from_zero_and_what_it_does_not_have_is_gone() -> None:
+    found = traffic_metrics.TrafficMetrics()
+    found.add(document(endpoint("web-1", 100), endpoint("web-2", 100)), 100.0)
+    found.reset()
+    found.add(document(endpoint("web-1", 4)), 102.0)
+    assert value(found, "requests_per_second", POD) == 2
+    assert found.reading("connections", metrics.Subject("Pod", "default", "web-2"), window_seconds=5) is None
+
+
+def test_an_endpoint_that_becomes_another_pod_is_counted_for_that_one() -> None:
+    found = traffic_metrics.TrafficMetrics()
+    found.add(document(endpoint("web-1", 100)), 100.0)
+    found.add(document(endpoint("web-9", 1)), 101.0)
+    assert found.reading("connections", POD, window_seconds=5) is None
+    assert value(found, "connections", metrics.Subject("Pod", "default", "web-9")) == 0

@@ -5,14 +5,17 @@ Pure.
 changed, null for what is gone. `reading` answers over a window: rates and latencies from differences of counters (a
 counter that falls began anew), gauges as the mean of the samples. At layer 4 a connection counts as a request. What is
 not in the statistics is not known (None); what is there and carries nothing is 0.
+
+A document costs what it names: of thousands of Ingresses those at rest keep one point each, which holds until the next.
 """
 
 from __future__ import annotations
 
+import bisect
 import collections
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fairlead.controllers.autoscaling.metrics import Sample, Subject
@@ -20,6 +23,8 @@ from fairlead.controllers.autoscaling.metrics import Sample, Subject
 KEPT_SECONDS = 65.0
 PERCENTILE = 0.95
 Buckets = tuple[tuple[int, int], ...]  # (upper bound in microseconds, count)
+_Source = tuple[str, str]  # "backends" or "routes", and the id there
+_Part = Mapping[str, Any]  # an object of the statistics that has counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +43,73 @@ class TrafficMetrics:
     """A `metrics.TrafficSource` over the engine's statistics."""
 
     def __init__(self) -> None:
-        self._document: dict[str, Any] = {}
+        self._times: collections.deque[float] = collections.deque()
+        self._known: dict[_Source, dict[str, Any]] = {}
+        self._parts: dict[Subject, dict[_Source, list[_Part]]] = {}
         self._rings: dict[Subject, collections.deque[_Point]] = {}
+        self._whole = True
 
     def add(self, changed: Mapping[str, Any], at: float) -> None:
         """One document of the statistics' stream, at that time (seconds since 1970)."""
-        self._document = _merged(self._document, changed)
-        found = dict(_points(self._document, at))
-        for subject, point in found.items():
-            ring = self._rings.setdefault(subject, collections.deque())
-            ring.append(point)
-            while ring[0].at < at - KEPT_SECONDS:
-                ring.popleft()
-        for subject in self._rings.keys() - found.keys():
-            del self._rings[subject]
+        self._times.append(at)
+        while self._times[0] < at - KEPT_SECONDS:
+            self._times.popleft()
+        touched: set[Subject] = set()
+        if self._whole:
+            for source in list(self._known):
+                self._change(source, None, touched)
+            self._whole = False
+        for kind in _SUBJECTS:
+            for name, value in (changed.get(kind) or {}).items():
+                self._change((kind, name), value, touched)
+        for subject in touched:
+            self._note(subject, at)
 
     def reset(self) -> None:
         """A new engine counts from zero: the next document is whole."""
-        self._document = {}
+        self._whole = True
 
     def subjects(self) -> list[Subject]:
         """Everything that there is traffic of."""
         return list(self._rings)
 
+    def _change(self, source: _Source, value: Mapping[str, Any] | None, touched: set[Subject]) -> None:
+        subjects_of, known = _SUBJECTS[source[0]], self._known.pop(source, None)
+        for subject in () if known is None else subjects_of(source[1], known):
+            touched.add(subject)
+            self._parts[subject].pop(source, None)
+        if value is None:
+            return
+        self._known[source] = now = _merged(known, value)
+        for subject, parts in subjects_of(source[1], now).items():
+            touched.add(subject)
+            self._parts.setdefault(subject, {})[source] = parts
+
+    def _note(self, subject: Subject, at: float) -> None:
+        parts = self._parts[subject]
+        if not parts:
+            del self._parts[subject]
+            self._rings.pop(subject, None)
+            return
+        ring = self._rings.setdefault(subject, collections.deque())
+        ring.append(_point([part for some in parts.values() for part in some], at))
+        while len(ring) > 1 and ring[1].at <= self._times[0]:
+            ring.popleft()
+
+    def _samples(self, subject: Subject) -> list[_Point]:
+        """A point for each document since the subject was first seen: what was not named is as it was."""
+        ring = list(self._rings.get(subject, ()))
+        if not ring:
+            return []
+        starts = [point.at for point in ring]
+        return [replace(ring[bisect.bisect_right(starts, at) - 1], at=at) for at in self._times if at >= ring[0].at]
+
     def reading(self, metric: str, subject: Subject, *, window_seconds: float) -> Sample | None:
-        ring = self._rings.get(subject)
-        if ring is None:
+        samples = self._samples(subject)
+        if not samples:
             return None
-        last = ring[-1]
-        points = [point for point in ring if point.at >= last.at - window_seconds]
+        last = samples[-1]
+        points = [point for point in samples if point.at >= last.at - window_seconds]
         if metric == "requests_in_flight":
             return _mean([point.in_flight for point in points], points)
         if metric == "requests_waiting":
@@ -74,7 +117,7 @@ class TrafficMetrics:
         if metric == "connections":
             return _mean([point.connections for point in points], points)
         if len(points) < 2:
-            points = list(ring)[-2:]
+            points = samples[-2:]
         if len(points) < 2:
             return None
         seconds = max(last.at - points[0].at, 1e-3)
@@ -110,9 +153,10 @@ def _percentile_seconds(points: list[_Point]) -> float:
 
 
 def _merged(old: Any, new: Any) -> Any:
+    """The old one with what is new; it may be changed in place."""
     if not isinstance(new, Mapping):
         return new
-    result = dict(old) if isinstance(old, dict) else {}
+    result = old if isinstance(old, dict) else {}
     for name, value in new.items():
         if value is None:
             result.pop(name, None)
@@ -121,25 +165,30 @@ def _merged(old: Any, new: Any) -> Any:
     return result
 
 
-def _points(document: Mapping[str, Any], at: float) -> Iterator[tuple[Subject, _Point]]:
-    """Every subject's counters: pods and Services from the backends, Ingresses and other routes from the routes."""
-    totals: dict[Subject, list[Mapping[str, Any]]] = {}
-    for backend_id, backend in (document.get("backends") or {}).items():
-        namespace, _, rest = backend_id.partition("/")
-        service = Subject("Service", namespace, rest.rpartition(":")[0])
-        totals.setdefault(service, []).append({"waiting": backend.get("waiting")})
-        for endpoint in (backend.get("endpoints") or {}).values():
-            totals[service].append(endpoint)
-            where, _, name = (endpoint.get("name") or "").partition("/")
-            if name:
-                totals.setdefault(Subject("Pod", where, name), []).append(endpoint)
-    for route in (document.get("routes") or {}).values():
-        kind, _, rest = (route.get("object") or "").partition("/")
-        namespace, _, name = rest.partition("/")
-        if name:
-            totals.setdefault(Subject(kind, namespace, name), []).append(route)
-    for subject, parts in totals.items():
-        yield subject, _point(parts, at)
+def _of_backend(name: str, backend: Mapping[str, Any]) -> dict[Subject, list[_Part]]:
+    """What a Backend's counters are counted for: its Service, and the pods that are its endpoints."""
+    namespace, _, rest = name.partition("/")
+    whole: list[_Part] = [{"waiting": backend.get("waiting")}]
+    found = {Subject("Service", namespace, rest.rpartition(":")[0]): whole}
+    for endpoint in (backend.get("endpoints") or {}).values():
+        whole.append(endpoint)
+        where, _, pod = (endpoint.get("name") or "").partition("/")
+        if pod:
+            found.setdefault(Subject("Pod", where, pod), []).append(endpoint)
+    return found
+
+
+def _of_route(_: str, route: Mapping[str, Any]) -> dict[Subject, list[_Part]]:
+    """A Route is counted for the object that it is of."""
+    kind, _, rest = (route.get("object") or "").partition("/")
+    namespace, _, name = rest.partition("/")
+    return {Subject(kind, namespace, name): [route]} if name else {}
+
+
+_SUBJECTS: Mapping[str, Callable[[str, Mapping[str, Any]], dict[Subject, list[_Part]]]] = {
+    "backends": _of_backend,
+    "routes": _of_route,
+}
 
 
 def _point(parts: list[Mapping[str, Any]], at: float) -> _Point:
