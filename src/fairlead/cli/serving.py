@@ -50,6 +50,7 @@ def run(folder: state.StateFolder, wanted: config.ClusterConfig, work: Work) -> 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(folder, wanted, work, outside))
     finally:
+        garbage.leave()
         if outside is not None:
             outside.close()
 
@@ -86,6 +87,7 @@ async def _run(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, asked)
     cluster = wiring.Cluster(folder, wanted, outside=outside)
+    tidying = asyncio.ensure_future(garbage.tidy(cluster.clock))
     try:
         starting = asyncio.ensure_future(cluster.start())
         stopping = asyncio.ensure_future(stop.wait())
@@ -96,4 +98,5 @@ async def _run(
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
     finally:
+        tidying.cancel()
         await cluster.close(hurry=hurry)
