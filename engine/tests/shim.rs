@@ -55,6 +55,7 @@ fn errors_name_what_failed() {
     let mut shim = plain("errors");
     let file = shim.folder.path("not-executable");
     std::fs::write(&file, "x").unwrap();
+    let below_a_file = format!("{file}/log");
     let script = shim.folder.path("bad-interpreter");
     std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -64,7 +65,7 @@ fn errors_name_what_failed() {
         (vec![file.as_str()], json!({}), "permission denied"),
         (vec![script.as_str()], json!({}), "interpreter"),
         (vec!["true"], json!({"cwd": "/no/such/folder"}), "working directory \"/no/such/folder\" does not exist"),
-        (vec!["true"], json!({"log": "/no/such/folder/log"}), "cannot open the log"),
+        (vec!["true"], json!({"log": below_a_file}), "cannot make"),
         (vec!["true"], json!({"capabilities": ["SYS_ADMIN"]}), "SYS_ADMIN"),
         (vec!["true"], json!({"rlimits": {"nonsense": [1, 1]}}), "unknown resource limit \"nonsense\""),
         (vec!["true"], json!({"cgroups": ["/no/such/cgroup"]}), "cannot join cgroup"),
