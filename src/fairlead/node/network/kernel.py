@@ -26,7 +26,7 @@ from typing import Literal
 
 from fairlead.base import log, privilege
 from fairlead.node import protocols
-from fairlead.node.network import netlink, second
+from fairlead.node.network import netlink, ranges, second
 
 _log = log.get(__name__)
 
@@ -87,7 +87,7 @@ class KernelNetwork:
         try:
             self._link = netlink.Netlink.here()
             self._take_range(self._link)
-            self._link.transact([netlink.add_address(_loopback(), self.gateway)])
+            self._link.transact([netlink.add_address(netlink.LOOPBACK, self.gateway)])
             _forward(on=True)
         except OSError as error:
             raise protocols.NetworkUnavailable(f"the kernel does not let us make a pod network: {error}") from error
@@ -104,14 +104,13 @@ class KernelNetwork:
 
     def _take_range(self, link: netlink.Netlink) -> None:
         with _machine_lock():
-            taken = [entry for entry in link.routes() if entry.prefix]
+            taken = ranges.in_use(link, 4)
             for candidate in ([self._wanted] if self._wanted else []) + list(RANGES):
                 network = ipaddress.ip_network(candidate)
-                ours = candidate == self._wanted and any(_is_marker(entry, network) for entry in taken)
-                if not ours and (_overlaps(network, taken) or self._is_avoided(network)):
+                ours = candidate == self._wanted and any(ranges.is_marker(entry, network) for entry in taken)
+                if not ours and (ranges.overlaps(network, taken) or self._is_avoided(network)):
                     continue
-                with contextlib.suppress(FileExistsError):
-                    link.transact([netlink.add_unreachable(str(network.network_address), network.prefixlen)])
+                ranges.mark(link, network)
                 self.cidr, self.gateway = candidate, str(network.network_address + 1)
                 return
         raise protocols.NetworkUnavailable("every address range for pods is in use on this machine")
@@ -123,18 +122,12 @@ class KernelNetwork:
         if services6 and self._link is not None:
             await self._run(self._second.lead, self._link, services6)
 
-    def _lead(self, services: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
+    def _lead(self, services: ranges.Network) -> None:
         assert self._link is not None
-        others = [one for one in self._link.routes() if one.prefix and not _is_marker(one, services)]
-        if _overlaps(services, others):
-            return
-        route = netlink.add_route(
-            str(services.network_address), services.prefixlen, device=_loopback(), source=self.gateway
-        )
-        self._link.transact([route])
-        self._services = str(services)
+        if ranges.lead(self._link, services, source=self.gateway):
+            self._services = str(services)
 
-    def _is_avoided(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    def _is_avoided(self, network: ranges.Network) -> bool:
         return any(network.overlaps(ipaddress.ip_network(entry)) for entry in self._avoid)
 
     def allocate(self, pod_uid: str, *, wanted: str = "") -> protocols.PodAddress:
@@ -148,7 +141,7 @@ class KernelNetwork:
         self._addresses[pod_uid] = known
         return protocols.PodAddress(known, own_network=True, ip6=self._second.address(known))
 
-    def _free(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network, used: set[str]) -> str:
+    def _free(self, network: ranges.Network, used: set[str]) -> str:
         size = network.num_addresses
         for _ in range(size):
             candidate = str(network.network_address + self._next)
@@ -200,7 +193,7 @@ class KernelNetwork:
             index = there.index("eth0")
             there.transact(
                 [
-                    netlink.set_up(_loopback()),
+                    netlink.set_up(netlink.LOOPBACK),
                     netlink.add_address(index, ip),
                     netlink.set_up(index),
                     netlink.add_neighbour(index, GATEWAY, gateway_mac),
@@ -273,7 +266,7 @@ def clean(cluster: str, cidr: str, services: str = "", cidr6: str = "", services
         if services:
             range_ = ipaddress.ip_network(services)
             link.transact([netlink.delete_route(str(range_.network_address), range_.prefixlen)], ignore=_GONE)
-        link.transact([netlink.delete_address(_loopback(), str(network.network_address + 1))], ignore=_GONE)
+        link.transact([netlink.delete_address(netlink.LOOPBACK, str(network.network_address + 1))], ignore=_GONE)
         with _machine_lock():
             second.clean(link, cidr6, services6)
             link.transact([netlink.delete_unreachable(str(network.network_address), network.prefixlen)], ignore=_GONE)
@@ -290,18 +283,6 @@ def _macs(name: str) -> tuple[str, str]:
     digest = hashlib.sha256(name.encode()).hexdigest()
     pairs = [digest[at : at + 2] for at in range(0, 20, 2)]
     return ":".join(["02", *pairs[:5]]), ":".join(["06", *pairs[5:10]])
-
-
-def _loopback() -> int:
-    return 1
-
-
-def _overlaps(network: ipaddress.IPv4Network | ipaddress.IPv6Network, taken: list[netlink.Route]) -> bool:
-    return any(network.overlaps(ipaddress.ip_network(f"{entry.destination}/{entry.prefix}")) for entry in taken)
-
-
-def _is_marker(entry: netlink.Route, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
-    return entry.protocol == netlink.PROTOCOL and entry.destination == str(network.network_address)
 
 
 def _namespace_folder() -> Path:

@@ -27,6 +27,7 @@ _DONE, _ERROR = 3, 2
 _NETWORK_NAMESPACE = 0x40000000
 
 ANYWHERE, ANYWHERE6 = "0.0.0.0", "::"  # noqa: S104 - destinations
+LOOPBACK = 1  # the index of lo in every network namespace
 PROTOCOL = 0xFA  # marks the routes that are ours
 _UNREACHABLE, _UNICAST, _LOCAL_SCOPE_LINK = 7, 1, 253
 

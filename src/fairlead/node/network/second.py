@@ -18,15 +18,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fairlead.base import log, privilege
-from fairlead.node.network import netlink
+from fairlead.node.network import netlink, ranges
 
 _log = log.get(__name__)
 GATEWAY = "fe80::1"
 _CONF = Path("/proc/sys/net/ipv6/conf")
 _NOTE = "before6.json"
-_LOOPBACK = 1
 _GONE = (errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def available() -> bool:
@@ -49,7 +47,7 @@ class SecondFamily:
 
     def __init__(self, wanted: str = "") -> None:
         self._wanted = wanted
-        self._first: Network | None = None
+        self._first: ranges.Network | None = None
         self.cidr = ""
         self.gateway = ""
         self.services = ""
@@ -57,30 +55,25 @@ class SecondFamily:
     def take(self, link: netlink.Netlink, first: str, others: Iterable[str]) -> None:
         """Takes the range beside the first one, or, where a route overlaps that, one beside `others`. Call it under the
         machine lock. Raises OSError."""
-        taken = [entry for entry in link.routes(6) if entry.prefix]
+        taken = ranges.in_use(link, 6)
         self._first = ipaddress.ip_network(first)
         for candidate in [*([self._wanted] if self._wanted else []), beside(first), *map(beside, others)]:
             network = ipaddress.ip_network(candidate)
             if network.num_addresses != self._first.num_addresses:
                 continue
-            ours = candidate == self._wanted and any(_is_marker(entry, network) for entry in taken)
-            if not ours and any(_overlaps(network, entry) for entry in taken):
+            ours = candidate == self._wanted and any(ranges.is_marker(entry, network) for entry in taken)
+            if not ours and ranges.overlaps(network, taken):
                 continue
-            start, gateway = str(network.network_address), str(network.network_address + 1)
-            with contextlib.suppress(FileExistsError):
-                link.transact([netlink.add_unreachable(start, network.prefixlen)])
-            link.transact([netlink.add_address(_LOOPBACK, gateway)])
+            ranges.mark(link, network)
+            gateway = str(network.network_address + 1)
+            link.transact([netlink.add_address(netlink.LOOPBACK, gateway)])
             self.cidr, self.gateway = candidate, gateway
             return
         _log.warning("every IPv6 range for pods is in use on this machine; they have IPv4 only")
 
     def lead(self, link: netlink.Netlink, services: str) -> None:
         """As KernelNetwork.lead, for that range."""
-        network = ipaddress.ip_network(services)
-        others = [one for one in link.routes(6) if one.prefix and not _is_marker(one, network)]
-        if not any(_overlaps(network, entry) for entry in others):
-            start = str(network.network_address)
-            link.transact([netlink.add_route(start, network.prefixlen, device=_LOOPBACK, source=self.gateway)])
+        if ranges.lead(link, ipaddress.ip_network(services), source=self.gateway):
             self.services = services
 
     def address(self, first: str) -> str:
@@ -120,7 +113,7 @@ def clean(link: netlink.Netlink, cidr: str, services: str) -> None:
         link.transact([netlink.delete_route(str(range_.network_address), range_.prefixlen)], ignore=_GONE)
     if cidr:
         network = ipaddress.ip_network(cidr)
-        link.transact([netlink.delete_address(_LOOPBACK, str(network.network_address + 1))], ignore=_GONE)
+        link.transact([netlink.delete_address(netlink.LOOPBACK, str(network.network_address + 1))], ignore=_GONE)
         link.transact([netlink.delete_unreachable(str(network.network_address), network.prefixlen)], ignore=_GONE)
 
 
@@ -155,11 +148,3 @@ def _is(path: Path, value: str) -> bool:
     with contextlib.suppress(OSError):
         return path.read_text().strip() == value
     return False
-
-
-def _overlaps(network: Network, entry: netlink.Route) -> bool:
-    return network.overlaps(ipaddress.ip_network(f"{entry.destination}/{entry.prefix}"))
-
-
-def _is_marker(entry: netlink.Route, network: Network) -> bool:
-    return entry.protocol == netlink.PROTOCOL and entry.destination == str(network.network_address)
