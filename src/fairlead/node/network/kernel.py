@@ -61,7 +61,6 @@ class KernelNetwork:
         self._services = ""
         self._second = second.SecondFamily(wanted6)
         self._addresses: dict[str, str] = {}
-        self._attached: dict[str, str] = {}
         self._namespaces: dict[str, int] = {}
         self.on_namespace: Callable[[str, int], None] = lambda pod_uid, number: None
         self._next = 2
@@ -160,9 +159,12 @@ class KernelNetwork:
         self.on_namespace(pod_uid, self._namespaces.get(pod_uid, 0))
 
     def _attach(self, pod_uid: str, pid: int) -> None:
-        assert self._link is not None
         with netlink.inside(pid) as there:
             self._namespaces[pod_uid] = there.namespace()
+            self._connect(pod_uid, pid, there)
+
+    def _connect(self, pod_uid: str, pid: int, there: netlink.Netlink) -> None:
+        assert self._link is not None
         name, ip = self.link_name(pod_uid), self._addresses[pod_uid]
         ours, theirs = _macs(name)
         veth = [
@@ -170,49 +172,31 @@ class KernelNetwork:
             netlink.set_alias(name, _alias(self._cluster, pod_uid)),
             netlink.without_ipv6(name),
         ]
+        is_new = True
         try:
             self._link.transact(veth, ignore=(errno.EAFNOSUPPORT,))
         except FileExistsError:
-            if self._is_connected(pid):
-                self._host_side(name, ip, theirs)
-                self._second_side(pid, ip, ours)
-                return
-            self._link.transact([netlink.delete_link(name)], ignore=_GONE)
-            self._link.transact(veth, ignore=(errno.EAFNOSUPPORT,))
-        self._pod_side(pid, ip, ours)
-        self._second_side(pid, ip, ours)
+            is_new = not any(link.name == "eth0" for link in there.links())
+            if is_new:
+                self._link.transact([netlink.delete_link(name)], ignore=_GONE)
+                self._link.transact(veth, ignore=(errno.EAFNOSUPPORT,))
+        index = there.index("eth0")
+        if is_new:
+            there.transact(_pod_side(index, ip, ours))
+        self._second_side(pid, there, index, ip, ours)
         self._host_side(name, ip, theirs)
-        self._attached[pod_uid] = name
 
-    def _is_connected(self, pid: int) -> bool:
-        with netlink.inside(pid) as there:
-            return any(link.name == "eth0" for link in there.links())
-
-    def _pod_side(self, pid: int, ip: str, gateway_mac: str) -> None:
-        with netlink.inside(pid) as there:
-            index = there.index("eth0")
-            there.transact(
-                [
-                    netlink.set_up(netlink.LOOPBACK),
-                    netlink.add_address(index, ip),
-                    netlink.set_up(index),
-                    netlink.add_neighbour(index, GATEWAY, gateway_mac),
-                    netlink.add_route(netlink.ANYWHERE, 0, device=index, gateway=GATEWAY, onlink=True),
-                ]
-            )
-
-    def _second_side(self, pid: int, ip: str, gateway_mac: str) -> None:
+    def _second_side(self, pid: int, there: netlink.Netlink, index: int, ip: str, gateway_mac: str) -> None:
         """The pod's IPv6 address; a namespace that was born with IPv6 off has it switched on."""
         if not (address := self._second.address(ip)):
             return
-        with netlink.inside(pid) as there:
-            messages = self._second.pod_side(there.index("eth0"), address, gateway_mac)
-            try:
-                there.transact(messages)
-            except PermissionError:
-                with netlink.visiting(f"/proc/{pid}/ns/net"):
-                    second.enable_here()
-                there.transact(messages)
+        messages = self._second.pod_side(index, address, gateway_mac)
+        try:
+            there.transact(messages)
+        except PermissionError:
+            with netlink.visiting(f"/proc/{pid}/ns/net"):
+                second.enable_here()
+            there.transact(messages)
 
     def _host_side(self, name: str, ip: str, pod_mac: str) -> None:
         assert self._link is not None
@@ -234,7 +218,6 @@ class KernelNetwork:
 
     def _detach(self, pod_uid: str) -> None:
         assert self._link is not None
-        self._attached.pop(pod_uid, None)
         self._link.transact([netlink.delete_link(self.link_name(pod_uid))], ignore=_GONE)
 
     async def close(self) -> None:
@@ -273,6 +256,17 @@ def clean(cluster: str, cidr: str, services: str = "", cidr6: str = "", services
             if not any(entry.protocol == netlink.PROTOCOL and entry.kind == 7 for entry in link.routes()):
                 _forward(on=False)
                 second.restore(_namespace_folder())
+
+
+def _pod_side(index: int, ip: str, gateway_mac: str) -> list[netlink.Message]:
+    """What makes that address, and the way out, in the pod's namespace."""
+    return [
+        netlink.set_up(netlink.LOOPBACK),
+        netlink.add_address(index, ip),
+        netlink.set_up(index),
+        netlink.add_neighbour(index, GATEWAY, gateway_mac),
+        netlink.add_route(netlink.ANYWHERE, 0, device=index, gateway=GATEWAY, onlink=True),
+    ]
 
 
 def _alias(cluster: str, pod_uid: str) -> str:
