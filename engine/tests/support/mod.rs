@@ -177,7 +177,13 @@ impl Drop for Shim {
 }
 
 pub fn launch(folder: &Folder, user: Option<u32>) -> Output {
-    let mut command = Command::new(ENGINE);
+    let mut binary = PathBuf::from(ENGINE);
+    if user.is_some() {
+        // The folder that the project is in may be nobody's to look into.
+        binary = folder.0.join("fairlead-engine");
+        std::fs::copy(ENGINE, &binary).unwrap();
+    }
+    let mut command = Command::new(binary);
     command.arg("shim").arg(&folder.0).arg("--daemon");
     if let Some(user) = user {
         command.uid(user).gid(user);
