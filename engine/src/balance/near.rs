@@ -9,7 +9,7 @@
 //! Over all that stands a bound for traffic that begins elsewhere than thought: the near ones are left when the least
 //! busy of them is more than `spill_factor` times as busy, (in flight + 1) / weight, as the least busy one further away.
 
-use super::random::mix;
+use super::random::{mix, unit};
 use super::{Ask, Candidate};
 
 /// Where an endpoint is, seen from here.
@@ -89,7 +89,7 @@ impl Nearness {
         let mine = zones.iter().find(|(zone, _)| *zone == own).map_or(0, |(_, weight)| *weight);
         // A zone's part is 1 / count; what it can take of it is mine / total.
         let kept = (count * mine) as f64 / total as f64;
-        let lot = (lot >> 11) as f64 / (1u64 << 53) as f64;
+        let lot = unit(lot);
         let stays = if by_hash { lot < kept } else { self.owe(kept) };
         if kept >= 1.0 || stays {
             return own;

@@ -8,6 +8,11 @@ pub fn mix(seed: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// A draw as a number in 0.0..1.0, uniform.
+pub fn unit(draw: u64) -> f64 {
+    (draw >> 11) as f64 / (1u64 << 53) as f64
+}
+
 /// A sequence of draws.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
@@ -24,7 +29,7 @@ impl Random {
 
     /// Uniform in 0.0..1.0.
     pub fn unit(&mut self) -> f64 {
-        (self.draw() >> 11) as f64 / (1u64 << 53) as f64
+        unit(self.draw())
     }
 
     /// Uniform in 0..bound (bound above 0), by multiplication.

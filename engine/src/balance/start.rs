@@ -4,7 +4,7 @@
 //! that start together get equal parts, as if none were starting. Algorithms that take the least busy would give an idle
 //! newcomer every request that it takes part in, so there it takes part in its share of the choices only.
 
-use super::random::mix;
+use super::random::{mix, unit};
 use super::{Ask, Candidate};
 
 /// A starting endpoint has at least this share of its weight.
@@ -50,6 +50,6 @@ impl Start {
             return true;
         }
         let share = if self.weights > 0.0 { f64::from(candidate.weight().max(1)) / self.weights } else { 1.0 };
-        ((mix(ask.random ^ candidate.id()) >> 11) as f64) < warmth * share * (1u64 << 53) as f64
+        unit(mix(ask.random ^ candidate.id())) < warmth * share
     }
 }

@@ -105,7 +105,7 @@ impl Log {
 
     /// Is this one of the share that is written?
     pub fn draws(&self, seed: u64) -> bool {
-        ((random::mix(seed ^ clock::now_nanos()) >> 11) as f64) < self.spec.share * (1u64 << 53) as f64
+        random::unit(random::mix(seed ^ clock::now_nanos())) < self.spec.share
     }
 
     /// A request whose head is here; `None`: it will not be written, whatever comes of it.

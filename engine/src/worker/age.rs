@@ -4,7 +4,7 @@
 //! Promises: each connection ends within a tenth before or after its age, so that those opened together do not end
 //! together; nothing in flight is cut. 0 is no end.
 
-use crate::balance::random::mix;
+use crate::balance::random::{mix, unit};
 
 /// When a connection shall end; `u64::MAX`: never.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ impl Age {
             return Self { ends_nanos: u64::MAX };
         }
         let (now_nanos, random) = drawn();
-        let jitter = 0.9 + 0.2 * (mix(random) >> 11) as f64 / (1u64 << 53) as f64;
+        let jitter = 0.9 + 0.2 * unit(mix(random));
         Self { ends_nanos: now_nanos.saturating_add((seconds * jitter * 1e9) as u64) }
     }
 

@@ -1,6 +1,7 @@
 //! What is tried again, and the answer when nothing helps.
 
 use super::*;
+use crate::balance::random;
 use std::time::Duration;
 
 /// A pause is at most so many times the first one.
@@ -74,7 +75,7 @@ impl<C: Client> Exchange<'_, C> {
             return None;
         }
         let earlier = retry.attempts.saturating_sub(2).saturating_sub(self.retries_left);
-        let jitter = (self.session.context.draw() >> 11) as f64 / (1u64 << 53) as f64 / 4.0;
+        let jitter = random::unit(self.session.context.draw()) / 4.0;
         let longer = 2f64.powi(earlier.min(8) as i32).min(MOST_BACKOFFS);
         Duration::try_from_secs_f64(retry.backoff_seconds * longer * (1.0 + jitter)).ok()
     }
