@@ -148,7 +148,8 @@ impl Master {
             return;
         }
         let (nacks, pid, (epoch, seq)) = (std::mem::take(&mut worker.nacks), worker.pid, worker.place);
-        let upgraded = self.retire_old_workers();
+        let upgraded = self.retired.iter().any(|worker| !worker.ending);
+        self.retire_old_workers();
         if epoch > 0 {
             self.answer(&json!({"type": "ack", "epoch": epoch, "seq": seq, "nacks": nacks}));
         }
@@ -157,16 +158,12 @@ impl Master {
         }
     }
 
-    /// Whether there was one to retire.
-    fn retire_old_workers(&mut self) -> bool {
+    fn retire_old_workers(&mut self) {
         let message = json!({"type": "shutdown", "grace_seconds": handover::RETIRED_GRACE_SECONDS});
-        let mut some = false;
         for worker in self.retired.iter_mut().filter(|worker| !worker.ending) {
             let _ = worker.link.send(&message);
             worker.ending = true;
-            some = true;
         }
-        some
     }
 
     pub(super) fn release_held(&mut self) {

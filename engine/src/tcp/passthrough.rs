@@ -26,13 +26,24 @@ const MAX_HELLO_BYTES: usize = 16 << 10;
 
 pub async fn serve(context: Rc<Context>, stream: TcpStream, whence: Whence) {
     let Some(listener) = context.listener(&whence.socket) else { return };
-    let mut arrived = super::Arrived::new(&context, &whence, "tls");
+    let arrived = super::Arrived::new(&context, &whence, "tls");
     arrived.deadline.set(listener.http.request_header_timeout_seconds);
-    let name = asked_for(&stream, &arrived.deadline).await;
-    if let (Some(record), Ok(name)) = (&mut arrived.record, &name) {
+    let name = asked_for(&stream, &arrived.deadline).await.ok();
+    pass_on(context, stream, listener, arrived, name).await;
+}
+
+/// The same once it is known which name is asked for, if any is.
+pub async fn pass_on(
+    context: Rc<Context>,
+    stream: TcpStream,
+    listener: Arc<Listener>,
+    mut arrived: super::Arrived,
+    name: Option<Vec<u8>>,
+) {
+    if let (Some(record), Some(name)) = (&mut arrived.record, &name) {
         record.name = String::from_utf8_lossy(name).into_owned();
     }
-    let backend = name.ok().and_then(|name| meant(&listener, name));
+    let backend = name.and_then(|name| meant(&listener, name));
     Box::pin(super::carry_to(context, stream, backend, arrived)).await;
 }
 

@@ -80,7 +80,8 @@ async fn by_name(context: Rc<Context>, stream: TcpStream, whence: Whence, names:
     };
     drop(deadline);
     if names.cover(&String::from_utf8_lossy(&name)) {
-        spawn_local(tcp::passthrough::serve(context, stream, whence));
+        let arrived = tcp::Arrived::new(&context, &whence, "tls");
+        spawn_local(tcp::passthrough::pass_on(context, stream, listener, arrived, Some(name)));
     } else {
         go_on(context, stream, whence, listener);
     }

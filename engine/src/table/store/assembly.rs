@@ -287,12 +287,11 @@ fn entry_of(backend: &Arc<Backend>) -> Arc<Entry> {
 }
 
 fn passing(spec: &objects::Listener) -> Option<Arc<peer::Names>> {
-    let mut names = peer::Names::default();
-    if spec.passthrough.is_empty() {
-        return None;
-    }
-    names.add(&spec.passthrough);
-    Some(Arc::new(names))
+    (!spec.passthrough.is_empty()).then(|| {
+        let mut names = peer::Names::default();
+        names.add(&spec.passthrough);
+        Arc::new(names)
+    })
 }
 
 #[cfg(test)]
