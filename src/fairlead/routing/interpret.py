@@ -242,9 +242,7 @@ def closed(route: table.Route, why: str) -> table.Route:
 
 
 def _beginning(expression: str) -> str:
-    anchor, rest = ("^", expression[1:]) if expression.startswith("^") else ("", expression)
-    plain = re.match(r"[/\w~ -]*", rest)
-    if plain is None or "|" in rest:
+    if "|" in expression:
         return ""
-    # The last character may be one that a repetition makes optional.
-    return anchor + re.escape(plain[0] if len(plain[0]) == len(rest) else plain[0][:-1])
+    anchor, rest = ("^", expression[1:]) if expression.startswith("^") else ("", expression)
+    return anchor + paths.beginning(rest)

@@ -27,6 +27,15 @@ def of_route(value: str) -> str:
     return re.sub("/{2,}", "/", _decoded(value))
 
 
+def beginning(expression: str) -> str:
+    """The plain text with which every path begins that fits an expression, as one; "" where none is certain."""
+    plain = re.match(r"[/\w~ -]*", expression)
+    if plain is None or "|" in expression:
+        return ""
+    # The last character may be one that a repetition makes optional.
+    return re.escape(plain[0] if len(plain[0]) == len(expression) else plain[0][:-1])
+
+
 def _decoded(text: str) -> str:
     return urllib.parse.unquote(text, errors="surrogateescape")
 

@@ -48,14 +48,6 @@ def check(value: str) -> str:
     return value
 
 
-def beginning(value: str) -> str:
-    """The plain text that a path's expression begins with, as an expression; "/" at least."""
-    plain = re.match(r"[/\w~ -]*", value)
-    found = plain[0] if plain and "|" not in value else ""
-    # The last character may be one that a repetition makes optional.
-    return re.escape(found[:-1] if len(found) < len(value) else found) or "/"
-
-
 def whole(value: str) -> str:
     """A pattern that matches a whole text where `value` is found anywhere in it."""
     return f"^(?s:.*(?:{value}).*)$"

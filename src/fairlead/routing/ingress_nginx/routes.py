@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.routing import draft, table
+from fairlead.routing import draft, paths, table
 from fairlead.routing.ingress_nginx import (
     access,
     backends,
@@ -105,8 +105,8 @@ class _Location:
 
     def _close_beginning(self) -> None:
         """A path that is refused may guard something: a less specific one shall not answer in its place."""
-        beginning = pattern.beginning(self._location.path)
-        if beginning != "/":
+        beginning = paths.beginning(self._location.path)
+        if beginning not in ("", "/"):
             match = table.Match(path=table.PathMatch(type="regex", value=f"^{beginning}", ignore_case=True))
             self._put("", match, (HTTP, HTTPS), respond=table.Respond(status=503, body=_CLOSED))
 
