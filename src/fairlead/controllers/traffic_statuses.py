@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fairlead.api.kinds import Kind
@@ -107,27 +107,22 @@ def _key(status: translate.Status) -> Key:
 def stamped(wanted: Mapping[str, Any], known: Mapping[str, Any], *, now: str) -> dict[str, Any]:
     """A status whose conditions have their times: those of the known status where they say the same."""
     if "conditions" in wanted:
-        told = {(one.get("type"), one.get("status")): one for one in known.get("conditions") or ()}
-        return {**wanted, "conditions": [_since(one, told, now) for one in wanted["conditions"]]}
+        return {**wanted, "conditions": _timed(wanted["conditions"], known.get("conditions") or (), now)}
     if "ancestors" not in wanted:
         return dict(wanted)
-    before = {
-        (str(one.get("ancestorRef")), condition.get("type"), condition.get("status")): condition
-        for one in known.get("ancestors") or ()
-        for condition in one.get("conditions") or ()
-    }
-    ancestors = []
-    for one in wanted["ancestors"]:
-        keys = [(str(one["ancestorRef"]), c["type"], c["status"]) for c in one["conditions"]]
-        since = [before.get(key, {}).get("lastTransitionTime", now) for key in keys]
-        conditions = [{**c, "lastTransitionTime": time} for c, time in zip(one["conditions"], since, strict=True)]
-        ancestors.append({**one, "conditions": conditions})
+    before: dict[str, list[Mapping[str, Any]]] = {}
+    for one in known.get("ancestors") or ():
+        before.setdefault(str(one.get("ancestorRef")), []).extend(one.get("conditions") or ())
+    ancestors = [
+        {**one, "conditions": _timed(one["conditions"], before.get(str(one["ancestorRef"]), ()), now)}
+        for one in wanted["ancestors"]
+    ]
     return {**wanted, "ancestors": ancestors}
 
 
-def _since(condition: dict[str, Any], before: Mapping[Any, Mapping[str, Any]], now: str) -> dict[str, Any]:
-    known = before.get((condition["type"], condition["status"]), {})
-    return {**condition, "lastTransitionTime": known.get("lastTransitionTime", now)}
+def _timed(wanted: Sequence[Mapping[str, Any]], known: Iterable[Mapping[str, Any]], now: str) -> list[dict[str, Any]]:
+    before = {(one.get("type"), one.get("status")): one.get("lastTransitionTime", now) for one in known}
+    return [{**one, "lastTransitionTime": before.get((one["type"], one["status"]), now)} for one in wanted]
 
 
 def says(status: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
