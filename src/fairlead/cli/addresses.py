@@ -7,7 +7,7 @@ from typing import Any
 from fairlead.cli import known
 from fairlead.client import protocol
 from fairlead.cluster import state
-from fairlead.routing import settings
+from fairlead.routing import draft, settings
 
 Object = dict[str, Any]
 
@@ -15,23 +15,19 @@ Object = dict[str, Any]
 async def lines(client: protocol.Client, record: state.Record, folder: state.StateFolder) -> list[str]:
     """Ingress, Service and API addresses of a running cluster."""
     seen = await known.read(client, folder)
-    ingresses = [one for one in seen.snapshot.ingresses if _of(one) in seen.carried]
+    ingresses = [one for one in seen.snapshot.ingresses if draft.key(one) in seen.carried]
     services = list(seen.snapshot.services)
     found = [
         f"ingress   {url}   {title} ({_reach(record.edge_http)})" for url, title in ingress_urls(ingresses, record)
     ]
     found += [f"service   {url}   {title}" for url, title in service_urls(services, record)]
-    host = f"[{record.api_address}]" if ":" in record.api_address else record.api_address
+    host = settings.bracketed(record.api_address)
     found.append(f"api       https://{host}:{record.api_port}   ({_reach([f'{host}:0'])})")
     if record.dns:
         found.append(f"dns       {record.dns}   (cluster.local; `fairlead resolve NAME`)")
     found += [f"firewall  {text}" for text in record.obstacles]
     found.append(f"kubectl   export KUBECONFIG={folder.kubeconfig}")
     return found
-
-
-def _of(obj: Object) -> str:
-    return f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
 
 
 def ingress_urls(ingresses: list[Object], record: state.Record) -> list[tuple[str, str]]:
@@ -61,7 +57,7 @@ def service_urls(services: list[Object], record: state.Record) -> list[tuple[str
         for port in spec.get("ports", ()):
             at = carried_port(record, port["port"])
             scheme = "udp" if port.get("protocol") == "UDP" else "http" if port["port"] in (80, 8080) else "tcp"
-            host = f"[{address}]" if ":" in address else address
+            host = settings.bracketed(address)
             tail = "" if scheme == "http" and at == 80 else f":{at}"
             within = " (in the cluster; from here: fairlead curl)" if record.network == "rootless" else ""
             found.append((f"{scheme}://{host}{tail}/", f"{metadata['namespace']}/{metadata['name']}{within}"))

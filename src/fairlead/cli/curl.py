@@ -18,6 +18,7 @@ import dns.rdatatype
 
 from fairlead.cli import addresses, failure, options, remote, resolve
 from fairlead.cluster import state
+from fairlead.routing import settings
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -48,6 +49,6 @@ async def connections(record: state.Record, namespace: str, arguments: tuple[str
         found = [str(one) for rrset in answers for one in rrset if rrset.rdtype != dns.rdatatype.CNAME]
         if found:
             port = url.port or _PORTS[url.scheme]
-            host = f"[{found[0]}]" if ":" in found[0] else found[0]
+            host = settings.bracketed(found[0])
             words += ["--connect-to", f"{url.hostname}:{port}:{host}:{addresses.carried_port(record, port)}"]
     return words

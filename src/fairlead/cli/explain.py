@@ -20,7 +20,7 @@ from fairlead.api import kinds
 from fairlead.cli import failure, known, lbstats, options, remarks, remote
 from fairlead.client import errors, protocol
 from fairlead.cluster import state
-from fairlead.routing import explain, interpret, paths
+from fairlead.routing import draft, explain, interpret, paths, settings
 
 Object = dict[str, Any]
 
@@ -81,7 +81,7 @@ def _passed_over(found: known.Known, host: str) -> list[str]:
     """The Ingresses that name this host and are not carried here."""
     lines = []
     for one in found.snapshot.ingresses:
-        title = f"{one['metadata']['namespace']}/{one['metadata']['name']}"
+        title = draft.key(one)
         hosts = {rule.get("host") for rule in one["spec"].get("rules") or ()}
         if host in hosts and title not in found.carried:
             why = [str(problem) for problem in found.translation.problems if problem.object == f"Ingress/{title}"]
@@ -133,9 +133,9 @@ def _print(said: explain.Explanation) -> None:
         why = f" ({backend.carrier_reason})" if backend.carrier_reason else ""
         click.echo(f"    carried by {backend.carrier}{why}")
         for one in backend.candidates:
-            click.echo(f"    candidate {_place(one.address, one.port)} {one.name}")
+            click.echo(f"    candidate {settings.bracketed(one.address)}:{one.port} {one.name}")
         for left in backend.left_out:
-            click.echo(f"    left out  {_place(left.address, left.port)} {left.name}: {left.reason}")
+            click.echo(f"    left out  {settings.bracketed(left.address)}:{left.port} {left.name}: {left.reason}")
     for text in said.because:
         click.echo(f"  because {text}")
     for text in said.rejected:
@@ -200,7 +200,3 @@ def hpa_lines(hpa: Object) -> list[str]:
         reason, message = condition.get("reason", ""), condition.get("message", "")
         found.append(f"  {condition['type']} {condition['status']} ({reason}): {message}")
     return found
-
-
-def _place(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -13,7 +13,6 @@ from fairlead.cluster import edge_certificate, state
 from fairlead.routing import settings, table, translate
 
 Object = dict[str, Any]
-ZONE = "topology.kubernetes.io/zone"
 _KINDS = (
     kinds.SERVICE,
     kinds.INGRESS,
@@ -62,7 +61,7 @@ def _where(record: state.Record, folder: state.StateFolder, nodes: list[Object])
     labels = next((one["metadata"].get("labels") or {} for one in nodes if one["metadata"]["name"] == node), {})
     return settings.Settings(
         node=node,
-        zone=labels.get(ZONE, ""),
+        zone=labels.get(settings.ZONE, ""),
         network="loopback" if record.network == "loopback" else "kernel",
         connect_time=record.connect_time.startswith("on"),
         lowest_port=record.lowest_port,

@@ -10,7 +10,7 @@ from fairlead.api import kinds
 from fairlead.cli import apply, board, known
 from fairlead.client import protocol
 from fairlead.cluster import state
-from fairlead.routing import emptiness
+from fairlead.routing import draft, emptiness
 
 Object = dict[str, Any]
 
@@ -53,4 +53,4 @@ async def empty(client: protocol.Client, found: known.Known, titles: set[str]) -
 
 
 def _title(service: Object) -> str:
-    return f"Service/{service['metadata']['namespace']}/{service['metadata']['name']}"
+    return f"Service/{draft.key(service)}"

@@ -245,7 +245,7 @@ class Cluster:
     ) -> None:
         where = routing_settings.Settings(
             node=NODE_NAME,
-            zone=self.wanted.node_labels.get(traffic.ZONE, ""),
+            zone=self.wanted.node_labels.get(routing_settings.ZONE, ""),
             network=network.mode,
             lowest_port=ranges.lowest_port(),
             gateway=network.gateway if network.mode != "loopback" else "",

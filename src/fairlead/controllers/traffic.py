@@ -36,7 +36,6 @@ MANY = 20_000
 PAUSE_SECONDS = 0.025
 AT_ONCE = 100  # Services whose endpoints are sent in one step
 BY_SERVICE = "traffic/service"
-ZONE = "topology.kubernetes.io/zone"
 
 
 class Sink(Protocol):
@@ -169,7 +168,7 @@ class Traffic:
         node = change.new
         if node is None or node["metadata"]["name"] != self._where.node:
             return
-        zone = (node["metadata"].get("labels") or {}).get(ZONE, "")
+        zone = (node["metadata"].get("labels") or {}).get(settings.ZONE, "")
         if zone != self._where.zone:
             self._where = dataclasses.replace(self._where, zone=zone)
             self._translator = translate.Translator(self._where)

@@ -8,6 +8,7 @@ from typing import Literal
 from fairlead.routing import table
 
 UNPRIVILEGED_SHIFT = 8000
+ZONE = "topology.kubernetes.io/zone"  # the label of a Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +54,9 @@ class Settings:
 
 def socket_id(transport: str, address: str, port: int) -> str:
     """The self-describing name of a socket: `tcp:127.0.0.1:8080`, `udp:[::1]:53`."""
-    host = f"[{address}]" if ":" in address else address
-    return f"{transport}:{host}:{port}"
+    return f"{transport}:{bracketed(address)}:{port}"
+
+
+def bracketed(address: str) -> str:
+    """An address as it stands before a port."""
+    return f"[{address}]" if ":" in address else address

@@ -51,9 +51,7 @@ class Listener(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     backend: str = ""
     certificates: tuple[str, ...] = ()
     client_ca: str = ""
-    passthrough: tuple[
-        str, ...
-    ] = ()  # hosts (also *.host, **.host) whose TLS is passed on although there are certificates
+    passthrough: tuple[str, ...] = ()  # hosts (or *.host, **.host) whose TLS is passed on, certificates or not
     transparent: bool = False
     proxy_protocol_in: bool = False
     http: HttpSettings | None = None

@@ -13,6 +13,7 @@ from fairlead.client import cache, informer
 from fairlead.controllers import context, writes
 from fairlead.controllers.endpoints import desired, legacy, mirroring, slices
 from fairlead.controllers.writes import Object
+from fairlead.routing import settings
 
 NAME = "endpointslice-controller"
 LEGACY_NAME = "endpoint-controller"
@@ -137,4 +138,4 @@ def _ours(service: Object) -> bool:
 
 
 def _zone(node: Object) -> str:
-    return str((node["metadata"].get("labels") or {}).get(desired.ZONE, ""))
+    return str((node["metadata"].get("labels") or {}).get(settings.ZONE, ""))

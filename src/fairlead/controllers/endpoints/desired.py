@@ -18,7 +18,6 @@ from fairlead.controllers import pods
 from fairlead.controllers.writes import Object
 
 PORTS_ANNOTATION = "fairlead.dev/ports"  # {"containerPort": port}, written by the node agent
-ZONE = "topology.kubernetes.io/zone"
 _CLOSE = ("PreferClose", "PreferSameZone", "PreferSameNode")
 Ports = tuple[tuple[str, int, str, str], ...]  # (name, port, protocol, appProtocol)
 Grouped = dict[Ports, list[Object]]
