@@ -102,15 +102,13 @@ fn a_read_only_root_leaves_volumes_writable() {
     for path in ["/x", "/etc/x", "/usr/x", "/var/x", "/fairlead-test-cache/x"] {
         assert_eq!(shim.output("app", &format!("touch {path} 2>/dev/null || echo refused")), "refused", "{path}");
     }
-    for path in ["/tmp/x", "/fairlead-test-cache/deep/x", "/dev/null"] {
+    let in_memory = format!("/tmp/fairlead-test-read-only-root-{}", std::process::id());
+    for path in [in_memory.as_str(), "/fairlead-test-cache/deep/x", "/dev/null"] {
         assert_eq!(shim.output("app", &format!("echo x > {path} && echo written")), "written", "{path}");
     }
-    assert!(!std::path::Path::new("/tmp/x").exists());
+    assert!(!std::path::Path::new(&in_memory).exists());
     // Only that container's.
-    assert_eq!(
-        shim.output("web", "touch /tmp/fairlead-test-rw && rm /tmp/fairlead-test-rw && echo written"),
-        "written"
-    );
+    assert_eq!(shim.output("web", &format!("touch {in_memory} && rm {in_memory} && echo written")), "written");
 }
 
 #[test]

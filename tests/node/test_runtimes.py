@@ -4,6 +4,7 @@ API as Podman serves it where no daemon can be had)."""
 import asyncio
 import contextlib
 import itertools
+import os
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,7 @@ import pytest_asyncio
 from fairlead.base import clock
 from fairlead.node import containers, docker, docker_pause, podman, processes, runtime
 
+FLAG = f"/tmp/fairlead-test-runtimes-{os.getpid()}"  # a container's own /tmp, or the machine's
 LIMITS = {"nofile": (1024, 1024), "nproc": (1024, 1024)}
 
 
@@ -156,8 +158,8 @@ async def test_a_signal_ends_a_container_with_128_and_its_number(opened):
 
 async def test_a_container_may_catch_its_stop_signal(opened):
     bench, sandbox, listener = opened
-    probe = runtime.ExecProbe("p", "app", ("/bin/test", "-e", "/tmp/up"), {}, "/")
-    up, line = asyncio.Event(), "trap 'rm /tmp/up; exit 4' TERM; touch /tmp/up; while :; do sleep 1 & wait $!; done"
+    probe = runtime.ExecProbe("p", "app", ("/bin/test", "-e", FLAG), {}, "/")
+    up, line = asyncio.Event(), f"trap 'rm {FLAG}; exit 4' TERM; touch {FLAG}; while :; do sleep 1 & wait $!; done"
     await sandbox.start(bench.plan(line))
     await sandbox.probe(probe, lambda ok, _: up.set() if ok else None)
     async with asyncio.timeout(10):
@@ -199,17 +201,15 @@ async def test_exec_answers_output_and_code_and_is_ended_in_time(opened):
 
 async def test_exec_probes_tell_transitions(opened):
     bench, sandbox, _ = opened
-    await sandbox.start(bench.plan("rm -f /tmp/fl-flag; exec sleep 600"))
+    await sandbox.start(bench.plan(f"rm -f {FLAG}; exec sleep 600"))
     results = asyncio.Queue()
-    probe = runtime.ExecProbe(
-        "p", "app", ("/bin/test", "-e", "/tmp/fl-flag"), {}, "/", period_seconds=0.3, failure_threshold=2
-    )
+    probe = runtime.ExecProbe("p", "app", ("/bin/test", "-e", FLAG), {}, "/", period_seconds=0.3, failure_threshold=2)
     await sandbox.probe(probe, lambda ok, message: results.put_nowait(ok))
     async with asyncio.timeout(15):
         assert await results.get() is False
-        await sandbox.exec("app", ["/bin/touch", "/tmp/fl-flag"], env={}, cwd="/", timeout_seconds=5)
+        await sandbox.exec("app", ["/bin/touch", FLAG], env={}, cwd="/", timeout_seconds=5)
         assert await results.get() is True
-        await sandbox.exec("app", ["/bin/rm", "/tmp/fl-flag"], env={}, cwd="/", timeout_seconds=5)
+        await sandbox.exec("app", ["/bin/rm", FLAG], env={}, cwd="/", timeout_seconds=5)
         assert await results.get() is False
     await sandbox.probe_stop("p")
 
