@@ -199,8 +199,8 @@ class Podman:
         finally:
             writer.close()
         state = await self.http.call("GET", f"{self.api}/exec/{made['Id']}/json")
-        if timed_out and state.get("Running"):
-            await self._end_exec(state)
+        if timed_out:
+            await self._end_exec(str(made["Id"]))
         await asyncio.to_thread(_end_monitors, str(made["Id"]))
         code = int(state.get("ExitCode") or 0)
         return runtime.ExecResult(137 if timed_out else code, b"".join(output[1]), b"".join(output[2]), timed_out)
@@ -228,9 +228,7 @@ class Podman:
             return int(state.get("ExitCode") or 0)
 
         async def end() -> None:
-            state = await self.http.call("GET", f"{path}/json")
-            if state.get("Running"):
-                await self._end_exec(state)
+            await self._end_exec(str(made["Id"]))
             await asyncio.to_thread(_end_monitors, str(made["Id"]))
 
         return engine_session.EngineSession(reader, writer, self._resizer(path), code, end, tty=tty)
@@ -258,13 +256,16 @@ class Podman:
 
         return resize
 
-    async def _end_exec(self, state: Object) -> None:
-        pid = int(state.get("Pid") or 0)
-        if pid > 1:
-            try:
-                os.kill(pid, 9)
-            except ProcessLookupError:
-                return
+    async def _end_exec(self, exec_id: str) -> None:
+        """Kills the command of an exec if it runs. Docker passes its first output on before it tells its pid."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PID_SECONDS):
+                while (state := await self.http.call("GET", f"{self.api}/exec/{exec_id}/json")).get("Running"):
+                    if (pid := int(state.get("Pid") or 0)) > 1:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+                        return
+                    await asyncio.sleep(_ASK_SECONDS)
 
 
 def _end_monitors(exec_id: str) -> None:
