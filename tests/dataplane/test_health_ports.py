@@ -41,8 +41,8 @@ def slices(*conditions):
     return [{"metadata": meta, "addressType": "IPv4", "ports": [{"name": "p80", "port": 80}], "endpoints": entries}]
 
 
-async def ask(port):
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def ask(port, address="127.0.0.1"):
+    reader, writer = await asyncio.open_connection(address, port)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     answer = await reader.read()
     writer.close()
@@ -65,6 +65,23 @@ async def test_local_ready_endpoints_are_counted_and_terminating_ones_are_not(pl
     await plane.apply(table.Structure())
     with pytest.raises(ConnectionRefusedError):
         await ask(port)
+
+
+async def test_the_port_is_there_on_each_address_family_as_far_as_it_is_free(plane):
+    port = free_port()
+    here = settings.Settings(node="here", network="kernel", localhost=("127.0.0.1", "::1"))
+    made = translate.translate(translate.Snapshot(services=[service(port)]), here)
+    await plane.apply_endpoints(translate.all_endpoints(made, slices(READY)))
+    with socket.socket(socket.AF_INET6) as holder:
+        holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        holder.bind(("::1", port))
+        holder.listen()
+        (nack,) = (await plane.acked(await plane.apply(made.structure))).nacks
+        assert nack.path == "sockets[1]" and f"tcp:[::]:{port} is taken by python" in nack.message
+        assert await ask(port) == (200, 1)
+    await plane.apply(made.structure)
+    assert await ask(port, "::1") == (200, 1)
+    assert (await plane.acked(await plane.apply(made.structure))).nacks == ()
 
 
 async def test_a_taken_port_is_a_nack(plane):

@@ -15,6 +15,7 @@ import pytest
 
 from fairlead.api import kinds
 from fairlead.client import protocol
+from fairlead.node.network import second
 from tests.system import load, local
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")]
@@ -86,6 +87,8 @@ async def test_services_are_variables_and_host_ports_lead_to_the_pod(cluster: lo
             if name == "first":
                 await asyncio.wait_for(local.until(client, kinds.POD, lambda pods: "first" in local.ready(pods)), 30)
         await _answers(port)
+        if second.available():
+            await _answers(port, "::1")
         told = await asyncio.wait_for(
             local.until(client, kinds.EVENT, lambda found: any("is taken by pod" in one["message"] for one in found)),
             30,
@@ -97,17 +100,17 @@ async def test_services_are_variables_and_host_ports_lead_to_the_pod(cluster: lo
         await client.delete(kinds.POD, "second", namespace="default", grace_seconds=0)
 
 
-async def _answers(port: int) -> None:
+async def _answers(port: int, host: str = "127.0.0.1") -> None:
     async with asyncio.timeout(20):
-        while (status := await _status(port)) == 0:
+        while (status := await _status(port, host)) == 0:
             await asyncio.sleep(0.05)
     assert status == 200
 
 
-async def _status(port: int) -> int:
+async def _status(port: int, host: str) -> int:
     """What the port answers; 0 while nobody does."""
     try:
-        connection = load.Connection("127.0.0.1", port)
+        connection = load.Connection(host, port)
         status, _ = await connection.get("/")
         connection.close()
     except (ConnectionError, asyncio.IncompleteReadError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import http.client
 import os
 import shutil
@@ -31,6 +32,7 @@ from tests.system import conftest, load, local
 pytestmark = pytest.mark.system
 APP = Path(__file__).parent / "apps" / "netexec.py"
 Object = dict[str, Any]
+LOCALHOST = ("127.0.0.1", "::1") if second.available() else ("127.0.0.1",)
 
 
 def deployment(replicas: int = 3) -> Object:
@@ -276,19 +278,41 @@ async def test_a_health_check_node_port_tells_the_nodes_ready_endpoints(
     found = await client.create(kinds.SERVICE, made, namespace="default")
     port = found["spec"]["healthCheckNodePort"]
 
-    def state() -> tuple[int, str | None]:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    def state(host: str) -> tuple[int, str | None]:
+        connection = http.client.HTTPConnection(host, port, timeout=5)
         with contextlib.closing(connection), contextlib.suppress(ConnectionError):
             connection.request("GET", "/healthz")
             answer = connection.getresponse()
             return answer.status, answer.getheader("X-Load-Balancing-Endpoint-Weight")
         return 0, None
 
-    await becomes(state, (200, "3"))
+    for host in LOCALHOST:
+        await becomes(functools.partial(state, host), (200, "3"))
     await client.patch(kinds.SERVICE, "healthy", {"spec": {"selector": {"app": "nobody"}}}, namespace="default")
-    await becomes(state, (503, "0"))
+    for host in LOCALHOST:
+        await becomes(functools.partial(state, host), (503, "0"))
     await client.delete(kinds.SERVICE, "healthy", namespace="default")
-    await becomes(state, (0, None))
+    for host in LOCALHOST:
+        await becomes(functools.partial(state, host), (0, None))
+
+
+async def test_a_port_of_localhost_is_there_by_either_name_of_it(cluster: local.Local, client: protocol.Client) -> None:
+    """Of a Service of IPv4 alone, in every mode: `localhost` is ::1 to many programs."""
+    made = service("doors", type="LoadBalancer", ports=[{"port": local.free_port(), "targetPort": "http"}])
+    found = await client.create(kinds.SERVICE, made, namespace="default")
+    entry = found["spec"]["ports"][0]
+
+    def answers(host: str, port: int) -> int:
+        connection = http.client.HTTPConnection(host, port, timeout=5)
+        with contextlib.closing(connection), contextlib.suppress(ConnectionError):
+            connection.request("GET", "/")
+            return connection.getresponse().status
+        return 0
+
+    for host in LOCALHOST:
+        for port in (entry["port"], entry["nodePort"]):
+            await becomes(functools.partial(answers, host, port), 200)
+    await client.delete(kinds.SERVICE, "doors", namespace="default")
 
 
 # -- beside others

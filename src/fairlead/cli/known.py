@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from dataclasses import dataclass
 from typing import Any
 
 from fairlead.api import kinds
 from fairlead.client import protocol
-from fairlead.cluster import edge_certificate, state
+from fairlead.cluster import edge_certificate, place, state
 from fairlead.routing import settings, table, translate
 
 Object = dict[str, Any]
@@ -57,19 +56,10 @@ async def read(client: protocol.Client, folder: state.StateFolder) -> Known:
 
 
 def _where(record: state.Record, folder: state.StateFolder, nodes: list[Object]) -> settings.Settings:
-    node = socket.gethostname().lower()
-    labels = next((one["metadata"].get("labels") or {} for one in nodes if one["metadata"]["name"] == node), {})
-    return settings.Settings(
-        node=node,
-        zone=labels.get(settings.ZONE, ""),
-        network="loopback" if record.network == "loopback" else "kernel",
-        connect_time=record.connect_time.startswith("on"),
-        lowest_port=record.lowest_port,
-        edge_http=tuple(f"tcp:{place}" for place in record.edge_http),
-        edge_https=tuple(f"tcp:{place}" for place in record.edge_https),
-        ingress_nginx=record.ingress_nginx,
-        default_certificate=_certificate(folder),
+    labels = next(
+        (one["metadata"].get("labels") or {} for one in nodes if one["metadata"]["name"] == place.NODE_NAME), {}
     )
+    return place.settings_of(record, labels, certificate=_certificate(folder))
 
 
 def _certificate(folder: state.StateFolder) -> table.Certificate | None:

@@ -2,7 +2,8 @@
 
 Promises: a port that is taken is refused with the name of who has it, and nothing of that pod is opened; a pod's ports
 stay through every change of the table, and through our death (they are in a file, and in the next life's first table);
-its drain takes its address out here, too. Refuses: two pods with one port.
+its drain takes its address out here, too; a port is there on each address family of the machine, and leads to the pod's
+first address whichever was asked (the engine carries it, so they need not be alike). Refuses: two pods with one port.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 
 from fairlead.dataplane import coordinator
 from fairlead.node import protocols
-from fairlead.routing import table
+from fairlead.routing import settings, table
 
 
 class _Kept(msgspec.Struct):
@@ -29,10 +30,17 @@ class _Kept(msgspec.Struct):
 class HostPorts:
     """The sink of translations and the door of host ports: what the planes get is both together."""
 
-    def __init__(self, planes: coordinator.Coordinator, file: Path) -> None:
-        """`file` remembers what is open for a next life."""
+    def __init__(
+        self,
+        planes: coordinator.Coordinator,
+        file: Path,
+        *,
+        everywhere: Sequence[str] = ("0.0.0.0",),  # noqa: S104
+    ) -> None:
+        """`file` remembers what is open for a next life; `everywhere` is bound where a pod names no address."""
         self._planes = planes
         self._file = file
+        self._everywhere = tuple(everywhere)
         self._base = table.Structure()
         self._open: dict[str, dict[str, protocols.HostPort]] = {}  # uid -> listener -> port
         self._owners: dict[str, str] = {}  # listener -> pod
@@ -102,7 +110,7 @@ class HostPorts:
             name: table.Listener(
                 id=name,
                 protocol=port.protocol,
-                sockets=(f"{port.protocol}:{port.address}:{port.port}",),
+                sockets=self._sockets(port),
                 backend=name,
             )
             for name, port in mine.items()
@@ -113,10 +121,14 @@ class HostPorts:
             backends={**self._base.backends, **backends},
         )
 
+    def _sockets(self, port: protocols.HostPort) -> tuple[str, ...]:
+        places = (port.address,) if port.address else self._everywhere
+        return tuple(settings.socket_id(port.protocol, one, port.port) for one in places)
+
     async def open(self, uid: str, pod: str, ports: Sequence[protocols.HostPort]) -> str:
         if self._shut:
             return "the cluster is going down"
-        wanted = {f"host-port/{port.protocol}/{port.address}/{port.port}": port for port in ports}
+        wanted = {f"host-port/{port.protocol}/{port.address or '*'}/{port.port}": port for port in ports}
         for name, port in wanted.items():
             owner = self._owners.get(name, pod)
             if owner != pod:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from fairlead.base import privilege
@@ -60,7 +62,19 @@ def pod_environment() -> dict[str, str]:
     }
 
 
-def reachable(places: tuple[str, ...]) -> tuple[str, ...]:
-    """The places whose address family this machine has."""
-    has_ipv6 = Path("/proc/net/if_inet6").exists()
-    return tuple(place for place in places if has_ipv6 or not place.startswith("["))
+def localhost(opener: Callable[[str], socket.socket]) -> tuple[str, ...]:
+    """The machine's loopback addresses, as whoever opens the cluster's doors finds them."""
+    found = []
+    for address in ("127.0.0.1", "::1"):
+        try:
+            opener(settings.socket_id("udp", address, 0)).close()
+        except OSError:
+            continue
+        found.append(address)
+    return tuple(found)
+
+
+def reachable(places: tuple[str, ...], localhost: Iterable[str]) -> tuple[str, ...]:
+    """The places (ADDR:PORT) whose address family this machine has; all of them where it has none's."""
+    has_ipv6 = "::1" in localhost
+    return tuple(place for place in places if has_ipv6 or not place.startswith("[")) or places

@@ -43,6 +43,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     connect_time: str = ""  # whether Services are balanced at connect time, in words
     api_address: str = "127.0.0.1"
     api_port: int = 0
+    localhost: list[str] = msgspec.field(default_factory=list)  # the loopback addresses that doors are opened at
     edge_http: list[str] = msgspec.field(default_factory=list)
     edge_https: list[str] = msgspec.field(default_factory=list)
     pod_cidr: str = ""

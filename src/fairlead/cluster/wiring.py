@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import random
-import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from fairlead.cluster import (
     imagefile,
     kernel_planes,
     local_volumes,
+    place,
     poddoor,
     ranges,
     rootless,
@@ -48,7 +49,6 @@ from fairlead.store import protocol as state_errors
 from fairlead.store import sqlite
 
 log = logs.get(__name__)
-NODE_NAME = socket.gethostname().lower()
 ENGINE_GRACE_SECONDS = 30.0
 ENGINE_START_SECONDS = 10.0
 API_PORT = 6443
@@ -170,7 +170,10 @@ class Cluster:
             record.network_reason = self._outside.why
             self._outside.inside |= {choice.network.gateway, choice.network.gateway6}
         record.pod_cidr, record.pod_cidr6 = choice.network.cidr, choice.network.cidr6
-        record.edge_http, record.edge_https = list(self.wanted.http), list(self.wanted.https)
+        here = await asyncio.to_thread(ranges.localhost, self._open_socket)
+        record.localhost = list(here)
+        record.edge_http = list(ranges.reachable(self.wanted.http, here))
+        record.edge_https = list(ranges.reachable(self.wanted.https, here))
         record.lowest_port, record.ingress_nginx = ranges.lowest_port(), self.wanted.ingress_nginx
         record.started_at = self.clock.now()
         self.folder.write(record)
@@ -200,7 +203,7 @@ class Cluster:
             wanted = server.ApiServerConfig(
                 state_folder=self.folder.path,
                 cluster_name=self.wanted.name,
-                node_name=NODE_NAME,
+                node_name=place.NODE_NAME,
                 port=port,
                 addresses=tuple(sorted(addresses)),
                 service_cidr=record.service_cidr,
@@ -243,23 +246,19 @@ class Cluster:
     async def _traffic(
         self, api: server.ApiServer, planes: coordinator.Coordinator, network: protocols.Network, record: state.Record
     ) -> None:
-        where = routing_settings.Settings(
-            node=NODE_NAME,
-            zone=self.wanted.node_labels.get(routing_settings.ZONE, ""),
-            network=network.mode,
-            lowest_port=ranges.lowest_port(),
+        certificate = await asyncio.to_thread(edge_certificate.ensure, self.folder.pki, now=self.clock.now())
+        where = dataclasses.replace(
+            place.settings_of(record, self.wanted.node_labels, certificate=certificate),
             gateway=network.gateway if network.mode != "loopback" else "",
             gateway6=network.gateway6,
             dns=tuple(f"{kind}:{record.dns}" for kind in ("udp", "tcp")),
-            edge_http=tuple(f"tcp:{place}" for place in self.wanted.http),
-            edge_https=tuple(f"tcp:{place}" for place in self.wanted.https),
-            ingress_nginx=self.wanted.ingress_nginx,
             access_log=routing_table.AccessLog(share=self.wanted.access_log_share, query=self.wanted.access_log_query)
             if self.wanted.access_log
             else None,
-            default_certificate=await asyncio.to_thread(edge_certificate.ensure, self.folder.pki, now=self.clock.now()),
         )
-        self.host_ports = host_ports.HostPorts(planes, self.folder.run / "host-ports.json")
+        self.host_ports = host_ports.HostPorts(
+            planes, self.folder.run / "host-ports.json", everywhere=routing_settings.every_address(record.localhost)
+        )
         client = inprocess.client(api.exchange, inprocess.service_account("traffic-controller"))
         recorder = self._recorder(client, "traffic-controller")
         self.traffic = traffic.Traffic(
@@ -287,7 +286,7 @@ class Cluster:
         found = imagefile.read(self.folder.images)
         asked = identity.asked_by(found.environment(), Path(found.folder) if found.folder else None)
         settings = node_settings.NodeSettings(
-            name=NODE_NAME,
+            name=place.NODE_NAME,
             folder=self.folder.pods,
             asked=asked,
             environ=ranges.pod_environment(),
@@ -296,7 +295,7 @@ class Cluster:
             labels=self.wanted.node_labels,
         )
         client = inprocess.client(
-            api.exchange, exchange.Identity(f"system:node:{NODE_NAME}", ("system:nodes", "system:authenticated"))
+            api.exchange, exchange.Identity(f"system:node:{place.NODE_NAME}", ("system:nodes", "system:authenticated"))
         )
         namespaces = ("mnt", "uts", "ipc", "pid") if network.mode != "loopback" else ("mnt",)
         shims = processes.ProcessSettings(
@@ -318,7 +317,7 @@ class Cluster:
             node_settings.Doors(
                 client=client,
                 informers=shared,
-                recorder=self._recorder(client, "kubelet", NODE_NAME),
+                recorder=self._recorder(client, "kubelet", place.NODE_NAME),
                 network=network,
                 processes=runs,
                 containers=images.runtime,

@@ -1,13 +1,14 @@
 """`healthCheckNodePort` as a plane of its own: tells outer load balancers whether this node has endpoints of a Service.
 
 Answers every HTTP request at such a port as kube-proxy does: 200 with the number of the node's ready endpoints, 503
-when there are none. It carries no user's traffic. A port that is taken is a Nack.
+when there are none. It carries no user's traffic. A socket that is taken is a Nack; the Listener's others answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import Sequence
 
@@ -28,9 +29,9 @@ class HealthPorts:
         self._opener = opener
         self._sequence = 0
         self._listeners: dict[str, table.Listener] = {}
-        self._servers: dict[str, asyncio.Server] = {}
+        self._servers: dict[str, dict[str, asyncio.Server]] = {}  # by Listener and socket
         self._ready: dict[str, int] = {}
-        self._nacks: dict[str, Nack] = {}
+        self._nacks: dict[str, list[Nack]] = {}
 
     async def apply(self, structure: table.Structure) -> int:
         wanted = {name: one for name, one in structure.listeners.items() if one.protocol == "health"}
@@ -38,8 +39,7 @@ class HealthPorts:
             await self._close(name)
         for name, listener in wanted.items():
             self._listeners[name] = listener
-            if name not in self._servers:
-                await self._open(name, listener)
+            await self._open(name, listener)
         return self._advance()
 
     async def apply_endpoints(self, delta: Sequence[table.BackendEndpoints]) -> int:
@@ -48,7 +48,7 @@ class HealthPorts:
         return self._advance()
 
     async def acked(self, sequence: int) -> Ack:
-        return Ack(self._sequence, tuple(self._nacks.values()))
+        return Ack(self._sequence, tuple(itertools.chain(*self._nacks.values())))
 
     async def drained(self, address: str) -> int:
         return 0
@@ -62,23 +62,25 @@ class HealthPorts:
         return self._sequence
 
     async def _open(self, name: str, listener: table.Listener) -> None:
-        self._nacks.pop(name, None)
-        try:
-            opened = self._opener(listener.sockets[0])
-        except sockets.SocketRefused as error:
-            self._nacks[name] = Nack(f"listener/{name}", "sockets[0]", str(error))
-            return
+        servers, self._nacks[name] = self._servers.setdefault(name, {}), []
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._answer(listener, reader, writer)
 
-        self._servers[name] = await asyncio.start_server(answer, sock=opened, limit=_MAX_HEAD_BYTES)
+        for index, wanted in enumerate(listener.sockets):
+            if wanted in servers:
+                continue
+            try:
+                opened = self._opener(wanted)
+            except sockets.SocketRefused as error:
+                self._nacks[name].append(Nack(f"listener/{name}", f"sockets[{index}]", str(error)))
+                continue
+            servers[wanted] = await asyncio.start_server(answer, sock=opened, limit=_MAX_HEAD_BYTES)
 
     async def _close(self, name: str) -> None:
         self._listeners.pop(name, None)
         self._nacks.pop(name, None)
-        server = self._servers.pop(name, None)
-        if server is not None:
+        for server in self._servers.pop(name, {}).values():
             server.close()
 
     async def _answer(
@@ -107,4 +109,5 @@ class HealthPorts:
         return "\r\n".join([*head, "", ""]).encode() + body
 
     def __repr__(self) -> str:
-        return f"<HealthPorts {len(self._servers)} ports, {len(self._nacks)} nacks>"
+        nacks = sum(map(len, self._nacks.values()))
+        return f"<HealthPorts {len(self._servers)} ports, {nacks} nacks>"

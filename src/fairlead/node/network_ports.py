@@ -29,7 +29,7 @@ def of_the_host(pod: Object, ip: str, ports: dict[str, int]) -> list[protocols.H
             protocol = str(entry.get("protocol") or "TCP").lower()
             if entry.get("hostPort") and protocol in ("tcp", "udp"):
                 to = ports.get(str(entry["containerPort"]), int(entry["containerPort"]))
-                address = entry.get("hostIP") or "0.0.0.0"  # noqa: S104 - what Kubernetes does
+                address = entry.get("hostIP") or ""
                 kind: Literal["tcp", "udp"] = "tcp" if protocol == "tcp" else "udp"
                 found.append(protocols.HostPort(kind, address, int(entry["hostPort"]), ip, to))
     return found

@@ -109,7 +109,7 @@ class NetworkUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HostPort:
-    """A port of the host that leads to a pod. `address` is "0.0.0.0" unless the manifest names one."""
+    """A port of the host that leads to a pod. `address` is "", all of the host's, unless the manifest names one."""
 
     protocol: Literal["tcp", "udp"]
     address: str

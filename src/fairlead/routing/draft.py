@@ -58,6 +58,7 @@ class Draft:
     config_maps: Mapping[str, Object] = field(default_factory=dict)
     attached: attachments.Attached = field(default_factory=attachments.Attached)
     claim: Claim = field(default_factory=lambda: dict[str, str]().setdefault)
+    borrow: Claim = field(default_factory=lambda: dict[str, str]().setdefault)  # as `claim`; any claim goes before it
     https: bool = False  # whether the edge has an https door
 
     def problem(self, obj: str, path: str, reason: str, message: str) -> None:

@@ -3,8 +3,9 @@
 Loopback mode: every Service port is a Listener on the Service's own 127.x.y.z. Kernel mode: the addresses are rules of
 the kernel; only what it cannot do is redirected to one transparent Listener per protocol, with a socket per address
 family. Of datagrams the kernel does not tell where they were going, so each such UDP port has a Listener of its own. In
-both, node ports and load balancers' ports are also listened on at the node's own loopback address, which the kernel
-does not redirect.
+both, node ports and load balancers' ports are also listened on at the node's own loopback addresses, which the kernel
+does not redirect; a Service of one address family is reached at the other's, too (`localhost` is either), unless a
+Service of that family wants the port.
 """
 
 from __future__ import annotations
@@ -78,18 +79,30 @@ def refuse(work: draft.Draft, service: Object) -> None:
 
 
 def add_listeners(
-    work: draft.Draft, service: Object, port: Object, *, address: str, suffix: str, inside: str, outside: str
+    work: draft.Draft,
+    service: Object,
+    port: Object,
+    *,
+    address: str,
+    suffix: str,
+    inside: str,
+    outside: str,
+    alone: bool,
 ) -> None:
-    """The sockets that the engine listens on for this port of the Service, at this one of its addresses."""
+    """The sockets that the engine listens on for this port of the Service, at this one of its addresses; `alone`: it
+    has no other."""
     spec = service.get("spec") or {}
     base = f"service/{draft.key(service)}/{port.get('name') or port['port']}"
     if not work.settings.kernel:
         _listen(work, f"{base}{suffix}", inside, address, work.settings.carried_port(port["port"]))
-    door = _LOOPBACK["IPv6" if ":" in address else "IPv4"]
-    if port.get("nodePort") and spec.get("type") in ("NodePort", "LoadBalancer"):
-        _listen(work, f"{base}/node{suffix}", outside, door, port["nodePort"])
-    if spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass"):
-        _listen(work, f"{base}/load-balancer{suffix}", outside, door, work.settings.carried_port(port["port"]))
+    own = _LOOPBACK[addresses.family(address)]
+    others = {f"/{addresses.family(one)}": one for one in work.settings.localhost if alone and one != own}
+    for ending, door in {suffix: own, **others}.items():
+        if port.get("nodePort") and spec.get("type") in ("NodePort", "LoadBalancer"):
+            _listen(work, f"{base}/node{ending}", outside, door, port["nodePort"], lent=door != own)
+        if spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass"):
+            at = work.settings.carried_port(port["port"])
+            _listen(work, f"{base}/load-balancer{ending}", outside, door, at, lent=door != own)
 
 
 def add_datagram_door(work: draft.Draft, backend: str, address: str) -> None:
@@ -115,15 +128,19 @@ def add_health_port(work: draft.Draft, service: Object, backend: str) -> None:
     if not port or spec.get("type") != "LoadBalancer" or spec.get("externalTrafficPolicy") != "Local":
         return
     name = f"service/{draft.key(service)}/health"
-    socket = settings.socket_id("tcp", "0.0.0.0" if work.settings.kernel else "127.0.0.1", port)  # noqa: S104
-    if work.claim(socket, name) == name:
-        work.listeners[name] = table.Listener(id=name, protocol="health", sockets=(socket,), backend=backend)
+    where = work.settings
+    places = [settings.socket_id("tcp", one, port) for one in (where.everywhere if where.kernel else where.localhost)]
+    sockets = tuple(one for one in places if work.claim(one, name) == name)
+    if sockets:
+        work.listeners[name] = table.Listener(id=name, protocol="health", sockets=sockets, backend=backend)
 
 
-def _listen(work: draft.Draft, listener: str, backend: str, address: str, port: int) -> None:
+def _listen(work: draft.Draft, listener: str, backend: str, address: str, port: int, *, lent: bool = False) -> None:
     target = work.backends[backend]
     socket = settings.socket_id("udp" if target.protocol == "udp" else "tcp", address, port)
-    holder = work.claim(socket, listener)
+    holder = (work.borrow if lent else work.claim)(socket, listener)
+    if holder != listener and lent:
+        return
     if holder != listener:
         door = "the Service's own address works" if listener.count("/") > 3 else "change one of the two ports"
         work.problem(target.info.object, target.info.rule, "PortTaken", f"{socket} belongs to {holder}; {door}")

@@ -28,6 +28,7 @@ from fairlead.routing import (
 
 Object = dict[str, Any]
 Age = tuple[str, str]
+_YOUNGEST = "~~"  # the age of whoever only borrows: after every Service's own
 _SECTIONS = ("listeners", "routes", "backends", "names", "sources")
 
 
@@ -63,7 +64,7 @@ class Claims:
     def claim(self, socket: str, age: Age, owner: str) -> str:
         """Wants the socket; returns who has it."""
         wanting = self._wanting.setdefault(socket, [])
-        if all(known != age for known, _ in wanting):  # of one Service, who came first
+        if all(known[1] != age[1] for known, _ in wanting):  # of one Service, who came first
             bisect.insort(wanting, (age, owner))
         return self.holder(socket)
 
@@ -78,7 +79,7 @@ class Claims:
 
     def release(self, socket: str, age: Age) -> None:
         """Wants it no more."""
-        left = [one for one in self._wanting.get(socket, ()) if one[0] != age]
+        left = [one for one in self._wanting.get(socket, ()) if one[0][1] != age[1]]
         if left:
             self._wanting[socket] = left
         else:
@@ -170,8 +171,11 @@ class Parts:
         def claim(socket: str, owner: str) -> str:
             return wanted.setdefault(socket, self._claims.claim(socket, age, owner))
 
+        def borrow(socket: str, owner: str) -> str:
+            return wanted.setdefault(socket, self._claims.claim(socket, (_YOUNGEST, age[1]), owner))
+
         refused = draft.Snapshot(refused=work.snapshot.refused)
-        own = draft.Draft(refused, work.settings, attached=work.attached, claim=claim)
+        own = draft.Draft(refused, work.settings, attached=work.attached, claim=claim, borrow=borrow)
         services.add(own, service)
         load_balancers.add(own, service)
         names.add(own, service)

@@ -106,6 +106,7 @@ class _Translator:
         service_doors.add_listeners(
             self.work, self.service, port, address=address, suffix=suffix,
             inside=local if inner_local else backend, outside=local if outer_local else backend,
+            alone=len(self.spec.get("clusterIPs") or "1") == 1,
         )  # fmt: skip
         for carried in {backend, local} - {""}:
             service_doors.add_datagram_door(self.work, carried, address)

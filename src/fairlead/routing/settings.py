@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,7 @@ class Settings:
     gateway6: str = ""
     transparent_tcp_port: int = 15001
     transparent_http_port: int = 15006
+    localhost: tuple[str, ...] = ("127.0.0.1",)  # the loopback addresses that the machine has
     edge_http: tuple[str, ...] = ("tcp:127.0.0.1:8080", "tcp:[::1]:8080")
     edge_https: tuple[str, ...] = ("tcp:127.0.0.1:8443", "tcp:[::1]:8443")
     edge_addresses: tuple[str, ...] = ("127.0.0.1",)
@@ -43,6 +45,11 @@ class Settings:
     dns: tuple[str, ...] = ()  # sockets on which the engine answers for the cluster domain
 
     @property
+    def everywhere(self) -> tuple[str, ...]:
+        """What stands for all of the machine's addresses, one for each address family that it has."""
+        return every_address(self.localhost)
+
+    @property
     def kernel(self) -> bool:
         """Whether Service addresses are the kernel's to carry."""
         return self.network != "loopback"
@@ -55,6 +62,11 @@ class Settings:
 def socket_id(transport: str, address: str, port: int) -> str:
     """The self-describing name of a socket: `tcp:127.0.0.1:8080`, `udp:[::1]:53`."""
     return f"{transport}:{bracketed(address)}:{port}"
+
+
+def every_address(localhost: Iterable[str]) -> tuple[str, ...]:
+    """The unspecified address of each family that these loopback addresses are of."""
+    return tuple("::" if ":" in one else "0.0.0.0" for one in localhost)  # noqa: S104
 
 
 def bracketed(address: str) -> str:
