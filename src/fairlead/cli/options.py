@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from fairlead.api import names
+from fairlead.cluster import config
 
 name = click.option("--name", default="default", show_default=True, help="The cluster's name.")
 CONNECT_TIME = ("auto", "on", "off")
@@ -127,3 +128,27 @@ def launching(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         function = option(function)
     return function
+
+
+def configured(
+    name: str, *, ephemeral: bool, http: tuple[str, ...], https: tuple[str, ...], **how: Any
+) -> config.ClusterConfig:
+    """The ClusterConfig of command-line options. Raises AddressError."""
+    return config.ClusterConfig(
+        name=name,
+        ephemeral=ephemeral,
+        http=config.doors(http, config.EDGE_HTTP),
+        https=config.doors(https, config.EDGE_HTTPS),
+        network=how["network"],
+        connect_time=how["connect_time"],
+        runtime=how["runtime"],
+        ingress_nginx=how["ingress_nginx"],
+        api_address=how["api_address"],
+        api_port=how["api_port"],
+        hpa_period_seconds=how["hpa_period"],
+        hpa_window_seconds=how["hpa_window"],
+        access_log=how["access_log"],
+        access_log_share=how["access_log_share"],
+        access_log_query=how["access_log_query"],
+        node_labels=dict(text.split("=", 1) for text in how["node_label"]),
+    )

@@ -18,7 +18,7 @@ import click
 
 from fairlead.api import kinds, manifest
 from fairlead.base import clock as clocks
-from fairlead.cli import apply, failure, launch, options
+from fairlead.cli import apply, bringup, failure, launch, options
 from fairlead.client import protocol
 from fairlead.cluster import state
 
@@ -60,7 +60,7 @@ def command(name: str, words: tuple[str, ...], reload: bool, dry_run: bool, outp
         raise failure.Failure(str(error)) from None
     planned = apply.plan([manifest.Manifest("run", 0, one) for one in objects])
     follow = _reloader(objects[0]["metadata"]["name"], Path.cwd()) if reload else None
-    launch.launch(launch.Plan(folder, planned, {}, Path.cwd(), how.pop("timeout"), started, follow), **how)
+    launch.launch(bringup.Plan(folder, planned, {}, Path.cwd(), how.pop("timeout"), started, follow), **how)
 
 
 def manifests(words: tuple[str, ...], folder: Path, **wanted: Any) -> list[Object]:
@@ -127,7 +127,7 @@ def _autoscaler(metadata: Object, low: int, high: int) -> Object:
     return {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": metadata, "spec": spec}
 
 
-def _reloader(name: str, folder: Path) -> launch.Follow:
+def _reloader(name: str, folder: Path) -> bringup.Follow:
     """Restarts the Deployment by rolling whenever files below the folder change."""
     clock = clocks.SystemClock()
 

@@ -35,7 +35,7 @@ def command(name: str, ready_fd: int, log_level: str, **how: Any) -> None:
         await stop.wait()
 
     try:
-        serving.run(folder, serving.configured(name, ephemeral=False, **how), work)
+        serving.run(folder, options.configured(name, ephemeral=False, **how), work)
     except (errors.CannotStart, config.AddressError, state.StateError) as error:
         _tell(ready_fd, str(error))
         if ready_fd < 0:

@@ -8,36 +8,11 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from fairlead.base import garbage, privilege
 from fairlead.cluster import config, doorkeeper, errors, rootless, state, wiring
 
 Work = Callable[[wiring.Cluster, asyncio.Event], Awaitable[None]]
-
-
-def configured(
-    name: str, *, ephemeral: bool, http: tuple[str, ...], https: tuple[str, ...], **how: Any
-) -> config.ClusterConfig:
-    """The ClusterConfig of command-line options. Raises AddressError."""
-    return config.ClusterConfig(
-        name=name,
-        ephemeral=ephemeral,
-        http=config.doors(http, config.EDGE_HTTP),
-        https=config.doors(https, config.EDGE_HTTPS),
-        network=how["network"],
-        connect_time=how["connect_time"],
-        runtime=how["runtime"],
-        ingress_nginx=how["ingress_nginx"],
-        api_address=how["api_address"],
-        api_port=how["api_port"],
-        hpa_period_seconds=how["hpa_period"],
-        hpa_window_seconds=how["hpa_window"],
-        access_log=how["access_log"],
-        access_log_share=how["access_log_share"],
-        access_log_query=how["access_log_query"],
-        node_labels=dict(text.split("=", 1) for text in how["node_label"]),
-    )
 
 
 def run(folder: state.StateFolder, wanted: config.ClusterConfig, work: Work) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fairlead.cli import apply, failure, images, launch, options, source
+from fairlead.cli import apply, bringup, failure, images, launch, options, source
 from fairlead.cluster import state
 
 
@@ -27,5 +27,5 @@ def command(name: str, paths: tuple[str, ...], **how: Any) -> None:
         folder = state.StateFolder.of(name)
     except state.StateError as error:
         raise failure.Failure(str(error)) from None
-    plan = launch.Plan(folder, planned, entries, found.folder, how.pop("timeout"), started)
+    plan = bringup.Plan(folder, planned, entries, found.folder, how.pop("timeout"), started)
     launch.launch(plan, **how)
