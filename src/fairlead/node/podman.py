@@ -22,6 +22,9 @@ from fairlead.node import cgroups, engine_http, engine_session, runtime
 Object = dict[str, Any]
 LABEL = "dev.fairlead.pod-uid"
 CONTAINER_LABEL = "dev.fairlead.container"
+# Docker tells the pid of an exec a moment after its first output; how long that is waited for.
+_PID_SECONDS = 5.0
+_ASK_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
