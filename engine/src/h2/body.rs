@@ -10,6 +10,8 @@ use std::io;
 pub enum Body {
     Done,
     Raw(u64),
+    /// So many bytes, and then an end that is told apart.
+    Open(u64),
     UntilClose,
     Chunked(Part),
 }
@@ -49,7 +51,7 @@ impl Body {
     /// So much payload was used.
     pub fn took(&mut self, n: usize) {
         match self {
-            Self::Raw(left) => {
+            Self::Raw(left) | Self::Open(left) => {
                 *left -= n as u64;
                 if *left == 0 {
                     *self = Self::Done;
@@ -74,6 +76,7 @@ impl Body {
             Self::Done => Ok(Piece::Skip(input.len())),
             Self::UntilClose => Ok(Piece::Data(input.len(), false)),
             Self::Raw(left) => Ok(Piece::Data(fit(*left), *left == fit(*left) as u64)),
+            Self::Open(left) => Ok(Piece::Data(fit(*left), false)),
             Self::Chunked(Part::Data(left)) => Ok(Piece::Data(fit(*left), false)),
             Self::Chunked(part) => {
                 let line = memchr::memchr(b'\n', input);

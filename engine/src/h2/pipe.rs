@@ -40,7 +40,8 @@ pub fn poll_body(
     Poll::Ready(Ok(used))
 }
 
-fn end(connection: &mut Connection, key: usize, trailers: &[u8]) {
+/// Ends our side, with trailers where there are any.
+pub fn end(connection: &mut Connection, key: usize, trailers: &[u8]) {
     if trailers.is_empty() {
         return connection.end(key);
     }

@@ -20,6 +20,8 @@ pub struct Stream {
     pub headed: bool,
     /// Data is shown in chunks.
     pub chunked: bool,
+    /// Trailers of a message that told its length: they have no place in what came, nor had they an announcement.
+    pub trailers: Vec<u8>,
     /// What is left of the length that the head told.
     pub expected: Option<u64>,
     /// The request was HEAD: the response's length says nothing of its body.
@@ -57,6 +59,11 @@ impl Stream {
     /// Everything has come and was read.
     pub fn read_whole(&self) -> bool {
         !self.receiving && self.at == self.inbound.len()
+    }
+
+    /// A length was told, and more may come behind the body, or has.
+    pub fn ends_apart(&self) -> bool {
+        self.expected.is_some() && !self.chunked && (self.receiving || !self.trailers.is_empty())
     }
 
     /// Ends a head's text with how its body comes. HTTP/1.1 has trailers only with chunks, so who expects trailers gets
@@ -121,6 +128,8 @@ impl Stream {
             self.inbound.extend_from_slice(b"0\r\n");
             self.inbound.extend_from_slice(trailers);
             self.inbound.extend_from_slice(b"\r\n");
+        } else {
+            self.trailers.extend_from_slice(trailers);
         }
         self.expected.is_none_or(|left| left == 0)
     }

@@ -144,6 +144,12 @@ fn write_size(size: u64, output: &mut Vec<u8>) {
     let _ = write!(output, "{size:x}\r\n");
 }
 
+/// What is passed on of trailers that HTTP/2 has checked already.
+pub fn forwarded(lines: &[u8]) -> Vec<u8> {
+    let good = |line: &&[u8]| forwardable(line.trim_ascii_end()).unwrap_or(false);
+    lines.split_inclusive(|b| *b == b'\n').filter(good).flatten().copied().collect()
+}
+
 fn forwardable(line: &[u8]) -> Result<bool, Malformed> {
     let colon = memchr::memchr(b':', line).ok_or(Malformed)?;
     let name = &line[..colon];

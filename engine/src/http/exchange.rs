@@ -110,9 +110,13 @@ impl<'s, C: Client> Exchange<'s, C> {
         let keep_bytes = retry.map_or(DEFAULT_BUFFER_BYTES, |r| r.buffer_bytes);
         let retries_left = retry.map_or(DEFAULT_RETRIES, |r| r.attempts.saturating_sub(1));
         plan.backend.shared.budget.earn(retry.map_or(DEFAULT_BUDGET_PERCENT, |r| r.budget_percent));
+        let mut upload = Upload::new(head, plan.framing, keep_bytes, plan.max_body_bytes);
+        if plan.backend.speaks_h2() && session.io.ends_apart() {
+            upload.end_apart();
+        }
         Box::new(Self {
             started: session.context.now_nanos(),
-            upload: Upload::new(head, plan.framing, keep_bytes, plan.max_body_bytes),
+            upload,
             session,
             plan,
             upload_broken: false,

@@ -183,6 +183,22 @@ macro_rules! each {
     };
 }
 
+impl Link {
+    /// The request's end is told apart from its body's length, with `end`, where HTTP/2 lets it.
+    pub fn leave_open(&mut self) {
+        if let Self::H2(stream) = self {
+            stream.leave_open();
+        }
+    }
+
+    /// Ends the request with these trailers, which only HTTP/2 can send.
+    pub fn end(&mut self, trailers: &[u8]) {
+        if let Self::H2(stream) = self {
+            stream.end(trailers);
+        }
+    }
+}
+
 impl AsyncRead for Link {
     fn poll_read(self: Pin<&mut Self>, task: &mut Task<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         each!(self, stream => Pin::new(stream).poll_read(task, out))

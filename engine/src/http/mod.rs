@@ -29,6 +29,9 @@ pub mod understand;
 pub mod upload;
 pub mod verify;
 
+use std::io;
+use std::task::{Context as Task, Poll};
+
 use tokio::net::TcpStream;
 
 /// What a client's connection must be able to do: a TCP or TLS stream, or one stream of HTTP/2.
@@ -41,6 +44,16 @@ pub trait Client: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {
     /// May this answer to its upgrade be passed on? `head` is the answer's, whole.
     fn takes_switch(&self, _status: u16, _head: &[u8]) -> bool {
         true
+    }
+
+    /// The request's head tells a length, and more may come behind its body: trailers, or only the end.
+    fn ends_apart(&self) -> bool {
+        false
+    }
+
+    /// Waits for that end; gives the trailers' lines.
+    fn poll_end(&mut self, _: &Task<'_>) -> Poll<io::Result<Vec<u8>>> {
+        Poll::Ready(Ok(Vec::new()))
     }
 
     /// The socket, where bytes go to it as they are.

@@ -1,21 +1,26 @@
 //! A request on its way to the backend: its head and body, kept for another try while they are small enough.
 //!
 //! Promises: reads from the client only what the backend has taken before (backpressure); `rewind` starts over as long
-//! as nothing was dropped. Refuses: a malformed chunked body, one over the limit, a client that ends too early.
+//! as nothing was dropped. Trailers that come behind a body of known length are passed on where the backend can take them.
+//! Refuses: a malformed chunked body, one over the limit, a client that ends too early.
 
 use std::pin::Pin;
 use std::task::{Context as Task, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncWrite, ReadBuf};
 
+use super::Client;
 use super::buffer::Buffer;
 use super::chunked::Chunked;
+use super::link::Link;
 use super::request::Framing;
 
 enum Body {
     Done,
     Length(u64),
     Chunked(Chunked),
+    /// All of its length is here; the client has not ended it.
+    Open,
 }
 
 #[derive(Debug)]
@@ -33,6 +38,10 @@ pub struct Upload {
     keep_bytes: usize,
     dropped: bool,
     max_body_bytes: u64,
+    /// The end comes behind the body's length, and goes on so.
+    apart: bool,
+    trailers: Option<Box<[u8]>>,
+    ended: bool,
     /// Something was read or written since this was last taken.
     pub moved: bool,
 }
@@ -48,11 +57,31 @@ impl Upload {
             Framing::Empty | Framing::UntilClose => Body::Done,
         };
         let keep_bytes = keep_bytes + head.len();
-        Self { pending: head, sent: 0, body, keep_bytes, dropped: false, max_body_bytes, moved: false }
+        Self {
+            pending: head,
+            sent: 0,
+            body,
+            keep_bytes,
+            dropped: false,
+            max_body_bytes,
+            apart: false,
+            trailers: None,
+            ended: false,
+            moved: false,
+        }
+    }
+
+    /// Of a request whose client ends it behind its body's length, for a backend that can be told so.
+    pub fn end_apart(&mut self) {
+        match self.body {
+            Body::Length(1..) => self.apart = true,
+            Body::Length(0) | Body::Done => (self.apart, self.body) = (true, Body::Open),
+            Body::Chunked(_) | Body::Open => {}
+        }
     }
 
     pub fn done(&self) -> bool {
-        matches!(self.body, Body::Done) && self.sent == self.pending.len()
+        self.read_whole() && self.sent == self.pending.len() && self.ended == self.apart
     }
 
     /// Nothing is left to be read of the client's request.
@@ -76,6 +105,7 @@ impl Upload {
 
     pub fn rewind(&mut self) {
         self.sent = 0;
+        self.ended = false;
     }
 
     pub fn take_storage(&mut self) -> Vec<u8> {
@@ -96,13 +126,13 @@ impl Upload {
     fn transfer(&mut self, input: &mut Buffer) -> Result<usize, Failure> {
         let filled = input.filled();
         let used = match &mut self.body {
-            Body::Done => 0,
+            Body::Done | Body::Open => 0,
             Body::Length(left) => {
                 let n = usize::try_from(*left).unwrap_or(usize::MAX).min(filled.len()).min(PIECE_BYTES);
                 self.pending.extend_from_slice(&filled[..n]);
                 *left -= n as u64;
                 if *left == 0 {
-                    self.body = Body::Done;
+                    self.body = if self.apart { Body::Open } else { Body::Done };
                 }
                 n
             }
@@ -122,17 +152,16 @@ impl Upload {
     }
 
     /// Ready when the whole request is written.
-    pub fn poll<C, B>(
+    pub fn poll<C: Client>(
         &mut self,
         task: &mut Task<'_>,
         client: &mut C,
         input: &mut Buffer,
-        backend: &mut B,
-    ) -> Poll<Result<(), Failure>>
-    where
-        C: AsyncRead + Unpin,
-        B: AsyncWrite + Unpin,
-    {
+        backend: &mut Link,
+    ) -> Poll<Result<(), Failure>> {
+        if self.apart && self.sent == 0 {
+            backend.leave_open();
+        }
         loop {
             while self.sent < self.pending.len() {
                 match ready!(Pin::new(&mut *backend).poll_write(task, &self.pending[self.sent..])) {
@@ -145,6 +174,14 @@ impl Upload {
                 }
             }
             ready!(Pin::new(&mut *backend).poll_flush(task)).map_err(|_| Failure::Backend)?;
+            if matches!(self.body, Body::Open) {
+                let lines = ready!(client.poll_end(task)).map_err(|_| Failure::Client)?;
+                (self.trailers, self.body, self.moved) = (Some(lines.into()), Body::Done, true);
+            }
+            if let Some(lines) = self.trailers.as_deref().filter(|_| !self.ended) {
+                backend.end(lines);
+                self.ended = true;
+            }
             if self.read_whole() {
                 return Poll::Ready(Ok(()));
             }
@@ -161,7 +198,7 @@ impl Upload {
         }
     }
 
-    fn transfer_or_read<C: AsyncRead + Unpin>(
+    fn transfer_or_read<C: Client>(
         &mut self,
         task: &mut Task<'_>,
         client: &mut C,

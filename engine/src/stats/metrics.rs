@@ -49,6 +49,16 @@ pub fn render(store: &Store) -> String {
     }
     family(
         &mut out,
+        "fairlead_listener_trailers_dropped_total",
+        "counter",
+        "Requests whose unannounced trailers had no place in HTTP/1.1.",
+    );
+    for (spec, c) in store.listeners() {
+        let (id, dropped) = (quoted(&spec.id), c.trailers_dropped.get());
+        let _ = writeln!(out, "fairlead_listener_trailers_dropped_total{{listener=\"{id}\"}} {dropped}");
+    }
+    family(
+        &mut out,
         "fairlead_listener_sessions_evicted_total",
         "counter",
         "UDP sessions that made room for new clients.",

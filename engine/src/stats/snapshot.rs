@@ -67,7 +67,8 @@ pub fn listeners(store: &Store) -> Value {
         .listeners()
         .map(|(spec, c)| {
             let value = json!({"connections": c.connections.get(), "requests": c.codes.total(),
-                "codes": codes(&c.codes), "bad_requests": c.bad_requests.get(), "evicted": c.evicted.get()});
+                "codes": codes(&c.codes), "bad_requests": c.bad_requests.get(),
+                "trailers_dropped": c.trailers_dropped.get(), "evicted": c.evicted.get()});
             (spec.id.clone(), value)
         })
         .collect()

@@ -54,6 +54,8 @@ pub struct ListenerCounters {
     pub connections: Counter,
     pub codes: Codes,
     pub bad_requests: Counter,
+    /// Requests of HTTP/2 whose trailers came unannounced behind a body of known length, for a server of HTTP/1.1.
+    pub trailers_dropped: Counter,
     /// UDP sessions that made room for others.
     pub evicted: Counter,
 }

@@ -9,6 +9,8 @@ use http::{HeaderMap, Response};
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use super::access_log::Folder;
+use super::checks;
 use super::harness::{Backend, Client, Engine, closed_port};
 use super::http2::{ask, block_on, connect, h2c, to};
 
@@ -63,8 +65,9 @@ fn a_call_with_a_length_keeps_its_trailers() {
 }
 
 #[test]
-fn a_request_with_a_length_keeps_its_trailers_where_it_tells_of_them() {
-    let mut engine = Engine::start(1);
+fn a_request_with_a_length_keeps_its_trailers_where_it_tells_of_them_or_the_backend_speaks_http2() {
+    let folder = Folder::new("trailers");
+    let mut engine = Engine::start_with(1, Some(folder.0.join("stats.sock")));
     let one = Backend::named("one");
     let port = h2c(&mut engine, &[one.port], json!({}));
     let post = |path: &str| http::Request::post(format!("http://a.test{path}")).header("content-length", 2);
@@ -83,6 +86,8 @@ fn a_request_with_a_length_keeps_its_trailers_where_it_tells_of_them() {
     }
     let untold = one.seen.lock().unwrap()[2].clone();
     assert_eq!((untold.header("content-length"), &untold.body[..]), (Some("2"), &b"ok"[..]), "servers want it");
+    let dropped = "fairlead_listener_trailers_dropped_total{listener=\"l\"} 1\n";
+    assert!(checks::stats(&folder.0.join("stats.sock"), "/metrics").contains(dropped));
     let (sum, summed) = std::sync::mpsc::channel();
     let two = backend(move |mut connection, _| {
         let sum = sum.clone();
@@ -101,12 +106,55 @@ fn a_request_with_a_length_keeps_its_trailers_where_it_tells_of_them() {
             }
         }
     });
-    let port = h2c(&mut engine, &[two], json!({"protocol": "h2c"}));
-    block_on(async {
-        let answer = ask(&connect(port).await, told("/told"), Some(b"ok".to_vec())).await;
-        assert_eq!(answer.body, b"two");
+    // Among endpoints that are not there, so that requests are sent again.
+    let port = h2c(&mut engine, &[closed_port(), two], json!({"protocol": "h2c"}));
+    let empty = http::Request::post("http://a.test/empty").header("content-length", 0);
+    let told = || post("/told").header("trailer", "x-sum");
+    for (request, body) in [(told(), "ok"), (post("/untold"), "ok"), (empty, "")] {
+        let request = request.body(()).unwrap();
+        block_on(async {
+            let answer = ask(&connect(port).await, request, Some(body.into())).await;
+            assert_eq!(answer.body, b"two");
+        });
+        assert_eq!(summed.recv().unwrap().unwrap(), "42");
+    }
+}
+
+#[test]
+fn a_request_that_is_ended_after_its_length_is_not_ended_before() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let port = backend(move |mut connection, _| {
+        let told = told.clone();
+        async move {
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let told = told.clone();
+                tokio::spawn(async move {
+                    let mut body = request.into_body();
+                    let data = body.data().await.unwrap().unwrap();
+                    told.send((data, body.is_end_stream())).unwrap();
+                    while let Some(end) = body.data().await {
+                        assert_eq!(end.unwrap(), Bytes::new());
+                    }
+                    told.send((Bytes::new(), body.trailers().await.unwrap().is_none())).unwrap();
+                    answer(&mut respond, "ended");
+                });
+            }
+        }
     });
-    assert_eq!(summed.recv().unwrap().unwrap(), "42");
+    let mut engine = Engine::start(1);
+    let port = h2c(&mut engine, &[port], json!({"protocol": "h2c"}));
+    block_on(async {
+        let mut sender = connect(port).await.ready().await.unwrap();
+        let request = http::Request::post("http://a.test/").header("content-length", 2).body(()).unwrap();
+        let (response, mut stream) = sender.send_request(request, false).unwrap();
+        stream.send_data(Bytes::from_static(b"ok"), false).unwrap();
+        let waited = tokio::task::spawn_blocking(move || (heard.recv().unwrap(), heard));
+        let (first, heard) = waited.await.unwrap();
+        assert_eq!(first, (Bytes::from_static(b"ok"), false));
+        stream.send_data(Bytes::new(), true).unwrap();
+        assert_eq!(response.await.unwrap().status(), 200);
+        assert!(heard.recv().unwrap().1);
+    });
 }
 
 #[test]

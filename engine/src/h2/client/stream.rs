@@ -20,11 +20,25 @@ pub struct Stream {
     body: Body,
     /// The peer has said that it did not look at the request.
     unseen: bool,
+    /// The request ends with `end`, not with its body's last byte.
+    open: bool,
 }
 
 impl Stream {
     pub fn new(connection: Shared) -> Self {
-        Self { connection, key: None, body: Body::Done, unseen: true }
+        Self { connection, key: None, body: Body::Done, unseen: true, open: false }
+    }
+
+    pub fn leave_open(&mut self) {
+        self.open = true;
+    }
+
+    /// Ends a request that was left open.
+    pub fn end(&mut self, trailers: &[u8]) {
+        if let Some(key) = self.key {
+            self.body = Body::Done;
+            pipe::end(&mut self.connection.borrow_mut(), key, trailers);
+        }
     }
 
     /// Nothing of the request was looked at by the backend.
@@ -71,7 +85,7 @@ impl AsyncWrite for Stream {
             let key = connection.open()?;
             this.key = Some(key);
             this.unseen = false;
-            let (used, body) = send_head(&mut connection, key, input)?;
+            let (used, body) = send_head(&mut connection, key, input, this.open)?;
             this.body = body;
             return Poll::Ready(Ok(used));
         };
@@ -93,7 +107,8 @@ impl AsyncWrite for Stream {
 }
 
 /// Sends a request's head, which is whole; tells its bytes, and how its body comes.
-fn send_head(connection: &mut Connection, key: usize, input: &[u8]) -> io::Result<(usize, Body)> {
+/// `open`: it does not end with that.
+fn send_head(connection: &mut Connection, key: usize, input: &[u8], open: bool) -> io::Result<(usize, Body)> {
     let mut storage = [const { MaybeUninit::uninit() }; 256];
     let mut raw = httparse::Request::new(&mut []);
     let parsed = raw.parse_with_uninit_headers(input, &mut storage).map_err(io::Error::other)?;
@@ -104,6 +119,7 @@ fn send_head(connection: &mut Connection, key: usize, input: &[u8]) -> io::Resul
     let body = match find("content-length").and_then(field::content_length) {
         _ if upgrades => Body::UntilClose,
         _ if find("transfer-encoding").is_some() => Body::chunked(),
+        length if open => Body::Open(length.unwrap_or(0)),
         Some(n) if n > 0 => Body::Raw(n),
         _ => Body::Done,
     };

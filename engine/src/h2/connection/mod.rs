@@ -76,6 +76,8 @@ pub struct Connection {
     pub events: Vec<Event>,
     /// Streams and connections that ended for the peer's fault.
     pub faults: u64,
+    /// Requests whose trailers nobody took.
+    pub untold: u64,
     calm: Calm,
     peer: Peer,
     /// What we may send on all streams together, what the peer may, and what we have read but not given back.
@@ -127,6 +129,7 @@ impl Connection {
             spares: Vec::new(),
             events: Vec::new(),
             faults: 0,
+            untold: 0,
             calm: Calm::new((limits.clock)()),
             peer: Peer::default(),
             window: i64::from(INITIAL_WINDOW),
@@ -268,6 +271,19 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
+    /// Waits for the end of what the peer sends; gives the trailers of a message that told its length.
+    pub fn poll_end(&mut self, key: usize, task: &Task<'_>) -> Poll<io::Result<Vec<u8>>> {
+        let stream = &mut self.streams[key];
+        if stream.failed.is_some() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if stream.receiving {
+            keep_waker(&mut stream.reader, task);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(std::mem::take(&mut stream.trailers)))
+    }
+
     /// So much was read: the peer may send as much again, which it is told when it is worth a frame.
     fn give_back(&mut self, key: usize, read: usize) {
         let stream = &mut self.streams[key];
@@ -302,6 +318,7 @@ impl Connection {
     pub fn release(&mut self, key: usize, reason: Reason) {
         let stream = self.streams.remove(key);
         self.keys.remove(&stream.id);
+        self.untold += u64::from(!stream.trailers.is_empty());
         self.settle(stream.unread);
         if stream.failed.is_none() {
             let over = !stream.sending;

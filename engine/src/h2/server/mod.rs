@@ -167,15 +167,11 @@ impl<C: Client> Server<C> {
     /// Gives new streams their places, and takes those of streams that are gone.
     fn seat(&mut self) {
         if self.connection.borrow().is_dead() {
-            let faults = std::mem::take(&mut self.connection.borrow_mut().faults);
-            self.count(faults);
+            self.count();
             return self.places.clear_all();
         }
-        let mut connection = self.connection.borrow_mut();
-        let events = std::mem::take(&mut connection.events);
-        let faults = std::mem::take(&mut connection.faults);
-        drop(connection);
-        self.count(faults);
+        self.count();
+        let events = std::mem::take(&mut self.connection.borrow_mut().events);
         for event in &events {
             match event {
                 Event::Opened(key) if self.places.seat(*key) => {}
@@ -190,11 +186,14 @@ impl<C: Client> Server<C> {
         }
     }
 
-    fn count(&self, faults: u64) {
-        if faults > 0
+    fn count(&self) {
+        let mut connection = self.connection.borrow_mut();
+        let (faults, untold) = (std::mem::take(&mut connection.faults), std::mem::take(&mut connection.untold));
+        if faults + untold > 0
             && let Some(listener) = self.context.listener(&self.socket)
         {
             listener.counters.bad_requests.add(faults);
+            listener.counters.trailers_dropped.add(untold);
         }
     }
 
@@ -272,6 +271,7 @@ impl<C: Client> Server<C> {
     /// Sends what is left, closes our side, and reads on for a moment, so that a reset does not destroy our last word.
     async fn part(&mut self) {
         self.places.clear_all();
+        self.count();
         self.deadline.set(LEAVE_SECONDS);
         let last = self.connection.borrow().pending().to_vec();
         let (io, deadline, input) = (&mut self.io, &self.deadline, &mut self.input);

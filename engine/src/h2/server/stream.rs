@@ -17,7 +17,7 @@ use super::super::connection::Connection;
 use super::super::frame::Reason;
 use super::super::pipe::{self, Shared};
 use super::super::websocket;
-use crate::http::{Client, field};
+use crate::http::{Client, chunked, field};
 
 /// Which stream is at a place.
 pub type Place = Rc<Cell<Option<usize>>>;
@@ -63,6 +63,17 @@ impl Drop for Stream {
 impl Client for Stream {
     fn version(&self) -> &'static str {
         "HTTP/2"
+    }
+
+    fn ends_apart(&self) -> bool {
+        let connection = self.connection.borrow();
+        self.place.get().is_some_and(|key| connection.peek(key).ends_apart())
+    }
+
+    fn poll_end(&mut self, task: &Task<'_>) -> Poll<io::Result<Vec<u8>>> {
+        let Some(key) = self.place.get() else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        let lines = self.connection.borrow_mut().poll_end(key, task);
+        lines.map_ok(|lines| chunked::forwarded(&lines))
     }
 
     fn takes_switch(&self, status: u16, head: &[u8]) -> bool {
