@@ -59,7 +59,7 @@ def test_every_field_reaches_the_backend() -> None:
             affinity={"kind": "cookie", "cookie": "sid", "sameSite": "Lax"},
             health={"kind": "http", "path": "/ok", "intervalSeconds": 2, "unhealthyThreshold": 5},
             outlier={"consecutiveErrors": 7, "ejectionSeconds": 1.5}, retry={"attempts": 4, "on": ["connect", "5xx"]},
-            timeouts={"connectSeconds": 0.5, "requestSeconds": 9, "connectionAgeSeconds": 60},
+            timeouts={"connectSeconds": 0.5, "requestSeconds": 9, "idleSeconds": 0, "connectionAgeSeconds": 60},
             limits={"endpointRequests": 100},
         ),
     )  # fmt: skip
@@ -70,7 +70,8 @@ def test_every_field_reaches_the_backend() -> None:
     assert found.health == table.ActiveHealth(path="/ok", interval_seconds=2, unhealthy_threshold=5)
     assert found.outlier == table.Outlier(consecutive_errors=7, ejection_seconds=1.5)
     assert found.retry == table.Retry(attempts=4, on=("connect", "5xx"))
-    assert found.timeouts == table.Timeouts(connect_seconds=0.5, request_seconds=9, connection_age_seconds=60)
+    times = {"connect_seconds": 0.5, "request_seconds": 9, "connection_age_seconds": 60}
+    assert found.timeouts == table.Timeouts(idle_seconds=0, **times) != table.Timeouts(**times)
     assert found.limits == table.Limits(endpoint_requests=100)
     assert conditions(translation) == {"all": [("True", "Accepted")]}
     status = next(one.status for one in translation.statuses if one.kind == "BackendPolicy")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from fairlead.routing import outcome, settings, table, translate
@@ -58,6 +59,13 @@ def test_a_policy_of_an_ingress_is_on_top_of_its_services_and_its_own_alone() ->
     assert own.timeouts == table.Timeouts(connect_seconds=2, request_seconds=9)
     assert backends["default/web:80/http"].algorithm == ""
     assert [one.backend for one in translation.sources["default/web"]].count(own.id) == 1
+
+
+def test_no_timeout_at_all_is_another_thing_than_none_told() -> None:
+    translation = translated(service("web"), ingress("own", ("/", "Prefix", "web"), request_timeout_seconds="0"))
+    [own] = [one for one in translation.structure.backends.values() if one.timeouts is not None]
+    assert own.timeouts == table.Timeouts(request_seconds=0)
+    assert msgspec.json.decode(msgspec.json.encode(own))["timeouts"] == {"request_seconds": 0.0}
 
 
 def test_a_wrong_policy_word_is_told_and_the_rest_works() -> None:

@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fairlead.api import manifest
@@ -40,6 +41,12 @@ def test_one_backend_needs_no_routes() -> None:
     assert route.listeners == ("web",)
     assert route.backends == (table.WeightedBackend(backend="app"),)
     assert found.endpoints["app"] == (table.Endpoint(address="10.0.0.1", port=80),)
+
+
+def test_a_route_without_any_timeout_says_so_to_the_engine() -> None:
+    routes = [{"path": "/", "backends": ["app"], "timeouts": {"request_seconds": 0}}]
+    [route] = translate({"listeners": WEB, "backends": APP, "routes": routes}).structure.routes.values()
+    assert msgspec.to_builtins(route)["timeouts"] == {"request_seconds": 0.0}
 
 
 def test_names_are_left_to_the_caller_and_weights_are_kept() -> None:

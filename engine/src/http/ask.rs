@@ -44,7 +44,7 @@ pub async fn ask(
     request: &[u8],
     most_bytes: usize,
 ) -> io::Result<Reply> {
-    let own = backend.spec.timeouts.as_ref().map_or(0.0, |t| t.request_seconds);
+    let own = backend.spec.timeouts.as_ref().map_or(0.0, |t| t.request());
     let seconds = if own > 0.0 { own.min(PATIENCE_SECONDS) } else { PATIENCE_SECONDS };
     let limit = Duration::from_secs_f64(seconds);
     tokio::time::timeout(limit, carry(context, backend, client, request, most_bytes)).await?

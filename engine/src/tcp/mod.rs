@@ -113,7 +113,7 @@ impl Carried {
     }
 
     fn idle_seconds(&self) -> f64 {
-        self.backend.spec.timeouts.as_ref().map_or(0.0, |t| t.idle_seconds)
+        self.backend.spec.timeouts.as_ref().map_or(0.0, |t| t.idle())
     }
 
     /// A connection to an endpoint of the Backend, counted there; `None`: no endpoint could be connected to.

@@ -210,6 +210,41 @@ fn a_silent_endpoint_is_a_504_after_the_listeners_time_but_not_for_calls_and_str
 }
 
 #[test]
+fn a_route_or_a_backend_may_say_never() {
+    let mut engine = Engine::start(1);
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let backend = Backend::start(move |seen, stream| {
+        let head = if seen.line().contains("body") { "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" } else { "" };
+        let late = if head.is_empty() { "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" } else { "ok" };
+        stream.write_all(head.as_bytes()).unwrap();
+        wait.lock().unwrap().recv().is_ok() && stream.write_all(late.as_bytes()).is_ok()
+    });
+    let port = engine.simple(&[backend.port], json!({}));
+    let route = |path: &str, timeouts: serde_json::Value| json!({"id": path, "match": {"path": {"value": path}}, "backends": [{"backend": "b"}], "timeouts": timeouts});
+    engine.apply(json!({"type": "structure",
+        "listeners": [{"id": "l", "protocol": "http", "sockets": ["s"], "http": {"response_timeout_seconds": 0.1}}],
+        "routes": [route("/request", json!({"request_seconds": 0})), route("/head", json!({"backend_request_seconds": 0})),
+            route("/idle", json!({"idle_seconds": 0})), route("/default", json!({"connect_seconds": 1}))]}));
+    let paths = ["/request", "/request/body", "/head", "/head/body", "/idle", "/idle/body"];
+    let mut clients = paths.map(|path| {
+        let mut client = Client::connect(port);
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        backend.next();
+        client
+    });
+    assert_eq!(Client::connect(port).get("/default").status, 504, "by now the others' time is over, too");
+    (0..=paths.len()).for_each(|_| go_on.send(()).unwrap());
+    assert!(clients.iter_mut().all(|client| client.receive().text() == "ok"));
+    engine.apply(json!({"type": "structure", "backends": [{"id": "b", "timeouts": {"request_seconds": 0}}]}));
+    let mut client = Client::connect(port);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(Client::connect(port).get("/default").status, 504);
+    (0..2).for_each(|_| go_on.send(()).unwrap());
+    assert_eq!(client.receive().text(), "ok");
+}
+
+#[test]
 fn a_client_that_went_away_holds_no_request_for_ever_and_one_that_half_closed_is_answered() {
     let mut engine = Engine::start(1);
     let (ended, wait) = std::sync::mpsc::channel();

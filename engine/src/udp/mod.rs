@@ -221,7 +221,7 @@ impl Sessions {
 
     fn sweep(&self, now: Instant) {
         let idle = self.context.listener(&self.id).and_then(|listener| {
-            let seconds = listener.backend.as_ref()?.spec.timeouts.as_ref()?.idle_seconds;
+            let seconds = listener.backend.as_ref()?.spec.timeouts.as_ref()?.idle();
             (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
         });
         self.open.borrow_mut().retain(|_, session| {

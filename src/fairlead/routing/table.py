@@ -139,9 +139,9 @@ class Retry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class Timeouts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     connect_seconds: float = 5.0
-    request_seconds: float = 0.0  # 0: none
-    idle_seconds: float = 0.0
-    backend_request_seconds: float = 0.0
+    request_seconds: float | None = None  # of these three: None: as the Listener says; 0: never
+    idle_seconds: float | None = None
+    backend_request_seconds: float | None = None
     connection_age_seconds: float = 0.0  # a pooled connection gets no request after it, give or take a tenth; 0: no end
 
 

@@ -71,19 +71,43 @@ impl Default for Retry {
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
     pub connect_seconds: f64,
-    pub request_seconds: f64,
-    pub idle_seconds: f64,
-    pub backend_request_seconds: f64,
+    /// Of these three: what is not told has the Listener's default where there is one; 0: for ever.
+    pub request_seconds: Option<f64>,
+    pub idle_seconds: Option<f64>,
+    pub backend_request_seconds: Option<f64>,
     pub connection_age_seconds: f64,
+}
+
+impl Timeouts {
+    /// How long all of a request may take; 0: for ever.
+    pub fn request(&self) -> f64 {
+        self.request_seconds.unwrap_or(0.0)
+    }
+
+    /// How long nothing may move; 0: for ever, or as others say.
+    pub fn idle(&self) -> f64 {
+        self.idle_seconds.unwrap_or(0.0)
+    }
+
+    /// How long a backend may take to begin its answer, within the request's own time; `None`: as the Listener says.
+    pub fn answer(&self) -> Option<f64> {
+        self.backend_request_seconds.or(self.idle_seconds).or(self.request_seconds.map(|_| 0.0))
+    }
+
+    /// How long it may be silent within an answer whose length it told.
+    pub fn silence(&self) -> Option<f64> {
+        let endless = |seconds: &f64| *seconds <= 0.0;
+        self.idle_seconds.or(self.request_seconds.or(self.backend_request_seconds).filter(endless))
+    }
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect_seconds: 5.0,
-            request_seconds: 0.0,
-            idle_seconds: 0.0,
-            backend_request_seconds: 0.0,
+            request_seconds: None,
+            idle_seconds: None,
+            backend_request_seconds: None,
             connection_age_seconds: 0.0,
         }
     }

@@ -83,7 +83,7 @@ impl<C: Client> Exchange<'_, C> {
     /// A pause that ends after the request's time, or the time for further tries, is not worth its wait.
     fn time_for(&self, pause: Duration) -> bool {
         let spent = self.session.context.now_nanos().saturating_sub(self.started) as f64 / 1e9;
-        let request = self.plan.timeouts().map_or(0.0, |t| t.request_seconds);
+        let request = self.plan.timeouts().map_or(0.0, |t| t.request());
         let retries = self.plan.retry().map_or(0.0, |r| r.timeout_seconds);
         [request, retries].iter().all(|limit| *limit <= 0.0 || spent + pause.as_secs_f64() < *limit)
     }

@@ -5,7 +5,7 @@ use super::*;
 impl<C: Client> Exchange<'_, C> {
     /// Sets the deadline: so many seconds, but not beyond the request's own end.
     pub(super) fn arm(&self, seconds: f64) {
-        let total = self.plan.timeouts().map_or(0.0, |t| t.request_seconds);
+        let total = self.plan.timeouts().map_or(0.0, |t| t.request());
         if total <= 0.0 {
             return self.session.deadline.set(seconds);
         }
@@ -23,28 +23,22 @@ impl<C: Client> Exchange<'_, C> {
         }
     }
 
-    /// How long a backend may take to begin its answer: what its own or its Route's timeouts say, else the Listener's. Who
-    /// says how long all may take needs no other; calls and streams of events begin when there is something to say.
+    /// How long a backend may take to begin its answer: what its own or its Route's timeouts say (0: for ever), else the
+    /// Listener's. Who says how long all may take needs no other; calls and streams of events begin when there is something to say.
     fn response_seconds(&self) -> f64 {
         let patience = if self.plan.patient { 0.0 } else { self.session.listener.http.response_timeout_seconds };
-        self.plan.timeouts().map_or(patience, |own| match own.backend_request_seconds {
-            seconds if seconds > 0.0 => seconds,
-            _ if own.idle_seconds > 0.0 => own.idle_seconds,
-            _ if own.request_seconds > 0.0 => 0.0,
-            _ => patience,
-        })
+        self.plan.timeouts().and_then(|own| own.answer()).unwrap_or(patience)
     }
 
     /// Within a response a backend may be silent for as long as its idle time. Without one for as long as it could before the
     /// response, where it told the `whole` length, else for ever: it may be a stream.
     pub(super) fn arm_for_more(&self, whole: bool) {
-        let own = self.plan.timeouts().map_or(0.0, |t| t.idle_seconds);
         let patience = if whole { self.session.listener.http.response_timeout_seconds } else { 0.0 };
-        self.arm(if own > 0.0 { own } else { patience });
+        self.arm(self.plan.timeouts().and_then(|own| own.silence()).unwrap_or(patience));
     }
 
     pub(super) fn stall_seconds(&self) -> f64 {
-        let own = self.plan.timeouts().map_or(0.0, |t| t.idle_seconds);
+        let own = self.plan.timeouts().map_or(0.0, |t| t.idle());
         if own > 0.0 { own } else { self.session.listener.http.idle_timeout_seconds }
     }
 

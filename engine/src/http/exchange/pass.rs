@@ -229,7 +229,7 @@ impl<C: Client> Exchange<'_, C> {
         self.note_sent(0);
         let Some(mut backend) = self.backend.take() else { return Err(Failure::Over) };
         backend.keep_alive();
-        let idle_seconds = self.plan.timeouts().map_or(0.0, |t| t.idle_seconds);
+        let idle_seconds = self.plan.timeouts().map_or(0.0, |t| t.idle());
         let Session { io, input, context, deadline, .. } = &mut *self.session;
         let carried = Box::pin(relay::both_ways(context, io, input, &mut backend.link, deadline, idle_seconds)).await;
         self.note_sent(carried.1);

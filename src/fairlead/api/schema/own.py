@@ -106,7 +106,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "health": "Checks that the balancer makes itself, beside readiness.",
         "outlier": "When an endpoint that fails is left out for a while.",
         "retry": "When a request is tried again on another endpoint.",
-        "timeouts": "In seconds; 0 is none.",
+        "timeouts": "In seconds; 0 is never, and not the default of 60 seconds for an answer's beginning.",
         "limits": "Connections and requests for one endpoint, and how many may wait; 0 is no limit.",
     },
 }
