@@ -7,7 +7,7 @@ from fairlead.api.defaults import network, workloads
 from fairlead.api.validation import config, rbac
 from fairlead.api.validation import network as network_rules
 from fairlead.api.validation import workloads as workload_rules
-from fairlead.apiserver.behaviours import base, namespaces, pods, roles, services, storage
+from fairlead.apiserver.behaviours import base, jobs, namespaces, pods, roles, services, storage
 from fairlead.apiserver.behaviours.simple import Simple
 
 _EVENT_FIELDS = (
@@ -97,7 +97,7 @@ def behaviours() -> dict[str, base.Behaviour]:
             generation=_SPEC,
         ),
         kinds.CONTROLLER_REVISION: Simple(),
-        kinds.JOB: Simple(
+        kinds.JOB: jobs.Jobs(
             status={},
             default=workloads.job,
             validate=workload_rules.validate_job,
