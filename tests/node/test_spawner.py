@@ -42,6 +42,36 @@ async def test_shims_outlive_their_spawner_and_a_new_one_goes_on(folder):
     await made.close()
 
 
+async def test_a_shim_holds_nothing_of_the_spawners_whose_only_children_are_shims(folder):
+    made = spawner.Spawner(houses.engine(), folder)
+    if len(houses.engine()) > 1:
+        pytest.skip("needs the engine's shim: set FAIRLEAD_ENGINE")
+    pids = await asyncio.gather(*(made.start(name, CONFIG, files={}, timeout_seconds=10) for name in "abcdef"))
+    assert len(set(pids)) == 6
+    theirs = sockets(made._child.pid)
+    assert theirs
+    children = Path(f"/proc/{made._child.pid}/task/{made._child.pid}/children")
+    async with asyncio.timeout(10):
+        while set(map(int, children.read_text().split())) != set(pids):
+            await asyncio.sleep(0)
+    for name, pid in zip("abcdef", pids, strict=True):
+        connection = await shim.connect(folder / name)
+        assert (await connection.request("state"))["shim_pid"] == pid
+        assert not sockets(pid) & theirs
+        assert os.listdir(folder / name) == ["shim.sock"]
+        await connection.request("stop")
+        await connection.close()
+    async with asyncio.timeout(10):
+        while children.read_text().split():  # those that ended are waited for
+            await asyncio.sleep(0)
+    await made.close()
+
+
+def sockets(pid):
+    links = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    return {link for link in links if link.startswith("socket:")}
+
+
 async def test_a_name_that_leads_elsewhere_is_refused(folder):
     made = spawner.Spawner(houses.engine(), folder)
     if len(houses.engine()) > 1:

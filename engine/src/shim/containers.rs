@@ -22,7 +22,7 @@ impl Server {
         prepare::prepare(&start)?;
         let log = Log::open(&start.log, start.log_limit_bytes, start.log_files)
             .map_err(|error| format!("cannot open the log {:?}: {error}", start.log))?;
-        exits::forget(&self.directory, &name);
+        exits::forget(&self.seat.directory, &name);
         let oom_kills = exits::oom_kills(&start.cgroups);
         let role = Role::Container { name: name.clone() };
         let streams = match (start.tty, start.stdin) {
@@ -61,7 +61,7 @@ impl Server {
             capabilities: start.capabilities.clone(),
             rlimits: start.rlimits.clone(),
             cgroups: start.cgroups.clone(),
-            mounts: self.config.mount_plan(&start.mounts, start.read_only_root)?,
+            mounts: self.seat.config.mount_plan(&start.mounts, start.read_only_root)?,
             die_with_parent: true,
             ..Spec::default()
         })
@@ -70,7 +70,7 @@ impl Server {
     /// A command in a running container: its user, limits, cgroups and mounts, its environment unless changed.
     pub(super) fn command_in(&self, container: &str, argv: &[String]) -> Result<Spec, String> {
         let running = self.running(container)?;
-        let enter = self.config.has(super::config::Namespace::Mnt);
+        let enter = self.seat.config.has(super::config::Namespace::Mnt);
         let spec = Spec { argv: argv.to_vec(), ..self.spec_of(&running.start)? };
         if argv.is_empty() {
             return Err("argv is empty".to_owned());
@@ -133,7 +133,7 @@ impl Server {
         };
         container.running = false;
         container.exited = Some(exited.clone());
-        if let Err(error) = exits::record(&self.directory, &exited) {
+        if let Err(error) = exits::record(&self.seat.directory, &exited) {
             complain!("cannot record the exit of {name:?}: {error}");
         }
         self.send_all(&Message::Exited(exited));

@@ -2,81 +2,94 @@
 //!
 //! Promises: `--daemon` returns 0 once `DIR/shim.sock` listens, and 1 with one line on standard error otherwise; the
 //! shim is then in a session of its own and lives on without its parent. Two processes, because a PID namespace begins
-//! with the next child: that child, the shim, is its init. Refuses: going on when a namespace that shim.json asks for
-//! cannot be made (who may not make them asks for none).
+//! with the next child: that child, the shim, is its init. It is forked and never executed (`fork` is safe to call: no
+//! process of the shim's has a second thread): an exec of this binary is milliseconds of loading and relocation, and
+//! memory that shims then do not share. Refuses: going on when a namespace that shim.json asks for cannot be made (who
+//! may not make them asks for none); a second shim in the same folder.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Read;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 
+use fork::Fork;
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, umask};
+use rustix::process::WaitOptions;
 
 use super::config::{Config, Namespace};
-use super::loopback;
+use super::{loopback, server};
+use crate::voice;
 
-/// What the shim writes to its standard input when its socket listens.
-pub const READY: &[u8] = b"ready\n";
+/// A shim's place, ready to be served by the next child of the process that made it.
+pub struct Seat {
+    pub config: Config,
+    pub directory: PathBuf,
+    pub listener: UnixListener,
+    /// Held for as long as the shim lives.
+    _lock: File,
+}
+
+impl Seat {
+    /// The calling process is in the pod's namespaces and in its folder afterwards.
+    pub fn take(directory: &Path, config: Config) -> Result<Self, String> {
+        let directory = directory.canonicalize().map_err(|error| format!("{directory:?}: {error}"))?;
+        let lock = lock(&directory)?;
+        make_namespaces(&config)?;
+        // Paths of Unix sockets are short; a relative one always fits.
+        std::env::set_current_dir(&directory).map_err(|error| format!("{directory:?}: {error}"))?;
+        let listener = listen().map_err(|error| format!("cannot listen on shim.sock: {error}"))?;
+        Ok(Self { config, directory, listener, _lock: lock })
+    }
+
+    /// Serves, in the child, without any of the parent's streams; complaints go to the shim's own log.
+    pub fn serve_alone(self) -> Result<u8, String> {
+        voice::to_file(self.directory.join("shim.log"));
+        let null = File::options().read(true).write(true).open("/dev/null");
+        let null = null.map_err(|error| format!("cannot open /dev/null: {error}"))?;
+        let _ = rustix::stdio::dup2_stdout(&null).and_then(|()| rustix::stdio::dup2_stderr(&null));
+        server::run(self)
+    }
+}
 
 pub fn foreground(directory: &Path) -> Result<u8, String> {
-    let (mut child, ready) = start(directory, Stdio::inherit(), Stdio::inherit())?;
-    await_ready(&mut child, ready, directory, false)?;
-    let status = child.wait().map_err(|error| format!("cannot wait for the shim: {error}"))?;
-    Ok(status.code().unwrap_or(1) as u8)
+    let seat = Seat::take(directory, Config::read(directory)?)?;
+    match fork().map_err(cannot_fork)? {
+        Fork::Child => server::run(seat),
+        Fork::Parent(pid) => {
+            drop(seat);
+            let status = rustix::process::waitpid(rustix::process::Pid::from_raw(pid), WaitOptions::empty());
+            let status = status.map_err(|error| format!("cannot wait for the shim: {error}"))?;
+            Ok(status.and_then(|(_, status)| status.exit_status()).unwrap_or(1) as u8)
+        }
+    }
 }
 
 pub fn daemon(directory: &Path) -> Result<u8, String> {
-    detached(directory)?;
-    Ok(0)
-}
-
-/// A shim that listens, and complains to its own log. The calling thread is in the pod's namespaces afterwards.
-pub fn detached(directory: &Path) -> Result<Child, String> {
-    let path = directory.join("shim.log");
-    let log = OpenOptions::new().create(true).append(true).open(&path);
-    let log = log.map_err(|error| format!("cannot write {path:?}: {error}"))?;
-    let again = log.try_clone().map_err(|error| format!("cannot write {path:?}: {error}"))?;
-    let (mut child, ready) = start(directory, log.into(), again.into())?;
-    await_ready(&mut child, ready, directory, true)?;
-    Ok(child)
-}
-
-fn start(directory: &Path, output: Stdio, errors: Stdio) -> Result<(Child, UnixStream), String> {
-    let config = Config::read(directory)?;
-    make_namespaces(&config)?;
-    let (ours, theirs) = UnixStream::pair().map_err(|error| format!("cannot make a socket pair: {error}"))?;
-    let child = Command::new(own_path())
-        .arg0("fairlead-shim")
-        .arg("shim")
-        .arg(directory)
-        .arg("--inside")
-        .stdin(OwnedFd::from(theirs))
-        .stdout(output)
-        .stderr(errors)
-        .spawn()
-        .map_err(|error| format!("cannot start the shim: {error}"))?;
-    Ok((child, ours))
-}
-
-/// This binary, also after its file was replaced.
-pub fn own_path() -> &'static str {
-    "/proc/self/exe"
-}
-
-fn await_ready(child: &mut Child, mut ready: UnixStream, directory: &Path, logged: bool) -> Result<(), String> {
-    let mut text = [0u8; 6];
-    if ready.read_exact(&mut text).is_ok() && text == READY {
-        return Ok(());
+    let seat = Seat::take(directory, Config::read(directory)?)?;
+    match fork().map_err(cannot_fork)? {
+        Fork::Child => seat.serve_alone(),
+        Fork::Parent(_) => Ok(0),
     }
-    let status = child.wait().map_err(|error| format!("cannot wait for the shim: {error}"))?;
-    let how =
-        status.signal().map_or(format!("code {}", status.code().unwrap_or(0)), |signal| format!("signal {signal}"));
-    let last = if logged { fs::read_to_string(directory.join("shim.log")).unwrap_or_default() } else { String::new() };
-    let last = last.lines().last().unwrap_or("").to_owned();
-    Err(format!("the shim ended with {how} before its socket listened; {last}"))
+}
+
+/// fork(2), in a process that has one thread.
+pub fn fork() -> io::Result<Fork> {
+    fork::fork()
+}
+
+pub fn cannot_fork(error: io::Error) -> String {
+    format!("cannot start the shim: {error}")
+}
+
+fn listen() -> io::Result<UnixListener> {
+    let _ = fs::remove_file("shim.sock");
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let listener = UnixListener::bind("shim.sock");
+    umask(before);
+    let listener = listener?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 fn make_namespaces(config: &Config) -> Result<(), String> {
@@ -116,14 +129,10 @@ fn prepare_network(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// Locks `DIR/shim.pid` for as long as the file stays open.
-pub fn lock(directory: &Path) -> Result<File, String> {
-    let path = directory.join("shim.pid");
-    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
-    let file = file.map_err(|error| format!("cannot write {path:?}: {error}"))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        let holder = fs::read_to_string(&path).unwrap_or_default();
-        format!("another shim (pid {}) runs in {directory:?}", holder.trim())
-    })?;
+/// Locks the folder for as long as the file stays open.
+fn lock(directory: &Path) -> Result<File, String> {
+    let file = File::open(directory).map_err(|error| format!("cannot open {directory:?}: {error}"))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| format!("another shim runs in {directory:?}"))?;
     Ok(file)
 }

@@ -46,8 +46,6 @@ pub fn run(arguments: &[String]) -> ExitCode {
         [] => launch::foreground(&PathBuf::from(directory)),
         ["--daemon"] => launch::daemon(&PathBuf::from(directory)),
         ["--spawner"] => spawner::run(&PathBuf::from(directory)),
-        // How `launch` starts the shim itself, inside its namespaces.
-        ["--inside"] => server::run(&PathBuf::from(directory)),
         _ => return refuse(),
     };
     match result {

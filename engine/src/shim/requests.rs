@@ -87,7 +87,7 @@ impl Server {
             id: id.clone(),
             shim_pid: self.host_pid,
             containers: known.map(|(name, container)| (name.clone(), container.state())).collect(),
-            netns_pid: self.config.has(Namespace::Net).then_some(self.host_pid),
+            netns_pid: self.seat.config.has(Namespace::Net).then_some(self.host_pid),
         }
     }
 }

@@ -6,10 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Seek, Write};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -18,19 +15,17 @@ use serde_json::Value;
 
 use super::children::{Child, ClientId, Containers};
 use super::client::Client;
-use super::config::Config;
 use super::dial::Dial;
+use super::launch::Seat;
 use super::logs::Stream;
 use super::probes::Probe;
-use super::{clock, kill, launch};
+use super::{clock, kill};
 
 const KILL_AGAIN_SECONDS: f64 = 0.05;
 
 pub struct Server {
-    pub(super) config: Config,
-    pub(super) directory: PathBuf,
+    pub(super) seat: Seat,
     pub(super) host_pid: i32,
-    listener: UnixListener,
     pub(super) signals: SignalFd,
     pub(super) clients: BTreeMap<ClientId, Client>,
     next_client: ClientId,
@@ -60,12 +55,12 @@ enum Source {
     Dial(u64),
 }
 
-pub fn run(directory: &Path) -> Result<u8, String> {
+pub fn run(seat: Seat) -> Result<u8, String> {
     let _ = nix::sys::prctl::set_name(c"fairlead-shim");
-    let mut lock = launch::lock(directory)?;
-    let mut server = Server::new(directory)?;
-    write_pid(&mut lock, server.host_pid).map_err(|error| format!("cannot write shim.pid: {error}"))?;
-    say_ready();
+    if let Ok(null) = fs::File::open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdin(null);
+    }
+    let mut server = Server::new(seat)?;
     while !server.stopped() {
         server.turn();
     }
@@ -74,26 +69,8 @@ pub fn run(directory: &Path) -> Result<u8, String> {
     Ok(0)
 }
 
-fn write_pid(file: &mut fs::File, pid: i32) -> std::io::Result<()> {
-    file.set_len(0)?;
-    file.rewind()?;
-    writeln!(file, "{pid}")
-}
-
-/// Tells the launcher, then lets go of it.
-fn say_ready() {
-    let _ = rustix::io::write(rustix::stdio::stdin(), launch::READY);
-    if let Ok(null) = fs::File::open("/dev/null") {
-        let _ = rustix::stdio::dup2_stdin(null);
-    }
-}
-
 impl Server {
-    fn new(directory: &Path) -> Result<Self, String> {
-        let config = Config::read(directory)?;
-        let directory = directory.canonicalize().map_err(|error| format!("{directory:?}: {error}"))?;
-        // Paths of Unix sockets are short; a relative one always fits.
-        std::env::set_current_dir(&directory).map_err(|error| format!("{directory:?}: {error}"))?;
+    fn new(seat: Seat) -> Result<Self, String> {
         let _ = nix::unistd::setsid();
         nix::sys::prctl::set_child_subreaper(true).map_err(|error| format!("cannot adopt orphans: {error}"))?;
         let mut mask = SigSet::empty();
@@ -106,10 +83,8 @@ impl Server {
             .and_then(|path| path.to_str()?.parse().ok())
             .unwrap_or(std::process::id() as i32);
         Ok(Self {
-            config,
-            directory,
+            seat,
             host_pid,
-            listener: listen()?,
             signals,
             clients: BTreeMap::new(),
             next_client: 1,
@@ -144,7 +119,7 @@ impl Server {
     fn wait(&self) -> Vec<(Source, PollFlags)> {
         let mut sources = vec![Source::Listener, Source::Signals];
         let mut fds = vec![
-            PollFd::new(&self.listener, PollFlags::IN),
+            PollFd::new(&self.seat.listener, PollFlags::IN),
             PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
         ];
         for (id, client) in &self.clients {
@@ -182,7 +157,7 @@ impl Server {
     }
 
     fn accept(&mut self) {
-        match self.listener.accept().and_then(|(stream, _)| Client::accept(stream)) {
+        match self.seat.listener.accept().and_then(|(stream, _)| Client::accept(stream)) {
             Ok(client) => {
                 self.clients.insert(self.next_client, client);
                 self.next_client += 1;
@@ -236,14 +211,4 @@ fn timespec(seconds: f64) -> Timespec {
     // Rounded up to the next millisecond, so that a timer has run out when poll returns.
     let millis = (whole * 1000.0).ceil() as i64;
     Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 }
-}
-
-fn listen() -> Result<UnixListener, String> {
-    let _ = fs::remove_file("shim.sock");
-    let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
-    let listener = UnixListener::bind("shim.sock");
-    nix::sys::stat::umask(before);
-    let listener = listener.map_err(|error| format!("cannot listen on shim.sock: {error}"))?;
-    listener.set_nonblocking(true).map_err(|error| format!("cannot listen on shim.sock: {error}"))?;
-    Ok(listener)
 }

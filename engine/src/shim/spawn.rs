@@ -1,17 +1,18 @@
-//! Starting a process through the second stage (`stage`): the spec goes in, the report comes back.
+//! Starting a process: a forked child goes through the second stage (`stage`), whose report comes back.
+//!
+//! The shim has one thread, so what is forked may do anything before it executes the command; a fresh process of this
+//! binary in between would be loaded and relocated for nothing.
 
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 
+use fork::Fork;
 use rustix::pipe::PipeFlags;
 
 use super::output::Pipes;
 use super::stage::spec::Spec;
-use super::{launch, terminal};
-use crate::control::frame;
+use super::{launch, stage, terminal};
 
 /// A process that may still be on its way to its command.
 pub struct Spawned {
@@ -83,32 +84,14 @@ pub enum Streams {
 pub fn spawn(spec: &Spec, streams: Streams) -> Result<Spawned, String> {
     let failed = |error: io::Error| format!("cannot start a process: {error}");
     let (theirs, input, pipes) = open_streams(spec, streams).map_err(failed)?;
-    let spec = Spec { streams: true, terminal: matches!(streams, Streams::Terminal { .. }), ..spec.clone() };
-    let json = serde_json::to_vec(&spec).map_err(|error| format!("cannot write the spec: {error}"))?;
-    let (ours, stage) = UnixStream::pair().map_err(failed)?;
-    let child = Command::new(launch::own_path())
-        .arg0("fairlead-init")
-        .arg("init")
-        .env_clear()
-        .stdin(OwnedFd::from(stage))
-        .stdout(Stdio::null())
-        .spawn()
-        .map_err(failed)?;
-    // A stage that died has its exit seen; that it did not read is no news then.
-    let _ = send_spec(&ours, &json, &theirs);
+    let terminal = matches!(streams, Streams::Terminal { .. });
+    let (ours, channel) = UnixStream::pair().map_err(failed)?;
+    let pid = match launch::fork().map_err(failed)? {
+        Fork::Child => stage::become_here(spec, theirs, terminal, channel),
+        Fork::Parent(pid) => pid,
+    };
     ours.set_nonblocking(true).map_err(failed)?;
-    // std's Child neither kills nor waits when it is dropped; the server reaps by pid.
-    Ok(Spawned { pid: child.id() as i32, pipes, input, report: Report::new(ours) })
-}
-
-fn send_spec(channel: &UnixStream, json: &[u8], streams: &[OwnedFd; 3]) -> io::Result<()> {
-    let bytes = frame::encode(json);
-    let fds: Vec<_> = streams.iter().map(|fd| fd.as_fd()).collect();
-    let mut sent = frame::send(channel, &bytes, &fds)?;
-    while sent < bytes.len() {
-        sent += frame::send(channel, &bytes[sent..], &[])?;
-    }
-    Ok(())
+    Ok(Spawned { pid, pipes, input, report: Report::new(ours) })
 }
 
 type Ends = ([OwnedFd; 3], Option<OwnedFd>, Pipes);

@@ -3,31 +3,30 @@
 //! Requests come on standard input, a Unix stream socket, in the framing of `control::frame`:
 //! `{id, name, config, files?: {name: text}}`; the answer is `{type: "started", id, pid}` once `DIR/name/shim.sock` listens, else
 //! `{type: "error", id, message}`. The folder is made where it is missing; `config` becomes its
-//! shim.json, and each of `files` is replaced at once. Promises: each shim has a thread of its own while it
-//! starts, whose namespaces are the pod's (unshare(2) is about the calling thread), so that many start side by side;
-//! shims live on when the requests' socket closes and this process ends. Refuses: requests that it cannot read.
+//! the shim's, and each of `files` is replaced at once. Promises: each shim has a process of its own while it starts
+//! (forked, see `launch`), which enters the pod's namespaces and ends, so that many start side by side and none can
+//! hurt another; shims live on when the requests' socket closes and this process ends. Refuses: requests that it
+//! cannot read.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Child;
-use std::sync::{Arc, Mutex, PoisonError};
 
+use fork::Fork;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags};
+use rustix::process::WaitOptions;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::launch;
+use super::launch::{self, Seat};
 use crate::control::frame::{self, FrameReader};
-
-const STACK_BYTES: usize = 256 << 10;
 
 #[derive(Deserialize)]
 struct Request {
@@ -38,23 +37,27 @@ struct Request {
     files: BTreeMap<String, String>,
 }
 
-type Children = Arc<Mutex<Vec<Child>>>;
-
 pub fn run(folder: &Path) -> Result<u8, String> {
-    serve(folder).map(|()| 0).map_err(|error| format!("cannot take requests: {error}"))
+    match serve(folder).map_err(|error| format!("cannot take requests: {error}"))? {
+        None => Ok(0),
+        // A shim, and nothing of the spawner's is open any more.
+        Some(seat) => seat.serve_alone(),
+    }
 }
 
-fn serve(folder: &Path) -> io::Result<()> {
+/// Returns at the end of the requests, and in each shim.
+fn serve(folder: &Path) -> io::Result<Option<Seat>> {
     let _ = nix::sys::prctl::set_name(c"fairlead-spawner");
     // As container runtimes have it, whatever ours is; shims and containers inherit it.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    // Shims come to us when the processes that started them have ended.
+    nix::sys::prctl::set_child_subreaper(true)?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     mask.thread_block()?;
     let deaths = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let channel = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?);
-    let answers = Arc::new(Mutex::new(channel.try_clone()?));
-    let children = Children::default();
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     let mut reader = FrameReader::default();
     loop {
         let mut fds = [PollFd::new(&channel, PollFlags::IN), PollFd::from_borrowed_fd(deaths.as_fd(), PollFlags::IN)];
@@ -65,54 +68,70 @@ fn serve(folder: &Path) -> io::Result<()> {
         let (asked, died) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
         if died {
             while deaths.read_signal()?.is_some() {}
-            locked(&children).retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+            while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
         }
         if asked && reader.read_from(&channel)? == 0 {
-            return Ok(());
+            return Ok(None);
         }
         while let Some(request) = reader.next_frame()? {
-            start(folder, serde_json::from_slice(&request)?, &answers, &children)?;
+            let request = serde_json::from_slice(&request)?;
+            match launch::fork() {
+                Ok(Fork::Parent(_)) => {}
+                Ok(Fork::Child) => return Ok(Some(start(folder, &request, &channel))),
+                Err(error) => refuse(&channel, &request, &launch::cannot_fork(error)),
+            }
         }
     }
 }
 
-fn locked<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn start(folder: &Path, request: Request, answers: &Arc<Mutex<UnixStream>>, children: &Children) -> io::Result<()> {
-    let (answers, children) = (answers.clone(), children.clone());
+/// In a process made for it: the shim's place, in the shim.
+fn start(folder: &Path, request: &Request, channel: &UnixStream) -> Seat {
     let directory = folder.join(&request.name);
-    let work = move || {
-        let answer = match prepare(&directory, &request).and_then(|()| launch::detached(&directory)) {
-            Ok(child) => {
-                let answer = json!({"type": "started", "id": request.id, "pid": child.id()});
-                locked(&children).push(child);
-                answer
-            }
-            Err(error) => json!({"type": "error", "id": request.id, "message": error}),
-        };
-        // Nobody listens any more: the shim is found in its folder by whoever comes next.
-        let _ = locked(&answers).write_all(&frame::encode(answer.to_string().as_bytes()));
-    };
-    std::thread::Builder::new().stack_size(STACK_BYTES).spawn(work).map(drop)
+    let taken = prepare(&directory, request).and_then(|()| {
+        let config = serde_json::from_str(request.config.get()).map_err(|error| format!("config: {error}"))?;
+        Seat::take(&directory, config)
+    });
+    match taken.and_then(|seat| Ok((seat, launch::fork().map_err(launch::cannot_fork)?))) {
+        Ok((seat, Fork::Child)) => return seat,
+        Ok((_, Fork::Parent(pid))) => tell(channel, &json!({"type": "started", "id": request.id, "pid": pid})),
+        Err(message) => refuse(channel, request, &message),
+    }
+    std::process::exit(0)
 }
 
-/// The folder, without what an earlier shim left in it, and its shim.json.
+fn refuse(channel: &UnixStream, request: &Request, message: &str) {
+    tell(channel, &json!({"type": "error", "id": request.id, "message": message}));
+}
+
+/// One write, so that answers of several processes do not mix.
+fn tell(mut channel: &UnixStream, answer: &Value) {
+    // When nobody listens any more, the shim is found in its folder by whoever comes next.
+    let _ = channel.write_all(&frame::encode(answer.to_string().as_bytes()));
+}
+
+/// The folder, without what an earlier shim left in it, and the files.
 fn prepare(directory: &Path, request: &Request) -> Result<(), String> {
     if let Some(name) = request.files.keys().chain([&request.name]).find(|name| !is_plain(name)) {
         return Err(format!("{name:?} is not a plain name"));
     }
     let failed = |error: io::Error| format!("cannot prepare {directory:?}: {error}");
-    match DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => forget(directory).map_err(failed)?,
-        result => result.map_err(failed)?,
+    let is_new = match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        result => result.map(|()| true).map_err(failed)?,
+    };
+    if !is_new {
+        forget(directory).map_err(failed)?;
     }
     for (name, text) in &request.files {
+        let path = directory.join(name);
+        if is_new {
+            fs::write(&path, text).map_err(failed)?;
+            continue;
+        }
         let fresh = directory.join(format!("{name}.new"));
-        fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, directory.join(name))).map_err(failed)?;
+        fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, path)).map_err(failed)?;
     }
-    fs::write(directory.join("shim.json"), request.config.get()).map_err(failed)
+    Ok(())
 }
 
 fn is_plain(name: &str) -> bool {

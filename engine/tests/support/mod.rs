@@ -92,6 +92,7 @@ impl Framed {
 pub struct Shim {
     pub folder: Folder,
     pub client: Framed,
+    pid: i32,
     next_id: u64,
 }
 
@@ -109,7 +110,9 @@ impl Shim {
         let output = launch(&folder, user);
         assert!(output.status.success(), "{output:?}");
         let client = Framed::connect(&folder.0.join("shim.sock"));
-        Self { folder, client, next_id: 1 }
+        let mut shim = Self { folder, client, pid: 0, next_id: 1 };
+        shim.pid = shim.ask(json!({"type": "state"}))["shim_pid"].as_i64().unwrap() as i32;
+        shim
     }
 
     pub fn ask(&mut self, mut request: Value) -> Value {
@@ -160,19 +163,17 @@ impl Shim {
     }
 
     pub fn pid(&self) -> i32 {
-        self.folder.read("shim.pid").trim().parse().unwrap()
+        self.pid
     }
 }
 
 impl Drop for Shim {
     fn drop(&mut self) {
-        if let Ok(pid) = self.folder.read("shim.pid").trim().parse() {
-            if std::thread::panicking() {
-                eprintln!("shim.log: {}", self.folder.read("shim.log"));
-            }
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
-            await_true("the shim ends", || !is_alive(pid));
+        if std::thread::panicking() {
+            eprintln!("shim.log: {}", std::fs::read_to_string(self.folder.path("shim.log")).unwrap_or_default());
         }
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), nix::sys::signal::Signal::SIGTERM);
+        await_true("the shim ends", || !is_alive(self.pid));
     }
 }
 

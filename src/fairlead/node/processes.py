@@ -296,7 +296,8 @@ class ProcessSandbox:
 
 
 def _is_shim(pid: int, folder: Path) -> bool:
-    return str(folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    """A shim lives in its pod's folder; its command line is the spawner's."""
+    return os.readlink(f"/proc/{pid}/cwd").removesuffix(" (deleted)") == os.path.realpath(folder)  # noqa: PTH115
 
 
 async def _readable(descriptor: int, seconds: float) -> None:

@@ -1,8 +1,8 @@
-//! The second stage: a fresh process of this binary that turns itself into the container's process.
+//! The second stage: a process that turns itself into the container's process.
 //!
-//! Unsafe code is forbidden here, so nothing can run between fork and exec; instead the shim starts
-//! `fairlead-engine init`, which reads its `Spec` from standard input (a socket), takes namespaces, mounts, cgroups,
-//! limits, identity and capabilities in that order, and then executes the command in its own place.
+//! It takes namespaces, mounts, cgroups, limits, identity and capabilities in that order, and then executes the command
+//! in its own place. The shim forks a child that does so (`become_here`); the master, which has threads, starts
+//! `fairlead-engine init`, which reads its `Spec` from standard input (a socket).
 //!
 //! Promises: the parent reads `pid N` (in the namespace of the /proc that the parent sees), then the end of the stream
 //! once the command runs, or `error TEXT` that names what failed. Refuses: going on after any step that failed.
@@ -29,19 +29,41 @@ pub fn run() -> ExitCode {
         return ExitCode::from(NEVER_STARTED);
     };
     let mut channel = UnixStream::from(channel);
-    let message = match become_command(&mut channel) {
-        Ok(never) => match never {},
-        Err(message) => message,
+    let message = match receive(&channel) {
+        Ok((spec, streams)) => report(become_command(&mut channel, &spec, streams)),
+        Err(error) => format!("cannot read what to start: {error}"),
     };
-    // Nobody is left to tell when this fails.
-    let _ = channel.write_all(format!("error {message}").as_bytes());
+    tell(&mut channel, &message);
     ExitCode::from(NEVER_STARTED)
 }
 
-fn become_command(channel: &mut UnixStream) -> Result<std::convert::Infallible, String> {
-    let (spec, streams) = receive(channel).map_err(|error| format!("cannot read what to start: {error}"))?;
+/// The calling process becomes that command, with those standard streams, or ends.
+pub fn become_here(spec: &Spec, streams: [OwnedFd; 3], terminal: bool, mut channel: UnixStream) -> ! {
+    let spec = Spec { streams: true, terminal, ..spec.clone() };
+    let message = report(become_command(&mut channel, &spec, streams.into()));
+    tell(&mut channel, &message);
+    std::process::exit(i32::from(NEVER_STARTED))
+}
+
+fn report(result: Result<std::convert::Infallible, String>) -> String {
+    match result {
+        Ok(never) => match never {},
+        Err(message) => message,
+    }
+}
+
+fn tell(channel: &mut UnixStream, message: &str) {
+    // Nobody is left to tell when this fails.
+    let _ = channel.write_all(format!("error {message}").as_bytes());
+}
+
+fn become_command(
+    channel: &mut UnixStream,
+    spec: &Spec,
+    streams: Vec<OwnedFd>,
+) -> Result<std::convert::Infallible, String> {
     announce(channel)?;
-    take_streams(&spec, streams).map_err(|error| format!("cannot take the standard streams: {error}"))?;
+    take_streams(spec, streams).map_err(|error| format!("cannot take the standard streams: {error}"))?;
     nix::unistd::setsid().map_err(|error| format!("cannot make a session: {error}"))?;
     if spec.terminal {
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())
@@ -55,7 +77,7 @@ fn become_command(channel: &mut UnixStream) -> Result<std::convert::Infallible, 
         mounts::apply(plan)?;
     }
     privileges::set_limits(&spec.rlimits)?;
-    privileges::become_user(&spec)?;
+    privileges::become_user(spec)?;
     if spec.die_with_parent {
         // After the change of user, which clears it.
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
@@ -63,7 +85,7 @@ fn become_command(channel: &mut UnixStream) -> Result<std::convert::Infallible, 
     }
     // The shim reads its own signals from a descriptor and so blocks them; a container must be able to get SIGTERM.
     nix::sys::signal::SigSet::empty().thread_set_mask().map_err(|error| format!("cannot unblock signals: {error}"))?;
-    command::execute(&spec)
+    command::execute(spec)
 }
 
 fn receive(channel: &UnixStream) -> io::Result<(Spec, Vec<OwnedFd>)> {
