@@ -8,7 +8,7 @@ use crate::table::router::Request;
 /// The fields for the answer to a request of this origin; `None` when it is not allowed.
 pub fn fields(cors: &Cors, request: &dyn Request, preflight: bool) -> Option<Vec<u8>> {
     let origin = request.header("origin")?;
-    let allowed = cors.allow_origins.iter().find(|pattern| fits(pattern.as_bytes(), origin))?;
+    let allowed = cors.allow_origins.iter().find(|pattern| fits(pattern.as_bytes(), origin, cors.one_label))?;
     let mut out = Vec::new();
     let mut line = |name: &str, value: &[u8]| {
         for part in [name.as_bytes(), b": ", value, b"\r\n"] {
@@ -49,13 +49,19 @@ pub fn is_preflight(request: &dyn Request) -> bool {
         && request.header("access-control-request-method").is_some()
 }
 
-/// `*` stands for anything, once in a pattern.
-fn fits(pattern: &[u8], origin: &[u8]) -> bool {
+/// `*` stands for anything, or for one label, once in a pattern.
+fn fits(pattern: &[u8], origin: &[u8], one_label: bool) -> bool {
     match pattern.iter().position(|b| *b == b'*') {
         None => pattern.eq_ignore_ascii_case(origin),
         Some(at) => {
             let (front, back) = (&pattern[..at], &pattern[at + 1..]);
-            origin.len() >= front.len() + back.len() && origin.starts_with(front) && origin.ends_with(back)
+            let long_enough = origin.len() >= front.len() + back.len();
+            if !long_enough || !origin.starts_with(front) || !origin.ends_with(back) {
+                return false;
+            }
+            let between = &origin[front.len()..origin.len() - back.len()];
+            let label = !between.is_empty() && between.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
+            label || !one_label || pattern == b"*"
         }
     }
 }

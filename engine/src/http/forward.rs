@@ -75,6 +75,7 @@ fn write_fields(input: &[u8], head: &Head<'_>, origin: &Origin<'_>, edits: Edits
             || (matches!(kind, Kind::ContentLength | Kind::TransferEncoding)
                 && !field::plain_framing(input, &head.headers[i]))
             || (kind == Kind::Claim && (!origin.believed || told(origin.tell, head.headers[i].name)))
+            || (kind == Kind::Other && replaced(origin.tell, head.headers[i].name))
             || edits.drop.iter().any(|name| name.eq_ignore_ascii_case(head.headers[i].name))
             || (edits.host.is_some() && kind == Kind::Host)
             || (matches!(kind, Kind::Other | Kind::Claim)
@@ -152,6 +153,7 @@ fn write_told(one: Tell, head: &Head<'_>, origin: &Origin<'_>, scheme: &[u8], ou
             put(&[b"X-Request-ID: ", identity.as_bytes(), b"\r\n"]);
         }
         Tell::RequestId => {}
+        Tell::OriginalUri => put(&[b"X-Original-URI: ", head.target, b"\r\n"]),
     }
 }
 
@@ -165,6 +167,11 @@ fn told(tell: &[Tell], name: &str) -> bool {
         Tell::Forwarded => is("forwarded"),
         Tell::RealIp => is("x-real-ip"),
         Tell::Scheme => is("x-scheme") || is("x-forwarded-scheme"),
-        Tell::Port | Tell::RequestId => false,
+        Tell::Port | Tell::RequestId | Tell::OriginalUri => false,
     })
+}
+
+/// Is the field one that a client may send and that we then say anew?
+fn replaced(tell: &[Tell], name: &str) -> bool {
+    tell.contains(&Tell::OriginalUri) && name.eq_ignore_ascii_case("x-original-uri")
 }

@@ -169,7 +169,8 @@ fn decide(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>, record:
     };
     let believed = around.listener.trust.believes(around.client);
     let client = if believed { around.listener.trust.client(&head, around.client) } else { around.client };
-    let scheme = if believed { claimed_scheme(&head).unwrap_or(around.scheme) } else { around.scheme };
+    let wholly = believed && !settings.address_only;
+    let scheme = if wholly { claimed_scheme(&head).unwrap_or(around.scheme) } else { around.scheme };
     if let Some(log) = &around.listener.log {
         *record = log.begin(&head, client, scheme, around);
     }
@@ -188,11 +189,12 @@ fn decide(input: &[u8], around: &Surroundings<'_>, output: &mut Vec<u8>, record:
         return Step::Refuse(Refused { status: 413, reason: "the body is too large" });
     }
     let subject = Subject { request: &head, scheme, client };
+    let named = (believed && settings.address_only).then(|| client.to_string());
     let origin = Origin {
-        address: around.address,
+        address: named.as_deref().unwrap_or(around.address),
         client,
         scheme: around.scheme,
-        believed,
+        believed: wholly,
         port: around.port,
         tell: &settings.tell,
         draw: if settings.tell.is_empty() { 0 } else { random::mix(clock::now_nanos() ^ around.seed) },

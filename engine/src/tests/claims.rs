@@ -70,6 +70,9 @@ fn claims_of_strangers_are_removed_and_ours_are_told() {
     assert_eq!((seen.header("x-scheme"), seen.header("x-forwarded-scheme")), (Some("http"), Some("http")));
     assert!(seen.header("x-forwarded-port").unwrap().parse::<u16>().unwrap() > 1024);
     assert_eq!(seen.header("x-request-id").unwrap().len(), 32);
+    let tell_path = json!({"tell": ["original-uri"]});
+    let seen = through(&mut engine, &backend, &tell_path, "X-Original-URI: /lie\r\n").unwrap();
+    assert_eq!(seen.header("x-original-uri"), Some("/x"));
     let seen = through(&mut engine, &backend, &tell, "X-Request-ID: mine\r\n").unwrap();
     assert_eq!(seen.header("x-request-id"), Some("mine"));
 }
@@ -84,6 +87,11 @@ fn a_proxy_before_us_that_is_trusted_tells_how_the_client_came() {
     assert_eq!(seen.header("x-forwarded-for"), Some("1.1.1.1, 127.0.0.1"));
     assert_eq!((seen.header("x-forwarded-proto"), seen.header("x-scheme")), (Some("https"), Some("https")));
     assert_eq!((seen.header("x-forwarded-host"), seen.header("x-forwarded-port")), (Some("shop.test"), Some("443")));
+    let http = json!({"trusted_hops": 1, "address_only": true, "tell": ["scheme", "real-ip"]});
+    let seen = through(&mut engine, &backend, &http, fields).unwrap();
+    assert_eq!((seen.header("x-forwarded-for"), seen.header("x-real-ip")), (Some("1.1.1.1"), Some("1.1.1.1")));
+    assert_eq!((seen.header("x-forwarded-proto"), seen.header("x-scheme")), (Some("http"), Some("http")));
+    assert_eq!(seen.header("x-forwarded-host"), Some("a.test"));
     let nacks = engine.change(json!({"type": "structure", "listeners": [
         {"id": "1", "protocol": "http", "http": {"trusted_proxies": ["here"]}}, {"id": "2", "protocol": "http", "http": {"client_header": "a b"}}]}));
     let paths: Vec<_> = nacks.iter().map(|n| n["path"].as_str().unwrap()).collect();

@@ -110,6 +110,23 @@ fn header_changes_go_both_ways() {
 }
 
 #[test]
+fn the_star_of_an_origin_is_anything_or_one_label() {
+    let mut engine = Engine::start(1);
+    let backend = Backend::named("b");
+    for (one_label, allowed) in [(false, [true, true, true]), (true, [true, false, false])] {
+        let cors = json!({"allow_origins": ["https://*.good.test"], "one_label": one_label});
+        let mut client =
+            with(&mut engine, &backend, json!([{"id": "r", "backends": [{"backend": "b"}], "cors": cors}]));
+        let mut asked = |origin: &str| {
+            let response = get(&mut client, "a", "/", &format!("Origin: https://{origin}\r\n"));
+            response.header("access-control-allow-origin").is_some()
+        };
+        assert_eq!(["x-1.good.test", "x.y.good.test", ".good.test"].map(&mut asked), allowed);
+        assert!(!asked("x.good.test:80"));
+    }
+}
+
+#[test]
 fn cross_origin_requests_are_answered_by_the_policy() {
     let mut engine = Engine::start(1);
     let backend = Backend::named("b");

@@ -6,6 +6,7 @@ field that is taken out. The CORS part is the Fetch standard's, as Gateway API's
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from fairlead.routing import table
@@ -35,7 +36,9 @@ def preflight(method: str, headers: Mapping[str, str]) -> bool:
 def cors(policy: table.Cors, method: str, headers: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """What the answer says to the request's origin; nothing to one that is not allowed."""
     origin = headers.get("origin")
-    allowed = next((one for one in policy.allow_origins if origin is not None and _fits(one, origin)), None)
+    allowed = next(
+        (one for one in policy.allow_origins if origin is not None and _fits(one, origin, policy.one_label)), None
+    )
     if origin is None or allowed is None:
         return {}
     every = allowed == "*" and not policy.allow_credentials
@@ -58,8 +61,11 @@ def _listed(names: tuple[str, ...], asked: str | None) -> str:
     return asked if names == ("*",) and asked is not None else ", ".join(names)
 
 
-def _fits(pattern: str, origin: str) -> bool:
+def _fits(pattern: str, origin: str, one_label: bool) -> bool:
     front, star, back = pattern.partition("*")
     if not star:
         return pattern.lower() == origin.lower()
-    return len(origin) >= len(front) + len(back) and origin.startswith(front) and origin.endswith(back)
+    if len(origin) < len(front) + len(back) or not origin.startswith(front) or not origin.endswith(back):
+        return False
+    between = origin[len(front) : len(origin) - len(back)]
+    return not one_label or pattern == "*" or re.fullmatch("[A-Za-z0-9-]+", between) is not None

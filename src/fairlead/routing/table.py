@@ -39,7 +39,10 @@ class HttpSettings(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     trusted_hops: int = 0  # so many proxies of ours stand before us; their X-Forwarded-* are believed
     trusted_proxies: tuple[str, ...] = ()  # networks; where given, only peers within them are believed
     client_header: str = ""  # where a proxy says who the client is; "": X-Forwarded-For (`Forwarded` is RFC 7239's)
-    tell: tuple[Literal["forwarded", "real-ip", "port", "scheme", "request-id"], ...] = ()  # more about the client
+    address_only: bool = False  # a proxy is believed who the client is, and nothing else
+    tell: tuple[
+        Literal["forwarded", "real-ip", "port", "scheme", "request-id", "original-uri"], ...
+    ] = ()  # more about the client
     access_log: AccessLog | None = None
     h2c: bool = False
 
@@ -121,6 +124,7 @@ class Mirror(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class Cors(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     allow_origins: tuple[str, ...] = ()
+    one_label: bool = False  # the * of an origin stands for one label instead of anything
     allow_methods: tuple[str, ...] = ()
     allow_headers: tuple[str, ...] = ()
     expose_headers: tuple[str, ...] = ()

@@ -38,6 +38,7 @@ pub enum Tell {
     Port,
     Scheme,
     RequestId,
+    OriginalUri,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +54,8 @@ pub struct HttpSettings {
     pub trusted_hops: u32,
     pub trusted_proxies: Vec<String>,
     pub client_header: String,
+    /// Trusted proxies are believed who the client is, and nothing else.
+    pub address_only: bool,
     pub tell: Vec<Tell>,
     pub access_log: Option<AccessLog>,
     pub h2c: bool,
@@ -71,6 +74,7 @@ impl Default for HttpSettings {
             trusted_hops: 0,
             trusted_proxies: Default::default(),
             client_header: Default::default(),
+            address_only: Default::default(),
             tell: Default::default(),
             access_log: Default::default(),
             h2c: Default::default(),

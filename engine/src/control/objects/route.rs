@@ -159,6 +159,8 @@ impl Default for Mirror {
 #[serde(default, deny_unknown_fields)]
 pub struct Cors {
     pub allow_origins: Vec<String>,
+    /// The `*` of an origin stands for one label instead of anything.
+    pub one_label: bool,
     pub allow_methods: Vec<String>,
     pub allow_headers: Vec<String>,
     pub expose_headers: Vec<String>,
@@ -170,6 +172,7 @@ impl Default for Cors {
     fn default() -> Self {
         Self {
             allow_origins: Default::default(),
+            one_label: Default::default(),
             allow_methods: Default::default(),
             allow_headers: Default::default(),
             expose_headers: Default::default(),

@@ -5,10 +5,17 @@ ingress-nginx tells every Backend X-Real-IP, X-Forwarded-Port, -Scheme, X-Scheme
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fairlead.routing import table
 from fairlead.routing.ingress_nginx import catalogue
 
 _EVERYONE = frozenset({"0.0.0.0/0", "::/0"})
+
+
+def _told(config: catalogue.Words) -> tuple[Literal["forwarded", "original-uri"], ...]:
+    forwarded: tuple[Literal["forwarded"], ...] = ("forwarded",) if config.get("enable-forwarded-rfc7239") else ()
+    return (*forwarded, *(("original-uri",) if config.get("proxy-add-original-uri-header") else ()))
 
 
 def http(config: catalogue.Words) -> table.HttpSettings:
@@ -22,6 +29,7 @@ def http(config: catalogue.Words) -> table.HttpSettings:
     return table.HttpSettings(
         trusted_hops=1 if trusts and not proxies else 0,
         trusted_proxies=proxies,
+        address_only=trusts and not config.get("use-forwarded-headers", False),
         client_header="" if header.lower() == "x-forwarded-for" else header,
-        tell=("real-ip", "port", "scheme", *identity),
+        tell=("real-ip", "port", "scheme", *identity, *_told(config)),
     )
