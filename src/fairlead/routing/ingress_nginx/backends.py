@@ -79,14 +79,15 @@ class Backends:
 
 def affinity(get: Get, *, path: str) -> table.Affinity:
     """affinity: cookie, with its session-cookie-* words."""
-    secure = get("session-cookie-secure")
     return table.Affinity(
         kind="cookie",
         cookie=get("session-cookie-name", "INGRESSCOOKIE"),
         path=get("session-cookie-path", path),
         domain=get("session-cookie-domain", ""),
         same_site=get("session-cookie-samesite", ""),
-        secure="" if secure is None else "always" if secure else "never",
+        secure="always"
+        if get("session-cookie-secure")
+        else "",  # "false" is nothing to ingress-nginx: the scheme decides
         max_age_seconds=get("session-cookie-max-age", 0) or get("session-cookie-expires", 0),
         partitioned=get("session-cookie-partitioned", False),
         balanced=get("affinity-mode", "balanced") == "balanced",

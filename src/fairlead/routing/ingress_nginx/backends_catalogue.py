@@ -77,8 +77,8 @@ TIMES = (
     honoured("proxy-read-timeout", _SECONDS),
     honoured("proxy-send-timeout", _SECONDS, "one idle time counts for both directions: the longer of read and send"),
     honoured("proxy-next-upstream", next_upstream),
-    honoured("proxy-next-upstream-timeout", values.integer(0, 86400)),
-    honoured("proxy-next-upstream-tries", values.integer(0, 100)),
+    honoured("proxy-next-upstream-timeout", values.integer(0, 10**7)),
+    honoured("proxy-next-upstream-tries", values.integer(0, 10**6)),
 )
 BODIES = (
     honoured("proxy-body-size", values.size),
@@ -93,7 +93,7 @@ BODIES = (
     refused("proxy-cookie-domain", "cookies of the application are not rewritten", harmless=("off",)),
     refused("proxy-cookie-path", "cookies of the application are not rewritten", harmless=("off",)),
     refused("proxy-redirect-from", "Location headers are not rewritten", harmless=("off", "default")),
-    refused("proxy-redirect-to", "Location headers are not rewritten", harmless=("off", "default")),
+    idle("proxy-redirect-to", "means nothing without proxy-redirect-from"),
     refused("limit-rate", "the speed of one response is not limited", harmless=("0",)),
     refused("limit-rate-after", "the speed of one response is not limited", harmless=("0",)),
 )

@@ -19,6 +19,20 @@ ENTRIES: dict[str, Entry] = {
     entry.name: entry
     for entry in routes_catalogue.ENTRIES + backends_catalogue.ENTRIES + access_catalogue.ENTRIES
 }  # fmt: skip
+#: names that ingress-nginx once had, and what does their work now
+OBSOLETE: dict[str, str] = {
+    "secure-backends": 'write backend-protocol: "HTTPS"',
+    "grpc-backend": 'write backend-protocol: "GRPC"',
+    "secure-verify-ca-secret": "write proxy-ssl-secret and proxy-ssl-verify",
+    "session-cookie-hash": "remove it, no hash is chosen",
+    "add-base-url": "remove it, answers are not rewritten",
+    "base-url-scheme": "remove it, answers are not rewritten",
+    "upstream-max-fails": "write proxy-next-upstream-tries",
+    "upstream-fail-timeout": "write proxy-next-upstream-timeout",
+    "enable-waf": "remove it",
+    "lua-resty-waf": "remove it",
+}
+GONE = "ingress-nginx dropped it long ago and takes no notice of it"
 #: the older names, and what they are called now
 _ALIASES = {"whitelist-source-range": "allowlist-source-range", "limit-whitelist": "limit-allowlist"}
 
@@ -57,6 +71,8 @@ def parse(annotations: Mapping[str, Any], *, obj: str) -> Words:
 def _parse_one(found: dict[str, Any], name: str, value: Any, obj: str) -> tuple[Problem | None, bool]:
     path = f"metadata.annotations[{name}]"
     entry = ENTRIES.get(name.removeprefix(PREFIX))
+    if instead := OBSOLETE.get(name.removeprefix(PREFIX)):
+        return Problem(obj, path, "ObsoleteAnnotation", f"{GONE}: {instead}"), False
     if entry is None:
         return Problem(obj, path, "UnknownAnnotation", "is not an annotation that ingress-nginx documents"), False
     return parse_value(found, entry, value, obj=obj, path=path), entry.guards
@@ -71,6 +87,9 @@ def parse_value(found: dict[str, Any], entry: Entry, value: Any, *, obj: str, pa
             return Problem(obj, path, "Refused", f"is refused: {entry.note}")
         text = values.plain(str(value))
         parsed = entry.parse(text) if text else None
+    except values.Partly as error:
+        found[_ALIASES.get(entry.name, entry.name)] = error.rest
+        return Problem(obj, path, "InvalidValue", str(error))
     except ValueError as error:
         return Problem(obj, path, "InvalidValue", str(error))
     if parsed is not None and entry.treatment == "honoured":

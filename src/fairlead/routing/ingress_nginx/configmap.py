@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from fairlead.api.problem import Problem
-from fairlead.routing.ingress_nginx import access_catalogue, backends_catalogue, catalogue, routes_catalogue, values
+from fairlead.routing.ingress_nginx import (
+    access_catalogue,
+    backends_catalogue,
+    catalogue,
+    pattern,
+    routes_catalogue,
+    values,
+)
 from fairlead.routing.ingress_nginx.entry import Entry, honoured, idle, refused
 
 #: keys that are the defaults of the annotation with the same name
@@ -22,6 +29,7 @@ _SHARED = (
     "proxy-http-version", "proxy-cookie-domain", "proxy-cookie-path", "proxy-redirect-from", "proxy-redirect-to",
     "limit-rate", "limit-rate-after", "service-upstream", "ssl-ciphers", "enable-modsecurity", "modsecurity-snippet",
     "enable-opentracing", "enable-opentelemetry", "use-port-in-redirects", "preserve-trailing-slash",
+    "relative-redirects",
 )  # fmt: skip
 #: global-auth-X is the default of auth-X
 _AUTH = (
@@ -30,6 +38,8 @@ _AUTH = (
 )  # fmt: skip
 _PREFIXES = values.listed(values.text)
 _TRUST = "without proxy-real-ip-cidr the nearest proxy's word counts alone, so that no client names its own address"
+_PLACES = "no database of places is read"
+_NO_TEXT = "each annotation has a parser of its own, and none becomes configuration text"
 OWN = (
     honoured("hsts", values.flag),
     honoured("hsts-max-age", values.integer(0, 10**10 - 1)),
@@ -40,6 +50,9 @@ OWN = (
     honoured("limit-conn-status-code", values.integer(400, 599)),
     honoured("use-forwarded-headers", values.flag, _TRUST),
     honoured("enable-real-ip", values.flag, _TRUST),
+    idle("enable-real-ip-recursive", "of several addresses the nearest that is no trusted proxy counts, in any case"),
+    honoured("enable-forwarded-rfc7239", values.flag),
+    honoured("proxy-add-original-uri-header", values.flag),
     honoured("proxy-real-ip-cidr", values.listed(values.network)),
     honoured("forwarded-for-header", values.token),
     honoured("generate-request-id", values.flag),
@@ -55,10 +68,24 @@ OWN = (
     refused("allow-cross-namespace-resources", "a Secret of another namespace is never read", harmless=("false",)),
     refused("allow-snippet-annotations", routes_catalogue.SNIPPET, harmless=("false",)),
     refused("use-proxy-protocol", "is a property of the door, not of an object", harmless=("false",)),
-    refused("block-user-agents", "is not carried; a header match of a Gateway route can do it", guards=True),
-    refused("block-referers", "is not carried; a header match of a Gateway route can do it", guards=True),
+    Entry("block-user-agents", "honoured", "", values.listed(pattern.blocked), guards=True),
+    Entry("block-referers", "honoured", "", values.listed(pattern.blocked), guards=True),
     refused("use-gzip", "responses are not compressed; the application does it", harmless=("false",)),
     refused("enable-brotli", "responses are not compressed; the application does it", harmless=("false",)),
+    refused("use-geoip", _PLACES, harmless=("false",)),
+    refused("use-geoip2", _PLACES, harmless=("false",)),
+    refused("use-http3", "HTTP/3 is not spoken", harmless=("false",)),
+    idle("allow-backend-server-header", "the Service's own Server field passes; hide-headers takes it out"),
+    idle("server-tokens", "the edge has no Server field of its own"),
+    idle("enable-underscores-in-headers", "field names with underscores pass", differs=True),
+    idle(
+        "ignore-invalid-headers",
+        "field names with underscores pass, others that HTTP does not allow are a 400",
+        differs=True,
+    ),
+    idle("strict-validate-path-type", _NO_TEXT),
+    idle("annotations-risk-level", _NO_TEXT),
+    idle("annotation-value-word-blocklist", _NO_TEXT),
     refused("plugins", "there is no Lua here"),
     refused("lua-shared-dicts", "there is no Lua here"),
     refused("enable-owasp-modsecurity-crs", "there is no ModSecurity here", guards=True, harmless=("false",)),
@@ -70,8 +97,9 @@ _DOORS = (
     "http2-max-concurrent-streams", "ssl-protocols",
     "ssl-session-cache", "ssl-session-cache-size", "ssl-session-tickets",
     "ssl-session-timeout", "ssl-buffer-size", "ssl-ecdh-curve", "ssl-dh-param", "ssl-reject-handshake", "bind-address",
-    "disable-ipv6", "reuse-port", "enable-underscores-in-headers", "ignore-invalid-headers", "server-tokens",
-    "enable-ocsp", "ssl-early-data", "proxy-protocol-header-timeout",
+    "disable-ipv6", "reuse-port",
+    "enable-ocsp", "ssl-early-data", "proxy-protocol-header-timeout", "ssl-session-ticket-key",
+    "enable-dynamic-tls-records",
 )  # fmt: skip
 _PROCESS = (
     "worker-processes", "worker-cpu-affinity", "worker-shutdown-timeout", "max-worker-connections",
@@ -79,9 +107,34 @@ _PROCESS = (
     "server-name-hash-bucket-size", "proxy-headers-hash-max-size", "proxy-headers-hash-bucket-size",
     "variables-hash-bucket-size", "variables-hash-max-size", "limit-conn-zone-variable", "upstream-keepalive-time",
     "upstream-keepalive-connections", "upstream-keepalive-timeout", "upstream-keepalive-requests", "disable-ipv6-dns",
-    "strict-validate-path-type", "annotations-risk-level", "annotation-value-word-blocklist", "default-type",
-    "allow-backend-server-header", "proxy-add-original-uri-header", "proxy-ssl-location-only",
-    "debug-connections", "nginx-status-ipv4-whitelist", "nginx-status-ipv6-whitelist",
+    "default-type",
+    "proxy-ssl-location-only",
+    "debug-connections", "enable-aio-write", "grpc-buffer-size-kb", "worker-serial-reloads",
+    "geoip2-autoreload-in-minutes", "nginx-status-ipv4-whitelist", "nginx-status-ipv6-whitelist",
+)  # fmt: skip
+_TRACES = (
+    "opentracing-operation-name", "opentracing-location-operation-name", "opentracing-trust-incoming-span",
+    "opentelemetry-operation-name", "opentelemetry-trust-incoming-span", "opentelemetry-config", "otlp-collector-host",
+    "otlp-collector-port", "otel-service-name", "otel-sampler", "otel-sampler-ratio", "otel-sampler-parent-based",
+    "otel-max-queuesize", "otel-schedule-delay-millis", "otel-max-export-batch-size", "zipkin-collector-host",
+    "zipkin-collector-port", "zipkin-service-name", "zipkin-sample-rate", "jaeger-collector-host",
+    "jaeger-collector-port", "jaeger-endpoint", "jaeger-service-name", "jaeger-propagation-format",
+    "jaeger-sampler-type", "jaeger-sampler-param", "jaeger-sampler-host", "jaeger-sampler-port",
+    "jaeger-trace-context-header-name", "jaeger-debug-header", "jaeger-baggage-header",
+    "jaeger-trace-baggage-header-prefix", "datadog-collector-host", "datadog-collector-port", "datadog-service-name",
+    "datadog-environment", "datadog-operation-name-override", "datadog-priority-sampling", "datadog-sample-rate",
+)  # fmt: skip
+_SHRINKING = (
+    "gzip-level", "gzip-min-length", "gzip-types", "gzip-disable", "brotli-level", "brotli-min-length", "brotli-types",
+)  # fmt: skip
+_STREAMS = (
+    "proxy-stream-timeout", "proxy-stream-next-upstream", "proxy-stream-next-upstream-timeout",
+    "proxy-stream-next-upstream-tries", "proxy-stream-responses",
+)  # fmt: skip
+_COUNTERS = (
+    "global-rate-limit-memcached-host", "global-rate-limit-memcached-port", "global-rate-limit-status-code",
+    "global-rate-limit-memcached-connect-timeout", "global-rate-limit-memcached-max-idle-timeout",
+    "global-rate-limit-memcached-pool-size",
 )  # fmt: skip
 _LOGS = (
     "access-log-params", "access-log-path", "http-access-log-path", "stream-access-log-path", "error-log-path",
@@ -97,8 +150,12 @@ def _entries() -> dict[str, Entry]:
         (_DOORS, "the edge's doors have limits of their own"),
         (_PROCESS, "tunes nginx itself"),
         (_LOGS, "the doors have one log: `fairlead up --access-log FILE`"),
+        (_TRACES, "no spans are made; trace headers pass through"),
+        (_SHRINKING, "means nothing without use-gzip or enable-brotli"),
+        (_STREAMS, "TCP and UDP go through Services, and routes of a Gateway"),
+        (_COUNTERS, "means nothing without global-rate-limit"),
     ):
-        every.update({name: idle(name, note, differs=names is not _PROCESS) for name in names})
+        every.update({name: idle(name, note, differs=names in (_DOORS, _LOGS)) for name in names})
     shared = {one.name: one for one in (*backends_catalogue.ENTRIES, *routes_catalogue.ENTRIES)}
     access = {one.name: one for one in access_catalogue.ENTRIES}
     every.update({name: (shared | access)[name] for name in _SHARED})

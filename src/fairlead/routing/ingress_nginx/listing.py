@@ -15,6 +15,7 @@ _INTRODUCTION = """\
 IngressClass whose controller is `k8s.io/ingress-nginx`) with the behaviour that their users rely on.
 `fairlead migrate ingress-nginx -f DIR` says beforehand, object by object, what stays the same (exit status 0), what
 differs (1) and what is refused (2); with `--kubeconfig` it asks a cluster.
+[Every case of ingress-nginx' own end-to-end tests](ingress-nginx-cases.md) is listed with what happens to it here.
 
 ## What is kept on purpose
 
@@ -29,6 +30,9 @@ differs (1) and what is refused (2); with `--kubeconfig` it asks a cluster.
   another host.
 * A canary shares an equal path of a main Ingress: by header, then cookie, then weight. It keeps the main one's other
   annotations, and its sessions.
+* Paths that begin with one of `no-auth-locations` (`/.well-known/acme-challenge`) ask for no password, and no service.
+* Where a path's Service is missing, `default-backend` answers and is told so (X-Code, X-Service-Name and others).
+* A redirect to a mere path is written out with scheme and host, unless `relative-redirects` is true.
 * Limits count by client address over all paths of an Ingress, with nginx' burst.
 
 ## What is different on purpose
@@ -54,6 +58,12 @@ differs (1) and what is refused (2); with `--kubeconfig` it asks a cluster.
 * A canary shares one path's requests; other paths with the same Service are left alone.
 * `backend-protocol: AUTO_HTTP` speaks HTTP to the endpoints, whatever the client spoke; of several times in
   `auth-cache-duration` the shortest counts for all of its statuses.
+* A redirect to https keeps the path as it was sent; ingress-nginx cuts off its last slash.
+* `cors-allow-origin` without one entry that is an origin allows nobody, instead of everybody. Where everybody is
+  allowed with credentials, a browser is told its own origin, since browsers refuse `*` then; without an Origin nothing
+  is said, and an OPTIONS request that is no preflight goes to the Service.
+* A header of `custom-headers` whose name is not allowed is left out; the path stays open.
+* `use-regex` with sticky sessions needs `session-cookie-path`, else browsers do not send the cookie: an Event says so.
 * Without `load-balance`, the endpoint with the fewest requests in flight is taken, in turn among equals: round robin
   where requests do not overlap, and better where they do.
 """

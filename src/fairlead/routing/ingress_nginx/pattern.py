@@ -53,6 +53,14 @@ def whole(value: str) -> str:
     return f"^(?s:.*(?:{value}).*)$"
 
 
+def blocked(value: str) -> str:
+    """An entry of nginx' map as a pattern: ~*REGEX without regard to case, ~REGEX, or a whole text."""
+    if value.startswith("~"):
+        expression = check(re.sub(r"\\([/ ])", r"\1", value.lstrip("~*")))
+        return f"(?i:{expression})" if value.startswith("~*") else f"(?:{expression})"
+    return f"(?i:^{re.escape(value)}$)"
+
+
 def cookie(name: str, value: str) -> str:
     """A pattern for a Cookie header in which the cookie has the value."""
     return rf"^(?:.*;\s*)?{re.escape(name)}={re.escape(value)}(?:\s*;.*)?$"

@@ -10,6 +10,7 @@ from fairlead.routing.ingress_nginx import objects, sites
 
 Get = Callable[..., Any]
 _MEBIBYTE = 1024 * 1024
+_TRIES = 100
 _CORS_METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 _CORS_HEADERS = (
     "DNT", "Keep-Alive", "User-Agent", "X-Requested-With", "If-Modified-Since", "Cache-Control", "Content-Type",
@@ -25,6 +26,21 @@ def rewrite(location: sites.Location, get: Get, *, host: str) -> table.Rewrite |
     return table.Rewrite(host=host) if host else None
 
 
+def target(found: table.Template, get: Get) -> table.Template:
+    """A redirect's target; nginx writes out the scheme and host of a mere path, unless relative-redirects."""
+    kind, text = found[0]
+    if get("relative-redirects", False) or (kind == "text" and not text.startswith("/")) or text == "scheme":
+        return found
+    return (("variable", "scheme"), ("text", "://"), ("variable", "host"), *found)
+
+
+def slashed(path: str, get: Get) -> table.Redirect:
+    """nginx' redirect to the path with a slash."""
+    if not get("relative-redirects", False):
+        return table.Redirect(path=path, status=301)
+    return table.Redirect(location=(("text", path), ("variable", "question"), ("variable", "query")), status=301)
+
+
 def timeouts(get: Get) -> table.Timeouts:
     """proxy-*-timeout; nginx' read and send timeouts are both idle times."""
     idle = max(get("proxy-read-timeout", 60), get("proxy-send-timeout", 60))
@@ -36,7 +52,7 @@ def retry(get: Get) -> table.Retry:
     on = get("proxy-next-upstream", ("connect", "reset", "timeout"))
     if on and get("retry-non-idempotent") and "non-idempotent" not in on:
         on = (*on, "non-idempotent")
-    tries = get("proxy-next-upstream-tries", 3) or 100  # nginx: 0 is no limit
+    tries = min(get("proxy-next-upstream-tries", 3) or _TRIES, _TRIES)  # nginx: 0 is no limit
     return table.Retry(
         attempts=tries if on else 1,
         on=on,
@@ -50,7 +66,8 @@ def cors(get: Get) -> table.Cors | None:
     if not get("enable-cors"):
         return None
     return table.Cors(
-        allow_origins=tuple(get("cors-allow-origin", ())) or ("*",),
+        allow_origins=tuple(get("cors-allow-origin", ("*",))),
+        one_label=True,
         allow_methods=tuple(get("cors-allow-methods", ())) or _CORS_METHODS,
         allow_headers=tuple(get("cors-allow-headers", ())) or _CORS_HEADERS,
         expose_headers=tuple(get("cors-expose-headers", ())),

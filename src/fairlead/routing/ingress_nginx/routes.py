@@ -70,6 +70,7 @@ class _Location:
         self._work = routes.work
         self._id = f"{self._source.object}/{location.rule}" + (f"/{site.host}" if location.default else "")
         self._response_headers: tuple[tuple[str, str], ...] = ()
+        self._fallback = ""
         self._surroundings = surroundings.Surroundings(
             location, self.get, config=self._config, secrets=routes.secrets, config_maps=routes.config_maps,
             found=routes.backends, tell=self._tell,
@@ -90,6 +91,7 @@ class _Location:
         if closed:
             self._put("", match, (HTTP, HTTPS), respond=table.Respond(status=503, body=_CLOSED))
             return
+        self._block(match)
         if self._redirects(match):
             return
         try:
@@ -102,6 +104,15 @@ class _Location:
         self._add_slash()
         for suffix, one, own in self._splits(match):
             self._place(suffix, one, {**fields, **own})
+
+    def _block(self, match: table.Match) -> None:
+        """The ConfigMap's block-user-agents and -referers: a field that is said three times outranks all others."""
+        for name, field in (("block-user-agents", "User-Agent"), ("block-referers", "Referer")):
+            if words := self._config.get(name):
+                header = table.ValueMatch(name=field, type="regex", value=pattern.whole("|".join(words)))
+                blocked = msgspec.structs.replace(match, headers=(header, header, header))
+                respond = table.Respond(status=403, body="forbidden\n")
+                self._put(f"/{name}", blocked, (HTTP, HTTPS), respond=respond)
 
     def _close_beginning(self) -> None:
         """A path that is refused may guard something: a less specific one shall not answer in its place."""
@@ -124,7 +135,8 @@ class _Location:
         for name, status in (("permanent-redirect", 301), ("temporal-redirect", 302)):
             if target := self._words.get(name):
                 code = self._words.get(f"{name}-code", status)
-                self._put("", match, (HTTP, HTTPS), redirect=table.Redirect(location=target, status=code))
+                location = policies.target(target, self.get)
+                self._put("", match, (HTTP, HTTPS), redirect=table.Redirect(location=location, status=code))
                 return True
         return False
 
@@ -144,12 +156,12 @@ class _Location:
         bare = path.rstrip("/")
         if bare and not taken & {(bare, kind) for kind in sites.KINDS}:
             exact = table.Match(path=table.PathMatch(type="exact", value=bare))
-            self._put("/slash", exact, (HTTP, HTTPS), redirect=table.Redirect(path=path, status=301))
+            self._put("/slash", exact, (HTTP, HTTPS), redirect=policies.slashed(path, self.get))
 
     def _fields(self) -> dict[str, Any]:
         get, near = self.get, self._surroundings
         self._response_headers = near.response_headers()
-        default_backend = near.default_backend()
+        default_backend = self._fallback = near.default_backend()
         return {
             "rewrite": policies.rewrite(self._location, get, host=near.upstream_host()),
             "timeouts": policies.timeouts(get),
@@ -170,9 +182,13 @@ class _Location:
         main = self._backend(self._location, canaries.main_getter(canary, self.get))
         if self._location.backend is None:
             return [("", match, {"respond": table.Respond(status=404, body="default backend - 404")})]
+        if not main and self._fallback:
+            instead = {"backends": (table.WeightedBackend(backend=self._fallback),), "fallback": ""}
+            return [("", match, {**instead, "request_headers": self._surroundings.instead()})]
         if not main:
             return [("", match, {"respond": table.Respond(status=503, body="no such backend\n")})]
         other = self._backend(canary, canaries.getter(canary, self.get)) if canary else ""
+        self._warn_of_cookie()
         if canary is None or not other:
             return [("", match, {"backends": (table.WeightedBackend(backend=main),)})]
         return [
@@ -191,6 +207,12 @@ class _Location:
         except ValueError as error:
             self._work.problem(location.source.object, "metadata.annotations", "Closed", f"{error}; it answers 503")
         return ""
+
+    def _warn_of_cookie(self) -> None:
+        if self.get("affinity") and self._words.get("use-regex") and not self.get("session-cookie-path"):
+            path = self._location.path
+            what = f"browsers would not send a cookie of the path {path}: use-regex needs session-cookie-path"
+            self._tell(f"metadata.annotations[{catalogue.PREFIX}affinity]", "CookiePath", what)
 
     def _place(self, suffix: str, match: table.Match, fields: dict[str, Any]) -> None:
         """The Route at the doors that it is for: after the redirect to https, with HSTS where TLS is spoken."""

@@ -181,6 +181,8 @@ def names(sources: Iterable[Source]) -> Names:
 
 def _add_aliases(found: Names, host: str, source: Source, taken: set[str]) -> None:
     for alias in source.words.get("server-alias", ()):
+        if alias in found.aliases.get(host, ()):
+            continue  # another Ingress of the same host says the same
         if alias in taken:
             path = f"metadata.annotations[{catalogue.PREFIX}server-alias]"
             found.problems.append(Problem(source.object, path, "Conflict", f"{alias} is already a host or an alias"))

@@ -35,11 +35,15 @@ class Surroundings:
     def access(self) -> table.Access | None:
         """Networks, credentials and client certificates."""
         namespace = self._source.namespace
+        exempt = tuple(self._config.get("no-auth-locations", ("/.well-known/acme-challenge",)))
+        asks = not self._location.path.startswith(exempt)
         one = table.Access(
             allow=tuple(self._get("allowlist-source-range", ())),
             deny=(*self._get("denylist-source-range", ()), *self._config.get("block-cidrs", ())),
-            basic=access.basic(self._get, namespace=namespace, secrets=self._secrets, tell=self._tell_of_users),
-            request=self._auth_request(),
+            basic=access.basic(self._get, namespace=namespace, secrets=self._secrets, tell=self._tell_of_users)
+            if asks
+            else None,
+            request=self._auth_request() if asks else None,
             certificate=access.certificate(self._get, namespace=namespace, secrets=self._secrets),
             any=self._get("satisfy", "all") == "any",
         )
@@ -51,8 +55,7 @@ class Surroundings:
     def _auth_request(self) -> Any:
         words = self._source.words
         own = "auth-url" in words
-        exempt = tuple(self._config.get("no-auth-locations", ("/.well-known/acme-challenge",)))
-        if not own and (not words.get("enable-global-auth", True) or self._location.path.startswith(exempt)):
+        if not own and not words.get("enable-global-auth", True):
             return None
         get = words.get if own else self._config.get
         headers = None
@@ -101,15 +104,23 @@ class Surroundings:
             place = f"metadata.annotations[{catalogue.PREFIX}custom-http-errors]"
             self._tell(place, "NoDefaultBackend", "nobody explains these errors: name a Service in default-backend")
             return None
+        return table.ErrorPages(statuses=statuses, backend=default_backend, headers=self._whose())
+
+    def instead(self) -> table.HeaderChanges:
+        """What the default backend is told that answers in the place of a Service which is not there."""
+        named = {"X-Code": "503", **dict(self._whose())}
+        before = self.request_headers()
+        return table.HeaderChanges(set=(*(before.set if before else ()), *named.items()))
+
+    def _whose(self) -> tuple[tuple[str, str], ...]:
         service = (self._location.backend or {}).get("service") or {}
         port = service.get("port") or {}
-        headers = (
+        return (
             ("X-Namespace", self._source.namespace),
             ("X-Ingress-Name", self._source.name),
             ("X-Service-Name", str(service.get("name") or "")),
             ("X-Service-Port", str(port.get("name") or port.get("number") or "")),
         )
-        return table.ErrorPages(statuses=statuses, backend=default_backend, headers=headers)
 
     def upstream_host(self) -> str:
         """upstream-vhost, with what of its variables is fixed."""

@@ -23,6 +23,14 @@ _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _SECONDS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 
 
+class Partly(ValueError):
+    """A list of which some is wrong: `rest` is what counts."""
+
+    def __init__(self, message: str, rest: object) -> None:
+        super().__init__(message)
+        self.rest = rest
+
+
 def plain(value: str) -> str:
     """Text without control characters, not overlong. Every value passes here first."""
     if len(value) > MAX_LENGTH:
@@ -82,6 +90,23 @@ def listed(item: Callable[[str], object], *, separators: str = ",") -> Callable[
 
     def parse(value: str) -> tuple[object, ...]:
         return tuple(item(part) for part in (raw.strip() for raw in re.split(f"[{separators}]", value)) if part)
+
+    return parse
+
+
+def each(item: Callable[[str], object]) -> Callable[[str], tuple[object, ...]]:
+    """A parser of lists in which a wrong entry leaves the others alone."""
+
+    def parse(value: str) -> tuple[object, ...]:
+        found, wrong = [], []
+        for part in filter(None, (raw.strip() for raw in value.split(","))):
+            try:
+                found.append(item(part))
+            except ValueError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise Partly("; ".join(wrong) + (" (the others count)" if found else ""), tuple(found))
+        return tuple(found)
 
     return parse
 
