@@ -76,10 +76,14 @@ async fn carry(
     let connect_seconds = backend.spec.timeouts.as_ref().map_or(5.0, |t| t.connect_seconds);
     let opening = Connection::open(Arc::clone(&endpoint), backend, context, None);
     let connection = tokio::time::timeout(Duration::from_secs_f64(connect_seconds.max(0.001)), opening).await;
-    let Ok(Ok(connection)) = connection else {
-        endpoint.connect_failures.add(1);
-        return Err(io::ErrorKind::NotConnected.into());
+    let connection = match connection.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(connection) => connection,
+        Err(error) => {
+            endpoint.connects.failed(&error);
+            return Err(io::ErrorKind::NotConnected.into());
+        }
     };
+    endpoint.connects.succeeded();
     let reply = exchange(context, connection, request, most_bytes).await;
     endpoint.codes.count(reply.as_ref().map_or(0, |r| r.status));
     reply

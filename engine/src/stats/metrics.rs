@@ -121,6 +121,8 @@ fn endpoints(out: &mut String, store: &Store) {
         "counter",
         "Times an endpoint was thrown out, by cause.",
     );
+    let mut connects = String::new();
+    family(&mut connects, "fairlead_endpoint_connect_failures_total", "counter", "Connections that failed to open.");
     let mut seconds = String::new();
     family(&mut seconds, "fairlead_endpoint_request_seconds", "histogram", "Time of requests by endpoint.");
     for b in store.backends() {
@@ -131,6 +133,8 @@ fn endpoints(out: &mut String, store: &Store) {
             let _ = writeln!(gauges, "fairlead_endpoint_in_flight{{{labels}}} {}", e.in_flight_now());
             let ejected = u8::from(e.has(flags::EJECTED | flags::UNHEALTHY));
             let _ = writeln!(out_now, "fairlead_endpoint_ejected{{{labels}}} {ejected}");
+            let failures = e.connects.failures();
+            let _ = writeln!(connects, "fairlead_endpoint_connect_failures_total{{{labels}}} {failures}");
             for (cause, n) in e.ejections.counts() {
                 let _ = writeln!(ejections, "fairlead_endpoint_ejections_total{{{labels},reason=\"{cause}\"}} {n}");
             }
@@ -141,5 +145,6 @@ fn endpoints(out: &mut String, store: &Store) {
     out.push_str(&gauges);
     out.push_str(&out_now);
     out.push_str(&ejections);
+    out.push_str(&connects);
     out.push_str(&seconds);
 }

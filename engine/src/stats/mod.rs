@@ -4,6 +4,7 @@
 //! with what has changed, `GET /log` the access log, line by line. Runs on the control thread; the threads that carry traffic never wait for a reader.
 
 pub mod access_log;
+pub mod connects;
 pub mod counters;
 pub mod ejections;
 mod metrics;

@@ -35,6 +35,7 @@ pub fn state(endpoint: &Endpoint) -> &'static str {
 }
 
 fn endpoint(endpoint: &Endpoint) -> Value {
+    let trouble = endpoint.connects.trouble().map(|(times, reason)| json!({"in_a_row": times, "reason": reason}));
     json!({
         "name": endpoint.name,
         "state": state(endpoint),
@@ -42,7 +43,8 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         "connections": endpoint.connections_now(),
         "requests": endpoint.codes.total(),
         "codes": codes(&endpoint.codes),
-        "connect_failures": endpoint.connect_failures.get(),
+        "connect_failures": endpoint.connects.failures(),
+        "connect_trouble": trouble,
         "ejections": endpoint.ejections.snapshot(),
         "carried": endpoint.carried.get(),
         "latency": latency(&endpoint.latency),

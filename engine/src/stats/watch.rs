@@ -122,7 +122,7 @@ fn of_backend(backend: &Arc<Backend>, endpoints: &[Arc<Endpoint>]) -> u64 {
         Arc::as_ptr(one).hash(&mut hasher);
         snapshot::state(one).hash(&mut hasher);
         (one.in_flight_now(), one.connections_now(), one.codes.total()).hash(&mut hasher);
-        (one.connect_failures.get(), one.carried.get(), one.ejections.counts()).hash(&mut hasher);
+        (one.connects.failures(), one.connects.trouble(), one.carried.get(), one.ejections.counts()).hash(&mut hasher);
         latencies(&one.latency, &mut hasher);
     }
     hasher.finish()

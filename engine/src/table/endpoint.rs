@@ -15,6 +15,7 @@ use crate::balance::latency::Latency;
 use crate::balance::near::Place;
 use crate::balance::{self, flags, random};
 use crate::control::objects;
+use crate::stats::connects::Connects;
 use crate::stats::counters::{Codes, Counter, Histogram};
 use crate::stats::ejections::Ejections;
 use crate::worker::age::Age;
@@ -62,7 +63,7 @@ pub struct Endpoint {
     pub codes: Codes,
     pub latency: Histogram,
     pub estimate: Latency,
-    pub connect_failures: Counter,
+    pub connects: Connects,
     pub ejections: Ejections,
     /// Connections that it was given at layer 4.
     pub carried: Counter,
@@ -92,7 +93,7 @@ impl Endpoint {
             connections: AtomicU32::new(0),
             codes: Codes::default(),
             latency: Histogram::default(),
-            connect_failures: Counter::default(),
+            connects: Connects::default(),
             ejections: Ejections::default(),
             carried: Counter::default(),
             estimate: Latency::default(),

@@ -135,10 +135,11 @@ impl Carried {
                     if self.backend.spec.outlier.is_some() {
                         self.backend.shared.note(&endpoint, Outcome::Good, self.context.now_nanos());
                     }
+                    endpoint.connects.succeeded();
                     endpoint.carried.add(1);
                     return Some((connection, in_flight));
                 }
-                Err(_) => self.failed(&endpoint),
+                Err(error) => self.failed(&endpoint, &error),
             }
         }
         self.backend.shared.no_endpoint.add(1);
@@ -185,8 +186,8 @@ impl Carried {
         self.backend.shared.choose(&self.context.ask(&self.backend, peer, &self.avoid))
     }
 
-    fn failed(&mut self, endpoint: &Arc<Endpoint>) {
-        endpoint.connect_failures.add(1);
+    fn failed(&mut self, endpoint: &Arc<Endpoint>, error: &io::Error) {
+        endpoint.connects.failed(error);
         self.backend.shared.note(endpoint, Outcome::ConnectFailure, self.context.now_nanos());
         self.backend.shared.retries.add(1);
         self.avoid.push(endpoint.id);

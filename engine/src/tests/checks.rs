@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
-use super::harness::{Backend, Client, Engine};
+use super::access_log::Folder;
+use super::harness::{Backend, Client, Engine, closed_port};
 use super::tls;
 use crate::tls::provider;
 
@@ -153,6 +154,36 @@ pub fn stats(path: &std::path::Path, target: &str) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+#[test]
+fn statistics_tell_that_an_endpoint_refuses_connections_until_it_takes_one() {
+    let folder = Folder::new("refusing");
+    let path = folder.0.join("stats.sock");
+    let mut engine = Engine::start_with(1, Some(path.clone()));
+    let (gone, good) = (closed_port(), Backend::named("good"));
+    let mut client = Client::connect(engine.simple(&[gone, good.port], json!({})));
+    let seen = |port: u16| {
+        let all: Value = serde_json::from_str(&stats(&path, "/stats")).unwrap();
+        all["backends"]["b"]["endpoints"][format!("127.0.0.1:{port}")].clone()
+    };
+    (0..4).for_each(|_| assert_eq!(client.get("/").text(), "good"));
+    let refusing = seen(gone);
+    let times = refusing["connect_failures"].as_u64().unwrap();
+    assert!(times > 0, "{refusing}");
+    assert_eq!(refusing["connect_trouble"], json!({"in_a_row": times, "reason": "Connection refused"}));
+    assert_eq!(seen(good.port)["connect_trouble"], json!(null));
+    let metric = format!("endpoint=\"127.0.0.1:{gone}\",name=\"\"}} {times}\n");
+    assert!(stats(&path, "/metrics").contains(&metric));
+    let listener = std::net::TcpListener::bind(("127.0.0.1", gone)).unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nback").unwrap();
+        let _ = stream.read(&mut [0]);
+    });
+    assert!((0..4).any(|_| client.get("/").text() == "back"));
+    assert_eq!((&seen(gone)["connect_trouble"], &seen(gone)["connect_failures"]), (&json!(null), &json!(times)));
 }
 
 #[test]

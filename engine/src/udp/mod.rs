@@ -309,6 +309,7 @@ async fn send_back(answers: Answers, socket: Rc<UdpSocket>, client: SocketAddr) 
             note_refusal(&context, &backend, &endpoint);
             return state.refused.set(true);
         }
+        endpoint.connects.succeeded();
         tokio::task::yield_now().await;
     }
 }
@@ -342,6 +343,6 @@ fn carry_answers(
 }
 
 fn note_refusal(context: &Context, backend: &Backend, endpoint: &Arc<Endpoint>) {
-    endpoint.connect_failures.add(1);
+    endpoint.connects.failed(&io::ErrorKind::ConnectionRefused.into());
     backend.shared.note(endpoint, Outcome::ConnectFailure, context.now_nanos());
 }

@@ -73,7 +73,7 @@ async def show(socket: str) -> None:
 
 
 def rows(before: Snapshot, now: Snapshot) -> list[tuple[str, ...]]:
-    """(backend, endpoint, state, requests/s, in flight, 5xx, p50 ms, p99 ms) of every endpoint."""
+    """(backend, endpoint, state, requests/s, in flight, failed, refused, p50 ms, p99 ms) of every endpoint."""
     found: list[tuple[str, ...]] = []
     for backend, entry in sorted(now.get("backends", {}).items()):
         for address, endpoint in sorted(entry.get("endpoints", {}).items()):
@@ -83,7 +83,7 @@ def rows(before: Snapshot, now: Snapshot) -> list[tuple[str, ...]]:
             found.append(
                 (
                     backend, address, state(endpoint), f"{rate:.0f}", str(endpoint["in_flight"]),
-                    str(endpoint["codes"]["5xx"] + endpoint["codes"]["none"]),
+                    str(endpoint["codes"]["5xx"] + endpoint["codes"]["none"]), str(endpoint["connect_failures"]),
                     quantile(buckets, 0.5), quantile(buckets, 0.99),
                 )
             )  # fmt: skip
@@ -91,8 +91,13 @@ def rows(before: Snapshot, now: Snapshot) -> list[tuple[str, ...]]:
 
 
 def state(endpoint: Snapshot, *, now_seconds: float | None = None) -> str:
-    """Its state; of one that is thrown out the cause too, and how long it still is out where that is known."""
+    """Its state; of one that is thrown out the cause too, and how long it still is out where that is known.
+
+    One that is chosen still but cannot be connected to says so: nothing but a health check or `outlier` takes it out.
+    """
     found = str(endpoint["state"])
+    if found == "ready" and (trouble := endpoint.get("connect_trouble")):
+        return f"ready, but no connection: {trouble['reason']} ({trouble['in_a_row']} in a row)"
     last = endpoint.get("ejections", {}).get("last")
     if found not in ("ejected", "unhealthy") or not last:
         return found
@@ -122,7 +127,7 @@ def _table(before: Snapshot, now: Snapshot) -> Any:
     from rich import table
 
     view = table.Table(box=None)
-    for title in ("backend", "endpoint", "state", "requests/s", "in flight", "failed", "p50 ms", "p99 ms"):
+    for title in ("backend", "endpoint", "state", "requests/s", "in flight", "failed", "refused", "p50 ms", "p99 ms"):
         view.add_column(title, justify="left" if title in ("backend", "endpoint", "state") else "right")
     for row in rows(before, now):
         view.add_row(*row)

@@ -69,9 +69,12 @@ impl<C: Client> Exchange<'_, C> {
 
     fn take_opened(&mut self, opened: io::Result<Connection>, endpoint: &Arc<Endpoint>) -> Result<(), Failure> {
         match opened {
-            Ok(connection) => self.backend = Some(connection),
-            Err(_) => {
-                endpoint.connect_failures.add(1);
+            Ok(connection) => {
+                endpoint.connects.succeeded();
+                self.backend = Some(connection);
+            }
+            Err(error) => {
+                endpoint.connects.failed(&error);
                 self.note(outlier::Outcome::ConnectFailure);
                 return Err(Failure::Connect);
             }
