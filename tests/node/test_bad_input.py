@@ -73,6 +73,8 @@ async def test_a_start_that_cannot_be_says_what_is_wrong(node, more, reason, mes
     pod = await node.until("bad", ended)
     assert ended(pod)["reason"] == reason
     assert message in ended(pod)["message"]
+    waits = await node.until("bad", lambda pod: state(pod).get("state", {}).get("waiting", {}).get("message"))
+    assert message in state(waits)["state"]["waiting"]["message"], "it never ran: there is no log to look into"
 
 
 async def test_a_file_that_may_not_be_read_is_the_applications_error(node):

@@ -6,6 +6,7 @@ What takes long to import is imported where it is used: a background process sta
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,13 @@ class Plan:
         for text in await addresses.lines(client, self.folder.read(), self.folder):
             say(text)
         return not late
+
+    def outcome(self, ready: bool, then: str) -> str:
+        """The last line: how long it took, or that it goes on, and what ends it."""
+        seconds = time.monotonic() - self.started
+        if ready:
+            return f"up in {seconds:.2f} s; {then}"
+        return f"not all of it is ready after {seconds:.1f} s; it goes on trying (`fairlead status` shows it); {then}"
 
 
 def say(text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import fairlead
@@ -31,9 +30,7 @@ def run(plan: bringup.Plan, wanted: config.ClusterConfig, how: dict[str, Any]) -
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait((coming, stopping), return_when=asyncio.FIRST_COMPLETED)
         if coming.done():
-            coming.result()
-            seconds = time.monotonic() - plan.started
-            bringup.say(f"up in {seconds:.2f} s; Ctrl-C takes everything down")
+            bringup.say(plan.outcome(coming.result(), "Ctrl-C takes everything down"))
         coming.cancel()
         following = asyncio.ensure_future(plan.follow(cluster.client)) if plan.follow and not stop.is_set() else None
         await stopping

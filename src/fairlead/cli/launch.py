@@ -10,7 +10,6 @@ import importlib
 import os
 import subprocess
 import sys
-import time
 from typing import Any
 
 from fairlead.cli import bringup, failure, options
@@ -81,9 +80,10 @@ async def _apply_to_running(plan: bringup.Plan) -> None:
     from fairlead.cli import remote
 
     async with remote.connect(plan.folder.name) as (client, _):
-        if not await plan.bring_up(client):
-            raise SystemExit(1)
-    bringup.say(f"up in {time.monotonic() - plan.started:.2f} s; `fairlead down` takes everything down")
+        ready = await plan.bring_up(client)
+    bringup.say(plan.outcome(ready, "`fairlead down` takes everything down"))
+    if not ready:
+        raise SystemExit(1)
 
 
 def _spawn(folder: state.StateFolder, asked: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """`fairlead logs`: what a pod prints, or all pods of a workload with their names in front.
 
-Of several pods one that has nothing to say yet (it waits, or has just gone) is told on standard error, and the others go
-on. A bare name is a pod's, else a workload's of that name.
+Of several pods one that has nothing to say yet (it waits, or has just gone) is told on standard error, and the others
+go on. A bare name is a pod's, else a workload's of that name.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 The command runs in the current folder and must listen where $HOST and $PORT say ($(HOST) and $(PORT) in its arguments
 are replaced). `--dry-run -o yaml` prints the equivalent manifests. `--reload` restarts by rolling when files below the
-folder change: the new copies serve before an old one stops, so no request fails.
+folder change (cli/reloading.py): the new copies serve before an old one stops, so no request fails.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from typing import Any
 
 import click
 
-from fairlead.api import kinds, manifest
-from fairlead.base import clock as clocks
-from fairlead.cli import apply, bringup, failure, launch, options
-from fairlead.client import protocol
+from fairlead.api import manifest
+from fairlead.cli import apply, bringup, failure, launch, options, reloading
 from fairlead.cluster import state
 
 Object = dict[str, Any]
@@ -38,11 +36,25 @@ IMAGE = "localhost/process"
 @click.option("--probe", default="", metavar="/PATH", help="Readiness by HTTP (default: it takes connections).")
 @click.option("--cpu", default="100m", show_default=True, help="CPU request of a copy.")
 @click.option("--max-replicas", default=0, help="Scale up to so many by CPU (50 %).")
-@click.option("--reload", is_flag=True, help="Restart by rolling when files change.")
+@click.option("--reload", is_flag=True, help="Restart by rolling when files below this folder change.")
+@click.option(
+    "--reload-exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave such files alone, too (logs, databases, caches and version control are left alone anyway).",
+)
 @click.option("--dry-run", is_flag=True, help="Only print the manifests.")
 @click.option("-o", "output", type=click.Choice(["yaml"]), default="yaml")
 @click.argument("words", nargs=-1, required=True, metavar="-- COMMAND...", type=click.UNPROCESSED)
-def command(name: str, words: tuple[str, ...], reload: bool, dry_run: bool, output: str, **how: Any) -> None:
+def command(
+    name: str,
+    words: tuple[str, ...],
+    reload: bool,
+    reload_exclude: tuple[str, ...],
+    dry_run: bool,
+    output: str,
+    **how: Any,
+) -> None:
     """Run copies of a command behind a balancer: fairlead run --replicas 3 --port 8000 -- COMMAND..."""
     started = time.monotonic()
     wanted = {
@@ -59,7 +71,7 @@ def command(name: str, words: tuple[str, ...], reload: bool, dry_run: bool, outp
     except state.StateError as error:
         raise failure.Failure(str(error)) from None
     planned = apply.plan([manifest.Manifest("run", 0, one) for one in objects])
-    follow = _reloader(objects[0]["metadata"]["name"], Path.cwd()) if reload else None
+    follow = reloading.follower(objects[0]["metadata"]["name"], Path.cwd(), reload_exclude) if reload else None
     launch.launch(bringup.Plan(folder, planned, {}, Path.cwd(), how.pop("timeout"), started, follow), **how)
 
 
@@ -125,25 +137,3 @@ def _autoscaler(metadata: Object, low: int, high: int) -> Object:
     }
     spec = {"scaleTargetRef": target, "minReplicas": max(low, 1), "maxReplicas": high, "metrics": [metric]}
     return {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": metadata, "spec": spec}
-
-
-def _reloader(name: str, folder: Path) -> bringup.Follow:
-    """Restarts the Deployment by rolling whenever files below the folder change."""
-    clock = clocks.SystemClock()
-
-    async def follow(client: protocol.Client) -> None:
-        import watchfiles
-
-        watching = False
-        async for changes in watchfiles.awatch(folder, rust_timeout=1000, yield_on_timeout=True):
-            if not watching:  # the first answer says that the watch is in place
-                click.echo(f"reload    watching {folder}")
-                watching = True
-            if not changes:
-                continue
-            stamp = {"kubectl.kubernetes.io/restartedAt": clocks.rfc3339_micro(clock.now())}
-            patch = {"spec": {"template": {"metadata": {"annotations": stamp}}}}
-            await client.patch(kinds.DEPLOYMENT, name, patch, namespace="default")
-            click.echo(f"reload    {len(changes)} files changed: rolling")
-
-    return follow

@@ -48,6 +48,12 @@ class Client(Protocol):
         continue_token: str = "",
     ) -> ObjectList: ...
 
+    async def log(
+        self, pod: str, *, namespace: str, container: str = "", previous: bool = False, tail_lines: int = 0
+    ) -> str:
+        """What a container printed, or its life before this one; the last lines of it where a number is given."""
+        ...
+
     def watch(
         self,
         kind: Kind,

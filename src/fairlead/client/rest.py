@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from fairlead.api import kinds
 from fairlead.api.kinds import Kind
 from fairlead.client import errors, exchange, protocol
 
@@ -61,6 +62,25 @@ class RestClient:
             resource_version=metadata.get("resourceVersion", ""),
             continue_token=metadata.get("continue", ""),
         )
+
+    async def log(
+        self, pod: str, *, namespace: str, container: str = "", previous: bool = False, tail_lines: int = 0
+    ) -> str:
+        query = _query(
+            container=container,
+            previous="true" if previous else "",
+            tailLines=str(tail_lines) if tail_lines else "",
+        )
+        response = await self._send(self._request("GET", kinds.POD.path(namespace, pod, "log"), query=query))
+        if response.status >= 300:
+            raise failure(response)
+        try:
+            parts = [response.body]
+            if response.stream is not None:
+                parts += [chunk async for chunk in response.stream]
+        finally:
+            await response.close()
+        return b"".join(parts).decode(errors="replace")
 
     async def watch(
         self,

@@ -121,10 +121,17 @@ def backoff_message(pod: Object, known: records.ContainerRecord) -> str:
     meta = pod["metadata"]
     ended = known.ended
     why = f"; it ended with exit code {ended.exit_code} ({ended.reason})" if ended else ""
+    if ended and ended.reason == "StartError" and ended.message:  # it never ran: no log tells why
+        return _backoff(pod, known) + why + f": {ended.message}"
+    look = f"see kubectl logs -n {meta['namespace']} {meta['name']} -c {known.name} --previous"
+    return f"{_backoff(pod, known)}{why}: {look}"
+
+
+def _backoff(pod: Object, known: records.ContainerRecord) -> str:
+    meta = pod["metadata"]
     return (
         f"back-off {_go_duration(known.backoff_seconds)} restarting failed container={known.name} "
-        f"pod={meta['name']}_{meta['namespace']}({meta['uid']}){why}: "
-        f"see kubectl logs -n {meta['namespace']} {meta['name']} -c {known.name} --previous"
+        f"pod={meta['name']}_{meta['namespace']}({meta['uid']})"
     )
 
 
