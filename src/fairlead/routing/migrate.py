@@ -17,6 +17,9 @@ from fairlead.routing.ingress_nginx.entry import Entry
 Object = dict[str, Any]
 Verdict = Literal["same", "differs", "refused"]
 _ORDER: tuple[Verdict, ...] = ("same", "differs", "refused")
+#: reasons of what is judged value by value, and of what ingress-nginx does likewise
+_JUDGED = ("Refused", "InvalidValue", "UnknownAnnotation", "ObsoleteAnnotation", "UnknownKey")
+_WARNINGS = ("ServiceDecides", "CookiePath")
 _LEGACY_CLASS = "kubernetes.io/ingress.class"
 
 
@@ -71,13 +74,9 @@ def report(objects: Iterable[Object], *, config: str = settings.Settings().ingre
     if world.config is not None:
         notes[f"ConfigMap/{config}"] = _config(world.config)
     for problem in translation.problems:
-        if problem.object in notes and problem.reason not in (
-            "Refused",
-            "InvalidValue",
-            "UnknownAnnotation",
-            "UnknownKey",
-        ):
-            notes[problem.object].append(Note("refused", problem.path, problem.message))
+        if problem.object in notes and problem.reason not in _JUDGED:
+            verdict: Verdict = "same" if problem.reason in _WARNINGS else "refused"
+            notes[problem.object].append(Note(verdict, problem.path, problem.message))
     items = tuple(Item(name, tuple(found)) for name, found in sorted(notes.items()))
     return Report(items, tuple(sorted(world.assumed)), tuple(sorted(world.skipped)))
 
@@ -98,8 +97,11 @@ def _config(config: Object) -> list[Note]:
 
 
 def _judge(entry: Entry | None, name: str, value: Any) -> Iterator[Note]:
-    if entry is None:
+    if instead := catalogue.OBSOLETE.get(name.removeprefix(catalogue.PREFIX)):
+        yield Note("same", name, f"{catalogue.GONE}: {instead}")
+    elif entry is None:
         yield Note("refused", name, "is nothing that ingress-nginx documents")
+    if entry is None:
         return
     problem = catalogue.parse_value({}, entry, value, obj="", path=name)
     if problem is not None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.routing import table
+from fairlead.routing import table, translate
 
 ROOT = ("/", "Prefix", "web")
 
@@ -81,6 +81,55 @@ def test_balancing_is_of_the_ingress_alone(world: Any, annotations: dict[str, st
     assert {name: getattr(found, name) for name in fields} == fields
     world.ingress("b", "b.example", ROOT)
     assert world.route("http://b.example/").backends[0].backend == "default/web:p80/http"
+
+
+OF_THE_INGRESS = {
+    "load_balance": {"load_balance": "ewma"},
+    "upstream_hash_by": {"upstream_hash_by": "$request_uri", "upstream_hash_by_subset": "true"},
+    "affinity": {"affinity": "cookie", "session_cookie_name": "route"},
+}
+
+
+@pytest.mark.parametrize("word", OF_THE_INGRESS)
+def test_with_service_upstream_the_services_own_balancing_decides(world: Any, word: str) -> None:
+    world.service("web", 80, sessionAffinity="ClientIP")
+    world.services[0]["metadata"]["annotations"] = {"fairlead.dev/algorithm": "maglev"}
+    found = backend(world, service_upstream="true", **OF_THE_INGRESS[word])
+    assert (found.id, found.algorithm, found.subset) == ("default/web:p80/http", "maglev", 0)
+    assert found.affinity == table.Affinity(kind="client")
+    assert world.problems() == ["ServiceDecides Ingress/default/a metadata.annotations[service-upstream]"]
+    told = next(one for one in world.translate().problems if one.reason == "ServiceDecides")
+    assert word.replace("_", "-") in told.message
+
+
+def test_service_upstream_keeps_how_the_service_is_spoken_to(world: Any) -> None:
+    found = backend(world, service_upstream="true", affinity="cookie", backend_protocol="GRPC")
+    assert (found.protocol, found.affinity) == ("h2c", None)
+
+
+def test_service_upstream_of_the_configmap_and_an_ingress_that_says_otherwise(world: Any) -> None:
+    world.config(service_upstream="true")
+    assert backend(world, affinity="cookie").affinity is None
+    world.ingress("b", "b.example", ROOT, annotations={"affinity": "cookie", "service-upstream": "false"})
+    assert world.translate().structure.backends[world.route("http://b.example/").backends[0].backend].affinity
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"selector": None}, {"clusterIP": "None"}, {"clusterIP": "None", "selector": None}],
+    ids=["without a selector", "headless", "headless, without a selector"],
+)
+def test_service_upstream_takes_endpoints_whoever_made_them(world: Any, spec: dict[str, Any]) -> None:
+    world.service("web", 80, **spec)
+    name = backend(world, service_upstream="true", load_balance="ewma").id
+    made = {
+        "kind": "EndpointSlice",
+        "metadata": {"namespace": "default", "name": "by-hand", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4", "ports": [{"name": "p80", "port": 9000}],
+        "endpoints": [{"addresses": ["192.0.2.7"]}, {"addresses": ["192.0.2.8"], "conditions": {"ready": False}}],
+    }  # fmt: skip
+    sets = {one.backend: one for one in translate.all_endpoints(world.translate(), [made])}
+    assert [(one.address, one.port) for one in sets[name].endpoints] == [("192.0.2.7", 9000)]
 
 
 def test_sticky_sessions(world: Any) -> None:

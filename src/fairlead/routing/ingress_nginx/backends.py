@@ -42,15 +42,7 @@ class Backends:
         return self._references.variant(base, "tls", {"protocol": "https", "tls": table.BackendTls(insecure=True)})
 
     def _policy(self, source: sites.Source, get: Get, *, path: str) -> dict[str, Any]:
-        fields: dict[str, Any] = {}
-        if hash_on := get("upstream-hash-by"):
-            fields |= {"algorithm": "ring-hash", "hash_on": hash_on}
-            if get("upstream-hash-by-subset"):
-                fields["subset"] = get("upstream-hash-by-subset-size", 3)
-        elif algorithm := get("load-balance"):
-            fields["algorithm"] = algorithm
-        if get("affinity"):
-            fields["affinity"] = affinity(get, path=path)
+        fields = {} if get("service-upstream", False) else _balancing(get, path=path)
         if get("backend-protocol", "http") != "http":
             fields["protocol"] = get("backend-protocol")
         if get("backend-protocol") in ("https", "h2"):
@@ -75,6 +67,23 @@ class Backends:
             certificate=certificate,
             insecure=not verify,
         )
+
+
+#: what of an Ingress does not apply where its Services balance themselves
+BALANCING = ("load-balance", "upstream-hash-by", "affinity")
+
+
+def _balancing(get: Get, *, path: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if hash_on := get("upstream-hash-by"):
+        fields |= {"algorithm": "ring-hash", "hash_on": hash_on}
+        if get("upstream-hash-by-subset"):
+            fields["subset"] = get("upstream-hash-by-subset-size", 3)
+    elif algorithm := get("load-balance"):
+        fields["algorithm"] = algorithm
+    if get("affinity"):
+        fields["affinity"] = affinity(get, path=path)
+    return fields
 
 
 def affinity(get: Get, *, path: str) -> table.Affinity:

@@ -41,10 +41,10 @@ BALANCING = (
         "each key has a subset of its own, so that a lost endpoint moves only its keys; subsets are no fixed groups",
     ),
     honoured("upstream-hash-by-subset-size", values.integer(1, 1000)),
-    idle(
+    honoured(
         "service-upstream",
-        "endpoints are balanced directly: a pod is taken out, acknowledged, before it ends, and sessions stay sticky",
         values.flag,
+        "the Service's own balancing decides for each request; connections go to endpoints, not through the ClusterIP",
     ),
     honoured("backend-protocol", routes_catalogue.backend_protocol, guards=True),
 )

@@ -58,6 +58,10 @@ differs (1) and what is refused (2); with `--kubeconfig` it asks a cluster.
 * A canary shares one path's requests; other paths with the same Service are left alone.
 * `backend-protocol: AUTO_HTTP` speaks HTTP to the endpoints, whatever the client spoke; of several times in
   `auth-cache-duration` the shortest counts for all of its statuses.
+* `service-upstream`: the Service's own policy (its annotations, a BackendPolicy, `sessionAffinity`) decides instead of
+  the Ingress's `load-balance`, hash and sticky cookie. But connections go to the endpoints, which are drained as ever;
+  what watches the ClusterIP (a mesh's sidecar, rules of a firewall) does not see them. Each request is balanced, not
+  each connection, and `sessionAffinity: ClientIP` goes by the client's own address instead of the proxy's.
 * A redirect to https keeps the path as it was sent; ingress-nginx cuts off its last slash.
 * `cors-allow-origin` without one entry that is an origin allows nobody, instead of everybody. Where everybody is
   allowed with credentials, a browser is told its own origin, since browsers refuse `*` then; without an Origin nothing

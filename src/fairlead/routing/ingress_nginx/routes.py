@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from fairlead.api.problem import Problem
 from fairlead.routing import draft, paths, table
 from fairlead.routing.ingress_nginx import (
     access,
@@ -36,6 +37,7 @@ class Routes:
         self.secrets = objects.Lookup("Secret", work.secrets)
         self.config_maps = objects.Lookup("ConfigMap", work.config_maps)
         self.backends = backends.Backends(work, self.secrets)
+        self.told: set[Problem] = set()
 
     def add_site(self, site: sites.Site) -> None:
         """All locations of a host, and what it is redirected from."""
@@ -188,7 +190,7 @@ class _Location:
         if not main:
             return [("", match, {"respond": table.Respond(status=503, body="no such backend\n")})]
         other = self._backend(canary, canaries.getter(canary, self.get)) if canary else ""
-        self._warn_of_cookie()
+        self._warn()
         if canary is None or not other:
             return [("", match, {"backends": (table.WeightedBackend(backend=main),)})]
         return [
@@ -208,8 +210,12 @@ class _Location:
             self._work.problem(location.source.object, "metadata.annotations", "Closed", f"{error}; it answers 503")
         return ""
 
-    def _warn_of_cookie(self) -> None:
-        if self.get("affinity") and self._words.get("use-regex") and not self.get("session-cookie-path"):
+    def _warn(self) -> None:
+        """What ingress-nginx passes over in silence, or says in its log."""
+        if self.get("service-upstream") and (mine := [name for name in backends.BALANCING if name in self._words]):
+            what = f"the Service's own balancing decides: {', '.join(mine)} of this Ingress does not apply"
+            self._tell(f"metadata.annotations[{catalogue.PREFIX}service-upstream]", "ServiceDecides", what)
+        elif self.get("affinity") and self._words.get("use-regex") and not self.get("session-cookie-path"):
             path = self._location.path
             what = f"browsers would not send a cookie of the path {path}: use-regex needs session-cookie-path"
             self._tell(f"metadata.annotations[{catalogue.PREFIX}affinity]", "CookiePath", what)
@@ -265,4 +271,7 @@ class _Location:
         )
 
     def _tell(self, path: str, reason: str, message: str) -> None:
-        self._work.problem(self._source.object, path, reason, message)
+        problem = Problem(self._source.object, path, reason, message)
+        if problem not in self._routes.told:  # the same for each path is said once
+            self._routes.told.add(problem)
+            self._work.problems.append(problem)
