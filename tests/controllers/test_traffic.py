@@ -255,3 +255,50 @@ async def test_many_services_are_translated_beside_the_loop(bench):
         await bench.create(kinds.SERVICE, {"metadata": {"namespace": "default", "name": f"s{number}"}, "spec": spec})
     await bench.start()
     await bench.until(lambda: len(bench.plane.structure.backends) == traffic.IN_THE_LOOP + 20)
+
+
+class Stumbling(planes.FakePlane):
+    """A plane with a bug that shows once at each of its doors."""
+
+    def __init__(self):
+        super().__init__()
+        self.stumbles = {"apply", "apply_endpoints", "acked"}
+
+    def stumble(self, door):
+        if door in self.stumbles:
+            self.stumbles.remove(door)
+            raise KeyError(door)
+
+    async def apply(self, structure):
+        self.stumble("apply")
+        return await super().apply(structure)
+
+    async def apply_endpoints(self, delta):
+        self.stumble("apply_endpoints")
+        return await super().apply_endpoints(delta)
+
+    async def acked(self, sequence):
+        self.stumble("acked")
+        return await super().acked(sequence)
+
+
+async def test_a_bug_is_told_and_traffic_follows_the_cluster_all_the_same(bench):
+    bench.plane = Stumbling()
+    bench.sink = coordinator.Coordinator([bench.plane], clock=bench.clock, on_failure=bench.fail)
+    bench.traffic = bench.made_traffic()
+    await bench.create(kinds.SERVICE, SERVICE)
+    await bench.create(kinds.INGRESS, INGRESS)
+    await bench.create(kinds.ENDPOINT_SLICE, slice_of("127.244.0.2"))
+    await bench.start()
+    await bench.until(lambda: bench.plane.addresses(HTTP) == ["127.244.0.2:8080"])
+    await bench.create(kinds.ENDPOINT_SLICE, slice_of("127.244.0.3", name="web-2"))
+    await bench.until(lambda: len(bench.plane.addresses(HTTP)) == 2)
+
+    async def published():
+        found = await bench.client.get(kinds.INGRESS, "web", namespace="default")
+        return found.get("status", {}).get("loadBalancer", {}).get("ingress")
+
+    await bench.until(published)
+    assert not bench.plane.stumbles
+    assert {where for where, _ in bench.failures} == {"traffic/structure", "traffic/acks"}
+    bench.failures.clear()

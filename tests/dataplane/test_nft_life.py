@@ -202,3 +202,34 @@ async def test_a_firewall_that_its_owner_keeps_for_itself_is_told_with_what_to_d
     async with asyncio.timeout(8):
         assert await told.get() == ()
     await plane.close(purge=True)
+
+
+async def test_a_repair_that_fails_is_tried_again(world, tmp_path):
+    """`nft` cannot be started for a while, as with no processes or descriptors left."""
+    nft, told = tmp_path / "nft", []
+    nft.write_text('#!/bin/sh\nexec nft "$@"\n')
+    nft.chmod(0o755)
+    kernel = nftables.NftablesPlane(
+        "fairlead-test",
+        clock=clock.SystemClock(),
+        on_failure=lambda *failure: told.append(failure),
+        pods=(worlds.PODS4, worlds.PODS6),
+        services=(worlds.SERVICES4,),
+        nft=str(nft),
+    )
+    await kernel.start()
+    try:
+        await carry(kernel, structure(backend()), of(WEB, *world.pods))
+        nft.chmod(0o600)
+        await asyncio.to_thread(world.node.exec, "nft delete table inet fairlead-test")
+        async with asyncio.timeout(8):
+            while len(told) < 3:
+                await asyncio.sleep(0.05)
+            nft.chmod(0o755)
+            pods = {pod.address for pod in world.pods}
+            while (await world.ask(world.outside, VIP, 80, seconds=0.3))[0] not in pods:
+                pass
+        await carry(kernel, structure(backend()), of(WEB, world.pods[0]))
+        assert await servers(world, world.outside, 6) == {world.pods[0].address: 6}
+    finally:
+        await kernel.close(purge=True)

@@ -509,3 +509,27 @@ async def test_an_accounts_token_alone_keeps_no_pod_from_running_without_mounts(
     await house.until("web", ready)
     told = dict(await house.events("web"))
     assert "serviceAccountName" in told["FieldNotHonoured"]
+
+
+class StumblingGate(houses.Gate):
+    """A gate with a bug that shows at the first drain."""
+
+    stumbled = False
+
+    async def drain(self, address, *, deadline_seconds):
+        if not self.stumbled:
+            self.stumbled = True
+            raise KeyError(address)
+        return await super().drain(address, deadline_seconds=deadline_seconds)
+
+
+async def test_a_pod_whose_task_fails_is_looked_after_again(house):
+    await house.create("web", {"containers": [container()]})
+    await house.until("web", ready)
+    house.agent._doors.gate = gate = StumblingGate()
+    await house.client.delete(kinds.POD, "web", namespace="default")
+    await house.gone("web")
+    assert gate.stumbled and len(gate.drains) == 1
+    (failure,) = house.failures
+    assert failure.startswith("node/pod/web: KeyError")
+    house.failures.clear()

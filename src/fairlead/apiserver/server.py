@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import random
 import secrets
@@ -160,12 +161,15 @@ class ApiServer:
         await self._fill()
         await own_service.publish(self._store, self.chain, self._allocator, addresses=self._reachable(), port=self.port)
         self.chain.audit = audit.Audit(config.state_folder / "log" / "audit.log", self.chain.metrics, clock=self._clock)
-        self._nursery.start(self.chain.audit.run(), name="audit log")
+        self._keep(self.chain.audit.run, name="audit log")
         self._nursery.start(asyncio.to_thread(self.chain.tokens.warm), name="the tokens' key")
-        self._nursery.start(housekeeping.compact(self._store, self._clock), name="compaction")
-        self._nursery.start(housekeeping.expire_events(self._store, self._clock), name="expiry of Events")
-        self._nursery.start(housekeeping.place_waiting_pods(self.chain, SYSTEM), name="placement")
-        self._nursery.start(cleanup.run(self._store, self.chain, SYSTEM, self._nursery), name="definitions")
+        self._keep(functools.partial(housekeeping.compact, self._store, self._clock), name="compaction")
+        self._keep(functools.partial(housekeeping.expire_events, self._store, self._clock), name="expiry of Events")
+        self._keep(functools.partial(housekeeping.place_waiting_pods, self.chain, SYSTEM), name="placement")
+        self._keep(functools.partial(cleanup.run, self._store, self.chain, SYSTEM, self._nursery), name="definitions")
+
+    def _keep(self, work: tasks.Work, *, name: str) -> None:
+        self._nursery.keep(work, name=name, clock=self._clock)
 
     def _reachable(self) -> tuple[str, ...]:
         """Where pods reach the API: the addresses that are no loopback, else loopback itself."""

@@ -1,10 +1,20 @@
-"""Background tasks that cannot fail in silence: a Nursery owns them, and the first failure reaches `on_failure`."""
+"""Background tasks that cannot fail in silence: a Nursery owns them, and each failure reaches `on_failure`.
+
+A task that works for as long as its room does is `keep`t: what fails is told and begun again, so that one bad moment
+(a full disk, no descriptors left, a bug that one object sets off) never ends it for the rest of the process's life.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+from fairlead.base import clock as clocks
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 30.0
+Work = Callable[[], Coroutine[Any, Any, Any]]
 
 
 class Nursery:
@@ -22,6 +32,26 @@ class Nursery:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    def keep(self, work: Work, *, name: str, clock: clocks.Clock) -> asyncio.Task[Any]:
+        """Runs `work` until it returns. When it raises, that is reported and it is run again: after 0.1 s, then after
+        twice as long, up to 30 s; one that has worked for longer than that begins with 0.1 s again."""
+        return self.start(self._kept(work, name, clock), name=name)
+
+    async def _kept(self, work: Work, name: str, clock: clocks.Clock) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            began = clock.monotonic()
+            try:
+                await work()
+            except Exception as error:
+                self._on_failure(f"{self.name}/{name}", error)
+            else:
+                return
+            if clock.monotonic() - began > LONGEST_PAUSE_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
+            await clock.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -78,7 +78,7 @@ class Recorder:
             self.dropped += 1
 
     def start(self) -> None:
-        self._nursery.start(self._write_all(), name="writer")
+        self._nursery.keep(self._write_all, name="writer", clock=self._clock)
 
     async def flushed(self) -> None:
         """Returns when all that is recorded has been written (or has failed)."""

@@ -58,7 +58,7 @@ class Informers:
             self._run(one)
 
     def _run(self, one: informer.Informer) -> None:
-        self._tasks[one] = self._nursery.start(one.run(), name=str(one.kind))
+        self._tasks[one] = self._nursery.keep(one.run, name=str(one.kind), clock=self._clock)
 
     def drop(self, kind: Kind) -> None:
         """Ends the informers of a kind that is no longer served."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import os
 import random
 from collections.abc import Awaitable, Callable
@@ -119,13 +120,14 @@ class Cluster:
         self._closing("controllers", self.controllers.close)
         api.registry.mounted.update(self.controllers.served())
         statistics = tasks.Nursery("statistics", on_failure=self._failed)
-        following = traffic_stats.follow(
+        following = functools.partial(
+            traffic_stats.follow,
             str(self.folder.run / "stats.sock"),
             self.traffic_metrics,
             clock=self.clock,
             period_seconds=self.wanted.hpa_every_seconds,
         )
-        statistics.start(following, name="engine")
+        statistics.keep(following, name="engine", clock=self.clock)
         self._closing("statistics", statistics.close)
         if self.wanted.access_log:
             self._log_accesses()
@@ -134,11 +136,14 @@ class Cluster:
         await self._first_table(record)
 
     def _log_accesses(self) -> None:
-        destination = access_log.Destination(self.wanted.access_log)
+        access_log.Destination(self.wanted.access_log).close()  # one that cannot be opened ends the start
         writing = tasks.Nursery("access log", on_failure=self._failed)
         socket = str(self.folder.run / "stats.sock")
-        writing.start(access_log.follow(socket, destination, clock=self.clock), name="write")
+        writing.keep(lambda: self._write_accesses(socket), name="write", clock=self.clock)
         self._closing("access log", writing.close)
+
+    async def _write_accesses(self, socket: str) -> None:
+        await access_log.follow(socket, access_log.Destination(self.wanted.access_log), clock=self.clock)
 
     def _closing(self, name: str, closer: Closer) -> None:
         self._closers.append((name, closer))

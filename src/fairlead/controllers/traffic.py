@@ -74,6 +74,7 @@ class Traffic:
         self._slices_changed = asyncio.Event()
         self._services: set[str] = set()  # whose slices changed
         self._sent: Any = None
+        self._following = False
         self._refused: tuple[str, ...] = ()
         self._reports = traffic_reports.Reports()
         self._changed: set[tuple[str, str]] = set()  # kind and key, since the last translation
@@ -93,7 +94,10 @@ class Traffic:
                 one.add_handler(self._node_changed if kind is kinds.NODE else changed)
         self._idle.clear()
         self._structure_changed.set()
-        self._nursery.start(self._follow_structure(), name="structure")
+        self._keep(self._follow_structure, name="structure")
+
+    def _keep(self, work: tasks.Work, *, name: str) -> None:
+        self._nursery.keep(work, name=name, clock=self._clock)
 
     async def close(self) -> None:
         """Ends following; the planes keep what they have."""
@@ -132,7 +136,11 @@ class Traffic:
         while True:
             await self._slices_changed.wait()
             self._slices_changed.clear()
-            await self._send_endpoints()
+            try:
+                await self._send_endpoints()
+            except BaseException:
+                self._slices_changed.set()  # for the next attempt
+                raise
 
     async def _send_endpoints(self) -> None:
         while self._services:
@@ -140,11 +148,14 @@ class Traffic:
 
     async def _send_some(self) -> None:
         services = {self._services.pop() for _ in range(min(AT_ONCE, len(self._services)))}
-        delta = [one for service in services for one in self._endpoints_of(service)]
-        if delta:
-            sent = await self._sink.apply_endpoints(delta)
-            if self._gate is not None:
-                self._nursery.start(self._tell_served(sent, delta, self._gate), name="served")
+        try:
+            delta = [one for service in services for one in self._endpoints_of(service)]
+            sent = await self._sink.apply_endpoints(delta) if delta else None
+        except BaseException:
+            self._services |= services
+            raise
+        if delta and self._gate is not None:
+            self._nursery.start(self._tell_served(sent, delta, self._gate), name="served")
 
     async def _tell_served(self, sent: Any, delta: Sequence[table.BackendEndpoints], gate: serving_gate.Gate) -> None:
         await self._sink.acked(sent)
@@ -176,17 +187,21 @@ class Traffic:
 
     async def _follow_structure(self) -> None:
         await asyncio.gather(*(one.wait_synced() for one in self._informers.values()))
-        first = True
         while True:
             await self._structure_changed.wait()
             self._structure_changed.clear()
             self._idle.clear()
-            took = await self._translate_and_send()
-            if first:
-                self._nursery.start(self._follow_slices(), name="endpoints")
-                self._nursery.start(self._follow_acks(), name="acks")
-                self._nursery.start(self._statuses.run(), name="statuses")
-                first = False
+            try:
+                took = await self._translate_and_send()
+            except BaseException:
+                self._translator = translate.Translator(self._where)  # it may have been left halfway
+                self._structure_changed.set()  # for the next attempt
+                raise
+            if not self._following:
+                self._following = True
+                self._keep(self._follow_slices, name="endpoints")
+                self._keep(self._follow_acks, name="acks")
+                self._keep(self._statuses.run, name="statuses")
             self._acks_wanted.set()
             if took > 0.005 and self._structure_changed.is_set():
                 # A storm of changes takes half of a core; what comes at its end does not wait for the whole pause.
@@ -236,14 +251,20 @@ class Traffic:
         while True:
             await self._acks_wanted.wait()
             self._acks_wanted.clear()
-            translation, sent = self.translation, self._sent
-            nacks = await self._sink.acked(sent)
-            self._note_refused(nacks)
-            for problem in self._reports.take(translation, nacks):
-                self._tell(problem)
-            self._statuses.want(translation.statuses)
+            try:
+                await self._report(self.translation)
+            except BaseException:
+                self._acks_wanted.set()  # for the next attempt
+                raise
             if not self._structure_changed.is_set() and not self._acks_wanted.is_set():
                 self._idle.set()
+
+    async def _report(self, translation: translate.Translation) -> None:
+        nacks = await self._sink.acked(self._sent)
+        self._note_refused(nacks)
+        for problem in self._reports.take(translation, nacks):
+            self._tell(problem)
+        self._statuses.want(translation.statuses)
 
     def _note_refused(self, nacks: Sequence[traffic_reports.Nack]) -> None:
         """A load balancer whose port another program holds gets another address."""

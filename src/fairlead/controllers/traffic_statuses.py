@@ -72,7 +72,12 @@ class Statuses:
             looked = 0
             while self._pending:
                 key, _ = self._pending.popitem(last=False)
-                await self._look(key)
+                try:
+                    await self._look(key)
+                except BaseException:
+                    self._pending[key] = None  # after the others
+                    self._wanted.set()
+                    raise
                 looked += 1
                 if looked % BREATH == 0:
                     await asyncio.sleep(0)

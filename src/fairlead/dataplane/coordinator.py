@@ -132,7 +132,14 @@ class Coordinator:
         return Sent(tuple([await plane.apply_endpoints(delta) for plane in self.planes]))
 
     async def _drain_plane(self, plane: Plane, sequence: int, address: str, deadline: float) -> int | None:
-        """What was left; None for a plane that did not ack."""
+        """What was left; None for a plane that did not ack, or could not."""
+        try:
+            return await self._drain_acking(plane, sequence, address, deadline)
+        except OSError as error:  # what a plane cannot find out must not keep its pod for ever
+            log.warning("a plane cannot drain", plane=plane.name, address=address, problem=str(error))
+            return None
+
+    async def _drain_acking(self, plane: Plane, sequence: int, address: str, deadline: float) -> int | None:
         limit = min(ACK_LIMIT_SECONDS, max(0.0, deadline - self._clock.monotonic()))
         ack: Ack | None = await self._within(plane.acked(sequence), limit)
         if ack is None:

@@ -85,7 +85,7 @@ class EnginePlane:
 
     async def start(self) -> None:
         """Begins to connect (and to start the master). Returns at once."""
-        self._nursery.start(self._run(), name="connection")
+        self._nursery.keep(self._run, name="connection", clock=self._clock)
 
     async def apply(self, structure: table.Structure) -> int:
         kept = {name: one for name, one in structure.listeners.items() if one.protocol != "health"}

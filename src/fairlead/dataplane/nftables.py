@@ -72,6 +72,7 @@ class NftablesPlane:
         self._generation = 0  # of the ruleset, as far as we made it
         self._left: nft_adopt.Left | None = None
         self._began = False
+        self._in_doubt = False  # whether the kernel has what we believe: a change of it failed midway
         self._nft = nft
         self._clock = clock
         self._nursery = tasks.Nursery("kernel plane", on_failure=on_failure)
@@ -104,8 +105,8 @@ class NftablesPlane:
             await self._load()
         await self._with_link(self._open_way)
         self._tell_obstacles()
-        self._nursery.start(self._write(), name="writer")
-        self._nursery.start(self._watch(), name="guard")
+        self._nursery.keep(self._write, name="writer", clock=self._clock)
+        self._nursery.keep(self._watch, name="guard", clock=self._clock)
 
     async def apply(self, structure: table.Structure) -> int:
         self._state.want_structure(structure)
@@ -155,16 +156,33 @@ class NftablesPlane:
             await self._changed.wait()
             self._changed.clear()
             sequence = self._sequence
-            self._refused = ()
-            if self._left is not None and self._began:
-                async with self._turn:
-                    await self._adopt()
-            while self._state.dirty and self._left is None:
-                async with self._turn:
-                    await self._commit(await self._collect())
+            try:
+                await self._write_all()
+            except BaseException:
+                self._in_doubt = True
+                self._changed.set()  # for the next attempt
+                raise
             async with self._settled:
                 self._acked = sequence
                 self._settled.notify_all()
+
+    async def _write_all(self) -> None:
+        self._refused = ()
+        async with self._turn:
+            if self._in_doubt:
+                await self._with_link(self._open_anew)
+                await self._rebuild(netlink.NetlinkError(errno.EIO))
+                self._left, self._in_doubt = None, False
+            if self._left is not None and self._began:
+                await self._adopt()
+        while self._state.dirty and self._left is None:
+            async with self._turn:
+                await self._commit(await self._collect())
+
+    def _open_anew(self, link: netlink.Netlink) -> None:
+        """Another socket: answers that were not waited for may still come to the old one."""
+        self._link = netlink.Netlink()
+        link.close()
 
     async def _collect(self) -> nft_rules.Transaction:
         """All that is to be changed, a little in each turn of the loop."""
@@ -260,7 +278,12 @@ class NftablesPlane:
                 self._tell_obstacles()
                 if problem:
                     log.warning("somebody changed our rules; they are written anew", table=self._table, problem=problem)
-                    await self._rebuild(netlink.NetlinkError(errno.ENOENT))
+                    try:
+                        await self._rebuild(netlink.NetlinkError(errno.ENOENT))
+                    except BaseException:
+                        self._in_doubt = True
+                        self._changed.set()
+                        raise
 
     def _check(self, link: netlink.Netlink) -> str:
         now = nft_check.generation(link)

@@ -7,6 +7,7 @@ knows; `close` either drains and ends all pods, or lets go of them so that the n
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -34,6 +35,7 @@ from fairlead.node import (
 
 _log = log.get(__name__)
 Object = dict[str, Any]
+AGAIN_SECONDS = 1.0  # after which a pod whose task failed is looked after again
 
 
 class NoSuchPod(Exception):
@@ -81,8 +83,8 @@ class NodeAgent:
             if uid not in known:
                 self._nursery.start(ending.end_orphan(ender, uid), name=f"orphan/{uid}")
         self._pods.add_handler(self._changed)
-        self._nursery.start(self._node_object.run(), name="heartbeat")
-        self._nursery.start(self.usage.run(), name="usage")
+        self._nursery.keep(self._node_object.run, name="heartbeat", clock=self._doors.clock)
+        self._nursery.keep(self.usage.run, name="usage", clock=self._doors.clock)
 
     def _changed(self, change: informer.Change) -> None:
         pod = change.object
@@ -117,11 +119,22 @@ class NodeAgent:
             owner.tell("Scheduled", message)
         run = self._nursery.start(owner.run(), name=f"pod/{pod['metadata']['name']}")
         self._runs[uid] = run
-        run.add_done_callback(lambda _: self._forget(uid))
+        run.add_done_callback(functools.partial(self._ended, owner))
 
-    def _forget(self, uid: str) -> None:
-        self._workers.pop(uid, None)
-        self._runs.pop(uid, None)
+    def _ended(self, owner: worker.PodWorker, run: asyncio.Task[Any]) -> None:
+        self._workers.pop(owner.uid, None)
+        self._runs.pop(owner.uid, None)
+        if not run.cancelled() and run.exception() is not None and not self._closing:
+            self._nursery.start(self._run_again(owner), name=f"pod/{owner.record.name} again")
+
+    async def _run_again(self, failed: worker.PodWorker) -> None:
+        """A bug ended the pod's task, but the pod is there: it is adopted, as by a next life."""
+        await failed.let_go()
+        await self._doors.clock.sleep(AGAIN_SECONDS)
+        meta = failed.pod["metadata"]
+        pod = self._pods.cache.get(f"{meta['namespace']}/{meta['name']}")
+        if pod is not None and pod["metadata"]["uid"] == failed.uid and failed.uid not in self._workers:
+            self._run(pod)
 
     def _place(self, uid: str, ip: str, *, own_network: bool, runs: runtime.Runtime) -> plans.Place:
         host_ip, host_ip6 = settings.host_addresses(self._node, self._doors.network)

@@ -42,7 +42,7 @@ class Publisher:
 
     def start(self) -> None:
         self._written = self._owner.pod.get("status") or {}
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"node/status/{self._owner.uid}")
+        self._task = self._owner.nursery.keep(self._run, name="status", clock=self._owner.doors.clock)
 
     def changed(self) -> None:
         """The record may say something new."""
@@ -67,9 +67,14 @@ class Publisher:
             await racing.first(self._urgent.wait(), owner.doors.clock.sleep(_GATHER_SECONDS))
             self._dirty.clear()
             self._urgent.clear()
-            if owner.sandbox is not None:
-                await self._save()
-            if not await self._write():
+            try:
+                if owner.sandbox is not None:
+                    await self._save()
+                written = await self._write()
+            except BaseException:
+                self._dirty.set()  # for the next attempt
+                raise
+            if not written:
                 self._dirty.set()
                 await owner.doors.clock.sleep(_RETRY_SECONDS)
             elif not self._dirty.is_set():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -231,7 +232,8 @@ class PodWorker:
         period = volumes.refresh_seconds(self.pod)
         if not self._refreshing and period:
             self._refreshing = True
-            self.beside(self._look_after_volumes(period), name="volumes")
+            work = functools.partial(self._look_after_volumes, period)
+            self.nursery.keep(work, name="volumes", clock=self.doors.clock)
         return True
 
     def _note_address(self, ip: str, *, own_network: bool) -> None:

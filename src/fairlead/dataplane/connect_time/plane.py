@@ -35,7 +35,7 @@ class ConnectPlane:
     ) -> None:
         """`beside` is the plane that counts connections to an endpoint, whoever led them there. `on_lost(why)` is
         called when the programs are let go of."""
-        self._on_lost = on_lost
+        self._on_lost, self._on_failure = on_lost, on_failure
         self._beside = beside
         self._nursery = tasks.Nursery("connect time", on_failure=on_failure)
         self._books = books.Books()
@@ -123,6 +123,9 @@ class ConnectPlane:
                     await self._write_all(self._tables)
                 except OSError as error:
                     self._let_go(f"its maps cannot be written: {error.strerror}")
+                except Exception as error:
+                    self._on_failure("connect time/writer", error)
+                    self._let_go(f"a bug: {error!r}")
             async with self._settled:
                 self._acked = sequence
                 self._settled.notify_all()
