@@ -4,13 +4,14 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from pathlib import Path
 
 import house as houses
 import pytest
 
-from fairlead.node import runtime, shim, spawner
+from fairlead.node import children, runtime, shim, spawner
 
 CONFIG = {"pod": "default/web", "namespaces": [], "hostname": "web", "hide": [], "loopback_up": False, "sysctls": {}}
 
@@ -79,3 +80,17 @@ async def test_a_name_that_leads_elsewhere_is_refused(folder):
     with pytest.raises(runtime.StartFailed, match="not a plain name"):
         await made.start("no/such", CONFIG, files={}, timeout_seconds=10)
     await made.close()
+
+
+async def test_what_outlives_us_keeps_none_of_our_descriptors():
+    ours, theirs = socket.socketpair()
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    with ours, theirs:
+        child = children.spawn(["sleep", "60"], env=os.environ, stdin=theirs)
+    kept = {int(entry.name) for entry in Path(f"/proc/{child.pid}/fd").iterdir()}
+    os.kill(child.pid, signal.SIGKILL)
+    await child.ended.wait()
+    os.close(reading)
+    os.close(writing)
+    assert kept == {0, 1, 2}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import shutil
 import sys
+
+from fairlead.base import descriptors
 
 NAME = "fairlead-engine"
 
@@ -46,20 +47,9 @@ def start_master(binary: str, *, socket_path: str, log_path: str = "") -> int:
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, log_path or os.devnull, append, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
-            *((os.POSIX_SPAWN_CLOSE, number) for number in _inheritable()),
+            *((os.POSIX_SPAWN_CLOSE, number) for number in descriptors.inheritable()),
         ],
     )
-
-
-def _inheritable() -> list[int]:
-    """Descriptors that a child would keep: somebody may wait for the last holder of a pipe to let go."""
-    found = []
-    for entry in pathlib.Path("/proc/self/fd").iterdir():
-        number = int(entry.name)
-        with contextlib.suppress(OSError):  # the listing's own is closed by now
-            if number > 2 and os.get_inheritable(number):
-                found.append(number)
-    return found
 
 
 def is_running(pid: int) -> bool:

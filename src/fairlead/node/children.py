@@ -12,6 +12,8 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 
+from fairlead.base import descriptors
+
 
 class Child:
     """One started process. `ended` is set with `status` (an exit code, negative for a signal) once it is reaped."""
@@ -47,7 +49,11 @@ def spawn(argv: Sequence[str], *, env: Mapping[str, str], stdin: socket.socket) 
             argv[0],
             list(argv),
             dict(env),
-            file_actions=[(os.POSIX_SPAWN_DUP2, stdin.fileno(), 0), (os.POSIX_SPAWN_DUP2, nothing, 1)],
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, stdin.fileno(), 0),
+                (os.POSIX_SPAWN_DUP2, nothing, 1),
+                *((os.POSIX_SPAWN_CLOSE, number) for number in descriptors.inheritable()),
+            ],
             setsid=True,
             setsigmask=[],
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores them, its children should not

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import os
+import pathlib
 import re
 import socket
 import sys
@@ -11,7 +12,7 @@ import time
 
 import pytest
 
-from fairlead.base import clock, netns
+from fairlead.base import clock, descriptors, netns
 from fairlead.dataplane import coordinator
 from fairlead.dataplane.connect_time import kernel as kernel_calls
 from fairlead.dataplane.connect_time import load
@@ -275,15 +276,23 @@ async def test_a_pod_that_reaches_itself_goes_straight_to_itself(world, connect_
 async def test_who_kills_the_process_has_nftables_at_once_and_nothing_attached(world, kernel):
     await carry(kernel, structure(backend()), of(WEB, *world.pods))
     top = os.open(load.top(), os.O_RDONLY)
-    before = set(attached(top))
     holder = await asyncio.create_subprocess_exec(sys.executable, "-c", HOLDER, stdout=-1, stdin=-1)
     assert await holder.stdout.readline() == b"attached\n"
-    assert len(set(attached(top)) - before) == len(kernel_calls.ATTACH)
+    links = [entry.read_text() for entry in pathlib.Path(f"/proc/{holder.pid}/fdinfo").iterdir()]
+    programs = {int(found[1]) for text in links if (found := re.search(r"prog_id:\s*(\d+)", text))}
+    assert len(programs & set(attached(top))) == len(kernel_calls.ATTACH)  # others may attach theirs meanwhile
     holder.kill()
     await holder.communicate()
-    assert set(attached(top)) - before == set()
+    assert not programs & set(attached(top))
     os.close(top)
     assert await servers(world, world.node, 3) == {pod.address: 1 for pod in world.pods}
+
+
+async def test_no_program_that_we_start_keeps_the_maps_or_the_attachment(connect_time):
+    """A shim that did kept the programs of a life that was killed attached, and connections led to pods long gone."""
+    kept = {os.readlink(f"/proc/self/fd/{number}") for number in descriptors.inheritable()}
+    assert not [what for what in kept if "bpf" in what]
+    assert any("bpf" in os.readlink(entry) for entry in pathlib.Path("/proc/self/fd").iterdir() if entry.is_symlink())
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 
+from fairlead.base import descriptors
 from fairlead.dataplane.connect_time import books, kernel, layout
 
 HELPER = "fairlead.dataplane.connect_time.load"
@@ -100,14 +101,14 @@ async def load() -> Tables:
 
 def _taken(ours: socket.socket, problem: str) -> Tables:
     ours.setblocking(False)
-    text, descriptors, _, _ = socket.recv_fds(ours, 65536, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    text, received = descriptors.receive(ours, 65536, most=_DESCRIPTORS)
     if not text:
         raise CannotLoad(f"the helper failed: {(problem.strip().splitlines() or ['it said nothing'])[-1]}")
     said = json.loads(text)
     if "why" in said:
         raise CannotLoad(said["why"])
     count = len(said["maps"])
-    maps, links = descriptors[:count], descriptors[count:]
+    maps, links = received[:count], received[count:]
     return Tables(dict(zip(said["maps"], maps, strict=True)), dict(zip(said["links"], links, strict=True)))
 
 
