@@ -1,4 +1,4 @@
-"""History is compacted and Events expire for as long as the server runs, even after a disk that was full for a while."""
+"""History is compacted and Events expire as long as the server runs, even after a disk that was full for a while."""
 
 from __future__ import annotations
 

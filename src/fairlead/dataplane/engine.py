@@ -21,9 +21,9 @@ import msgspec
 from fairlead.base import clock as clocks
 from fairlead.base import log as logs
 from fairlead.base import tasks
-from fairlead.dataplane import doors, ledger, link, probing, renewal, sockets, spawn, wire
+from fairlead.dataplane import doors, engine_view, ledger, link, probing, renewal, sockets, spawn, watchdog, wire
 from fairlead.dataplane.plane import Ack, Nack
-from fairlead.routing import carrier, table
+from fairlead.routing import table
 
 log = logs.get(__name__)
 FIRST_BACKOFF_SECONDS = 0.005
@@ -80,6 +80,8 @@ class EnginePlane:
         self._drains: dict[str, _Drain] = {}
         self._ids = itertools.count(1)
         self._lost = asyncio.Event()
+        self._watchdog = watchdog.Watchdog(clock)
+        self._watch: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._master = 0  # the pid of one that we started
 
@@ -138,6 +140,8 @@ class EnginePlane:
         if self._link is None or not self._link.open:
             return
         self._lost.clear()
+        if self._watch is not None:
+            self._watch.cancel()  # it has no answers for others while it ends
         self._link.send(wire.Shutdown(grace_seconds=grace_seconds))
         await self._lost.wait()
         while self._master and spawn.is_running(self._master):
@@ -183,7 +187,8 @@ class EnginePlane:
             return
         if everything:
             self._hand_over_sockets(again=again)
-            self._ledger.want_structure(self._engine_view())
+            listeners = self._doors.usable(self._structure.listeners)
+            self._ledger.want_structure(engine_view.view(self._structure, listeners))
         self._send_endpoints()
         if everything:
             self._send_structure()
@@ -209,11 +214,6 @@ class EnginePlane:
     def _socket_name(name: str) -> wire.SocketName:
         place = sockets.parse(name)
         return wire.SocketName(id=name, family=place.family_name, transport=place.transport)
-
-    def _engine_view(self) -> table.Structure:
-        backends = {name: engine_backend(backend) for name, backend in self._structure.backends.items()}
-        listeners = self._doors.usable(self._structure.listeners)
-        return msgspec.structs.replace(self._structure, listeners=listeners, backends=backends)
 
     def _send_endpoints(self) -> None:
         found = self._ledger.endpoints_difference()
@@ -266,7 +266,10 @@ class EnginePlane:
     def _take(self, event: wire.Event) -> None:
         match event:
             case wire.Welcome():
+                self._watchdog.heard(welcome=True)
                 self._begin(event)
+            case wire.Pong():
+                self._watchdog.heard()
             case wire.Acked():
                 self._take_ack(event)
             case wire.Refused():
@@ -282,6 +285,7 @@ class EnginePlane:
             case wire.EndpointState():
                 self._take_endpoint(event)
             case wire.Worker():
+                self._watchdog.heard()
                 self.worker_restarts = event.restarts
                 self._welcome = msgspec.structs.replace(self._welcome, worker_pid=event.pid)
             case _:
@@ -358,9 +362,16 @@ class EnginePlane:
 
     async def _converse(self, connected: socket.socket) -> None:
         self._lost.clear()
-        self._greeting = link.Link(connected, on_event=self._take, on_lost=self._lose)
-        self._greeting.send(wire.Hello(version=wire.VERSION))
-        await self._lost.wait()
+        self._watchdog.begin()
+        self._greeting = greeting = link.Link(connected, on_event=self._take, on_lost=self._lose)
+        greeting.send(wire.Hello(version=wire.VERSION))
+        master = link.peer_pid(connected)
+        watching = self._watchdog.watch(greeting, lambda: (master, self._welcome.worker_pid))
+        self._watch = watch = self._nursery.start(watching, name="watchdog")
+        try:
+            await self._lost.wait()
+        finally:
+            watch.cancel()
 
     def _lose(self, why: str) -> None:
         log.warning("the engine's connection is lost", problem=why)
@@ -373,22 +384,14 @@ class EnginePlane:
         if not self._binary or (self._master and spawn.is_running(self._master)):
             return
         log.info("starting the engine", binary=self._binary)
-        self._master = spawn.start_master(self._binary, socket_path=self._path, log_path=self._log_path)
+        try:
+            self._master = spawn.start_master(self._binary, socket_path=self._path, log_path=self._log_path)
+        except OSError as error:  # no processes, descriptors or memory left, or the binary is being replaced
+            self.problem = f"the engine cannot be started: {error.strerror or error}"
+            log.error("the engine cannot be started", problem=error.strerror or str(error))
 
     def __repr__(self) -> str:
         master, worker = self.pids
         state = f"master {master}, worker {worker}" if self._link else f"not connected: {self.problem}"
         waiting = f", waiting for {self._sequence - self._acked} acks" if self._sequence > self._acked else ""
         return f"<EnginePlane {state}, at {self._acked}{waiting}, {len(self._drains)} drains, {len(self.nacks)} nacks>"
-
-
-def engine_backend(backend: table.Backend) -> table.Backend:
-    """The Backend as the engine needs it: no addresses that the kernel carries, and none of the kernel's fields."""
-    if not backend.virtual:
-        return backend
-    if carrier.carrier(backend) == "kernel":
-        return msgspec.structs.replace(backend, virtual=())
-    virtual = tuple(
-        table.Virtual(address=one.address, port=one.port, node_port=one.node_port) for one in backend.virtual
-    )
-    return msgspec.structs.replace(backend, virtual=virtual)

@@ -61,7 +61,8 @@ class Link:
             _close_all(descriptors)
         self._out.clear()
 
-    def _lose(self, why: str) -> None:
+    def lose(self, why: str) -> None:
+        """Ends the connection and calls `on_lost`."""
         if self._open:
             self.close()
             self._on_lost(why)
@@ -79,7 +80,7 @@ class Link:
         except BlockingIOError:
             self._loop.add_writer(self._socket, self._writable)
         except OSError as error:
-            self._lose(f"writing: {error.strerror}")
+            self.lose(f"writing: {error.strerror}")
         else:
             self._loop.remove_writer(self._socket)
 
@@ -93,7 +94,7 @@ class Link:
         try:
             data = self._socket.recv(_READ_BYTES)
             if not data:
-                self._lose("the engine closed the connection")
+                self.lose("the engine closed the connection")
                 return
             for body in self._frames.feed(data):
                 self._on_event(wire.decode_event(body))
@@ -102,9 +103,9 @@ class Link:
         except BlockingIOError:
             return
         except OSError as error:
-            self._lose(f"reading: {error.strerror}")
+            self.lose(f"reading: {error.strerror}")
         except wire.WireError as error:
-            self._lose(str(error))
+            self.lose(str(error))
 
 
 async def connect(path: str) -> socket.socket:
@@ -124,7 +125,17 @@ def _close_all(descriptors: Sequence[socket.socket]) -> None:
         one.close()
 
 
+def peer_pid(connected: socket.socket) -> int:
+    """The process that listens there; 0 when it is in another pid namespace."""
+    return _credentials(connected)[0]
+
+
+def _credentials(connected: socket.socket) -> tuple[int, int]:
+    pid, uid, _ = struct.unpack("3i", connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid
+
+
 def _check_peer(connected: socket.socket, path: str) -> None:
-    _, uid, _ = struct.unpack("3i", connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    _, uid = _credentials(connected)
     if uid not in (0, os.geteuid()):
         raise PermissionError(f"{path} belongs to user {uid}")
