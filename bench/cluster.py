@@ -37,7 +37,7 @@ class Cluster:
         self.edge = f"127.0.0.1:{lab.free_port()}"
         source = str(Path(fairlead.__file__).resolve().parent.parent)  # the background process starts in another folder
         self.env = {"FAIRLEAD_STATE": str(self.home), "FAIRLEAD_ENGINE": engine.binary(), "PYTHONPATH": source}
-        self._https = f"127.0.0.1:{lab.free_port()}"
+        self.https = f"127.0.0.1:{lab.free_port()}"
 
     @property
     def folder(self) -> Path:
@@ -47,7 +47,7 @@ class Cluster:
     def up(self, *paths: Path, detach: bool = True) -> lab.Process:
         """Runs `fairlead up`; returns at once."""
         words = [*_FAIRLEAD, "up", "--name", self.name, "--network", self.network, "--http", self.edge]
-        words += ["--https", self._https, *self.flags, *(["-d"] if detach else []), *map(str, paths)]
+        words += ["--https", self.https, *self.flags, *(["-d"] if detach else []), *map(str, paths)]
         return self.lab.spawn("up", words, env=self.env)
 
     async def start(self, *paths: Path) -> None:
@@ -93,6 +93,9 @@ class Cluster:
                 found[part] += cpu.family([process.info["pid"]])
             elif part:
                 found[part].append(process.info["pid"])
+            elif words[1:2] == ["worker"] and _writes_to(process.info["pid"], self.folder):
+                found["engine"].append(process.info["pid"])  # of a master that was killed: it is nobody's child
+        found["engine"] = list(dict.fromkeys(found["engine"]))
         return found
 
     def pids(self) -> list[int]:
@@ -122,6 +125,13 @@ def own_seconds(pids: Iterable[int]) -> float:
         with contextlib.suppress(OSError):
             total += time.clock_gettime(((~pid) << 3) | 2)
     return total
+
+
+def _writes_to(pid: int, folder: Path) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/fd/2").startswith(str(folder))  # noqa: PTH115
+    except OSError:
+        return False
 
 
 def _part(words: list[str], folder: str, name: str) -> str:

@@ -111,6 +111,10 @@ class Lab:
         """Tells people what is going on (standard error; the report goes to standard output)."""
         print(f"[{time.monotonic() - self.began:6.1f} s] {text}", file=sys.stderr, flush=True)
 
+    def since(self, at: float) -> float:
+        """Seconds since 1970 as those that `progress` shows."""
+        return at - time.time() + time.monotonic() - self.began
+
     def path(self, name: str) -> Path:
         """A new folder within the lab's."""
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
