@@ -43,7 +43,7 @@ def sweep(folder: state.StateFolder) -> list[str]:
             found.append(f"ended {what} (pid {pid})")
         if not seen:
             break
-    containers = engines.clean(os.environ, [pod.name for pod in folder.pods.glob("*")])
+    containers = engines.clean(os.environ, folders.names(folder.pods))
     if containers:
         found.append(f"removed {containers} containers")
     if os.geteuid() == 0:
@@ -55,8 +55,9 @@ def sweep(folder: state.StateFolder) -> list[str]:
             kernel.clean(folder.name, record.pod_cidr, record.service_cidr, record.pod_cidr6, record.service_cidr6)
     for path in folder.run.glob("*"):
         path.unlink(missing_ok=True)
-    for pod in folder.pods.glob("*"):
-        folders.remove(pod)
+    for name in folders.names(folder.pods):
+        folders.remove(folder.pods / name)
+    folders.close_memory(folder.pods)
     return found
 
 

@@ -20,7 +20,7 @@ import msgspec
 from fairlead.apiserver import server
 from fairlead.base import clock as clocks
 from fairlead.base import log as logs
-from fairlead.base import tasks
+from fairlead.base import privilege, tasks
 from fairlead.client import events, exchange, informers, inprocess, protocol
 from fairlead.cluster import (
     config,
@@ -310,6 +310,8 @@ class Cluster:
             hide=(str(self.folder.path),) if folders.can_mount() else (),
         )
         runs = processes.ProcessRuntime(shims)
+        if folders.can_mount() and privilege.is_root():
+            await asyncio.to_thread(folders.open_memory, self.folder.pods)
         limits = await asyncio.to_thread(cgroups.Cgroups, self.folder.name)
         self._closing("cgroups", lambda: asyncio.to_thread(limits.close))
         images = await self._images(runs)
@@ -339,6 +341,7 @@ class Cluster:
         )
         api.chain.pod_door = poddoor.PodDoor(self.agent)
         self._metrics.agent = self.agent
+        self._closing("pods' memory", lambda: asyncio.to_thread(folders.close_memory, self.folder.pods))
         self._closing("pods", lambda: self.agent.close(stop_pods=True))
         self._closing("doors", lambda: self._close_doors(planes))
 

@@ -19,6 +19,7 @@ from fairlead.node import (
     claims,
     cri_logs,
     ending,
+    folders,
     images,
     lifecycle,
     node_object,
@@ -138,17 +139,20 @@ class NodeAgent:
 
     def _place(self, uid: str, ip: str, *, own_network: bool, runs: runtime.Runtime) -> plans.Place:
         host_ip, host_ip6 = settings.host_addresses(self._node, self._doors.network)
+        folder = self._node.folder / uid
+        memory = folders.small(folder) if runs.name == "process" else folder
         return plans.Place(
             ip,
             host_ip,
             own_network,
-            self._node.folder / uid,
+            folder,
             self._cpu,
             self._memory,
-            volumes.PodVolumes(self._node.folder / uid),
+            volumes.PodVolumes(folder, small=memory),
             runs,
             self._workers[uid].record.ip6,
             host_ip6,
+            memory,
         )
 
     def replace_images(self, found: images.ImageSource) -> None:

@@ -60,7 +60,7 @@ class Containers:
         spec = lifecycle.find(owner.pod, known.name) or {}
         return last_words.read(
             spec,
-            file=pod_files.termination_file(owner.folder, known.name),
+            file=pod_files.termination_file(owner.place.small if owner.place else owner.folder, known.name),
             log=owner.folder / "logs" / known.name / f"{known.restarts}.log",
             exit_code=exit_code,
         )

@@ -119,7 +119,7 @@ class PauseRuntime:
 
     async def found(self) -> Sequence[str]:
         try:
-            return [entry.name for entry in self._folder.iterdir() if entry.is_dir()]
+            return folders.names(self._folder)
         except FileNotFoundError:
             return []
 

@@ -1,10 +1,13 @@
 """Folders of pods that may hold file systems in memory: made, measured and removed without leaving a mount behind.
 
+What is generated for a pod (its /etc files, its Secrets, ConfigMaps and tokens) never needs to be on a disk: where
+`open_memory` could make a file system in memory for all pods, in STATE/pods/.memory, `small` is a folder in it.
 Blocking. Mounting needs CAP_SYS_ADMIN; `can_mount` says whether we have it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -13,6 +16,7 @@ from pathlib import Path
 _CAP_SYS_ADMIN = 21
 _MS_NOSUID, _MS_NODEV = 2, 4
 _MNT_DETACH = 2
+_MEMORY = ".memory"
 
 
 def can_mount() -> bool:
@@ -23,9 +27,42 @@ def can_mount() -> bool:
     return False
 
 
-def mount_memory(path: Path, *, size_bytes: int = 0) -> None:
+def names(pods: Path) -> list[str]:
+    """The pods that have a folder there."""
+    return [entry.name for entry in pods.glob("[!.]*") if entry.is_dir()]
+
+
+def open_memory(pods: Path) -> bool:
+    """Makes the file system for the small files of all pods, or finds that of our earlier life."""
+    path = pods / _MEMORY
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.is_mount():
+        try:
+            mount_memory(path, mode="0700")
+        except OSError:
+            path.rmdir()
+            return False
+    return True
+
+
+def close_memory(pods: Path) -> None:
+    """Takes it away with all in it."""
+    path = pods / _MEMORY
+    if path.is_mount():
+        _libc().umount2(os.fsencode(path), _MNT_DETACH)
+    with contextlib.suppress(FileNotFoundError):
+        path.rmdir()
+
+
+def small(folder: Path) -> Path:
+    """Where the pod that has this folder keeps what is generated for it."""
+    memory = folder.parent / _MEMORY
+    return memory / folder.name if memory.is_mount() else folder
+
+
+def mount_memory(path: Path, *, size_bytes: int = 0, mode: str = "0777") -> None:
     """Puts a file system in memory over that folder; without a size it may take half of the memory. Raises OSError."""
-    options = "mode=0777" + (f",size={size_bytes}" if size_bytes else "")
+    options = f"mode={mode}" + (f",size={size_bytes}" if size_bytes else "")
     flags = _MS_NOSUID | _MS_NODEV
     _checked(_libc().mount(b"tmpfs", os.fsencode(path), b"tmpfs", flags, options.encode()), path)
 
@@ -46,6 +83,7 @@ def remove(folder: Path) -> None:
         if path.is_mount():
             _libc().umount2(os.fsencode(path), _MNT_DETACH)
     shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder.parent / _MEMORY / folder.name, ignore_errors=True)
 
 
 def used_bytes(folder: Path) -> int:

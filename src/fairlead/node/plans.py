@@ -59,11 +59,17 @@ class Place:
     runtime: runtime.Runtime
     ip6: str = ""
     host_ip6: str = ""
+    memory: Path | None = None  # where files are that are generated for the pod, if not in the folder
 
     @property
     def has_images(self) -> bool:
         """Whether images themselves run here."""
         return self.runtime.name == "container"
+
+    @property
+    def small(self) -> Path:
+        """Where files are that are generated for the pod."""
+        return self.memory or self.folder
 
 
 class Planner:
@@ -176,7 +182,7 @@ class Planner:
         if not place.runtime.can_mount:
             return (), ()
         resolver = self._resolver(pod, place)
-        own, files = pod_files.mounts(pod, container, record, place.folder, resolver=resolver, who=who)
+        own, files = pod_files.mounts(pod, container, record, place.small, resolver=resolver, who=who)
         if not container.get("volumeMounts"):
             return own, files
         files += await self._prepare(pod, container, place, who=who)

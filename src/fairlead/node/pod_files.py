@@ -1,6 +1,6 @@
 """The few files that a pod with mounts of its own gets: /etc/hosts, /etc/hostname, /etc/resolv.conf, and one for the
-termination message. They live in STATE/pods/UID/etc and are bound over the host's. Pure but for a look at /etc; whoever
-starts the container writes them.
+termination message. They live in `etc` of the pod's small folder (`folders`) and are bound over the host's. Pure but
+for a look at /etc; whoever starts the container writes them.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class ProcessRuntime:
 
     async def found(self) -> Sequence[str]:
         try:
-            return [entry.name for entry in self._settings.folder.iterdir() if entry.is_dir()]
+            return folders.names(self._settings.folder)
         except FileNotFoundError:
             return []
 

@@ -1,10 +1,10 @@
 """The volumes of one pod on disk, and the mounts that containers get of them.
 
-`emptyDir` and the generated ones live in STATE/pods/UID/volumes and go with the pod; generated ones are looked at again
-every ten seconds (those that hold nothing but a token and the CA every minute), so that updates reach the pod.
-`hostPath` and what a PersistentVolumeClaim is bound to are the host's own folders. An emptyDir in memory is a file
-system of its own with `sizeLimit` as its size; on the disk `over_limit` tells which one has outgrown its limit.
-Everything else (CSI, NFS, …) is refused by VolumeProblem.
+`emptyDir` and the generated ones live in STATE/pods/UID/volumes and go with the pod (generated ones of a process pod in
+memory, see `folders`); generated ones are looked at again every ten seconds (those that hold nothing but a token and
+the CA every minute), so that updates reach the pod. `hostPath` and what a PersistentVolumeClaim is bound to are the host's
+own folders. An emptyDir in memory is a file system of its own with `sizeLimit` as its size; on the disk `over_limit`
+tells which one has outgrown its limit. Everything else (CSI, NFS, …) is refused by VolumeProblem.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ _KNOWN = (
 class PodVolumes:
     """The volumes of one pod. `prepare` may be called for every container; it does each volume once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, small: Path | None = None) -> None:
+        """Generated volumes are in `small`, else in `folder`, where a pod of an earlier life may have them."""
         self._folder = folder
+        self._small = small or folder
         self._owner: tuple[int, int] | None = None
         self._prepared: set[str] = set()
         self._claimed: dict[str, Object] = {}  # volume -> what its claim is bound to
@@ -58,7 +60,7 @@ class PodVolumes:
         files: tuple[runtime.NewFile, ...] = ()
         for volume in pod["spec"].get("volumes") or []:
             name = volume["name"]
-            if name in wanted and _may_come_later(volume, container) and not self._path(name).exists():
+            if name in wanted and _may_come_later(volume, container) and not self._path(volume).exists():
                 files += self._first(volume, container, facts)
                 self._prepared.add(name)
             if name not in wanted or name in self._prepared:
@@ -73,7 +75,7 @@ class PodVolumes:
     def _first(self, volume: Object, container: Object, facts: env.Facts) -> tuple[runtime.NewFile, ...]:
         content = volume_content.files(volume, container, facts)
         try:
-            return atomic_files.first(self._path(volume["name"]), content, owner=self._owner)
+            return atomic_files.first(self._path(volume), content, owner=self._owner)
         except (atomic_files.BadPath, UnicodeDecodeError) as error:
             raise volume_content.VolumeProblem(str(error)) from error
 
@@ -87,7 +89,7 @@ class PodVolumes:
                     _log.debug("a volume was not refreshed", volume=volume["name"], why=str(error))
 
     def _make(self, volume: Object, container: Object, facts: env.Facts) -> None:
-        path = self._path(volume["name"])
+        path = self._path(volume)
         try:
             if volume_content.is_generated(volume):
                 atomic_files.write(path, volume_content.files(volume, container, facts), owner=self._owner)
@@ -103,8 +105,11 @@ class PodVolumes:
         except (OSError, atomic_files.BadPath) as error:
             raise volume_content.VolumeProblem(str(error)) from error
 
-    def _path(self, name: str) -> Path:
-        return self._folder / "volumes" / name
+    def _path(self, volume: Object) -> Path:
+        path = self._folder / "volumes" / str(volume["name"])
+        if self._small == self._folder or not volume_content.is_generated(volume) or path.exists():
+            return path
+        return self._small / "volumes" / str(volume["name"])
 
     def _empty_dir(self, path: Path, source: Object) -> None:
         if path.exists():
@@ -139,7 +144,7 @@ class PodVolumes:
         for volume in pod["spec"].get("volumes") or []:
             if volume["name"] in self._prepared and _limited(volume):
                 limit = size_limit(volume["emptyDir"])
-                if folders.used_bytes(self._path(volume["name"])) > limit:
+                if folders.used_bytes(self._path(volume)) > limit:
                     shown = volume["emptyDir"]["sizeLimit"]
                     return f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{shown}".'
         return ""
@@ -179,7 +184,7 @@ class PodVolumes:
             return Path(volume["hostPath"]["path"])
         if volume["name"] in self._claimed:
             return Path(self._claimed[volume["name"]]["path"])
-        return self._path(volume["name"])
+        return self._path(volume)
 
     def _source(self, volume: Object, mount: Object, values: Mapping[str, str]) -> Path:
         root = self.folder_of(volume)
