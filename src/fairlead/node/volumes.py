@@ -2,9 +2,9 @@
 
 `emptyDir` and the generated ones live in STATE/pods/UID/volumes and go with the pod (generated ones of a process pod in
 memory, see `folders`); generated ones are looked at again every ten seconds (those that hold nothing but a token and
-the CA every minute), so that updates reach the pod. `hostPath` and what a PersistentVolumeClaim is bound to are the host's
-own folders. An emptyDir in memory is a file system of its own with `sizeLimit` as its size; on the disk `over_limit`
-tells which one has outgrown its limit. Everything else (CSI, NFS, …) is refused by VolumeProblem.
+the CA every minute), so that updates reach the pod. `hostPath` and what a PersistentVolumeClaim is bound to are the
+host's own folders. An emptyDir in memory is a file system of its own with `sizeLimit` as its size; on the disk
+`over_limit` tells which one has outgrown its limit. Everything else (CSI, NFS, …) is refused by VolumeProblem.
 """
 
 from __future__ import annotations
