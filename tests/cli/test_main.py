@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,14 @@ def test_the_last_state_folder_takes_its_parent_with_it_and_another_does_not(tmp
     assert folders[1].path.is_dir()
     folders[1].remove()
     assert not (tmp_path / "all").exists()
+
+
+def test_a_mistyped_command_is_told_what_was_meant() -> None:
+    done = testing.CliRunner().invoke(main.main, ["stauts"])
+    assert done.exit_code == 2 and "Did you mean 'status'?" in done.output
+    assert "Did you mean" not in testing.CliRunner().invoke(main.main, ["quux"]).output
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "fairlead", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("fairlead, version ")

@@ -25,6 +25,13 @@ def test_a_url_is_explained_by_its_rule_and_its_candidates(my_app: local.Local) 
     assert "forwarded by Ingress/default/my-app" in said  # with the edge's own certificate
 
 
+def test_the_url_of_a_service_is_explained_as_the_service(my_app: local.Local) -> None:
+    for url in ("http://my-app-service/", "http://my-app-service.default.svc.cluster.local/x"):
+        said = my_app.fairlead("explain", "--name", my_app.name, url).stdout
+        assert "that host is the Service default/my-app-service" in said
+        assert "carried by Service/default/my-app-service" in said
+
+
 def test_a_pod_that_is_left_out_says_why(my_app: local.Local) -> None:
     pod = pods_of(my_app)[0]
     assert (

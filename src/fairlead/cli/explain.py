@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from fairlead.api import kinds
-from fairlead.cli import failure, known, lbstats, options, remarks, remote
+from fairlead.cli import failure, known, lbstats, options, remarks, remote, silence
 from fairlead.client import errors, protocol
 from fairlead.cluster import state
 from fairlead.routing import draft, explain, interpret, paths, settings
@@ -47,6 +47,10 @@ async def _explain(name: str, namespace: str, what: str, headers: tuple[str, ...
             _print(said)
             for text in _passed_over(found, asked["asked"].host):
                 click.echo(f"  not {text}")
+            inside = service_named(found, asked["asked"].host, namespace) if not said.rule else None
+            if inside:
+                click.echo(f"in the cluster (`fairlead curl`, pods) that host is the Service {'/'.join(inside)}:")
+                await _explain_service(client, folder, *inside)
             return
         kind, _, target = what.rpartition("/")
         if kind in ("hpa", "horizontalpodautoscaler"):
@@ -75,6 +79,20 @@ async def _explain_service(client: protocol.Client, folder: state.StateFolder, n
     if not any(one.candidates or one.left_out for one in said.backends):
         for text in await remarks.empty(client, found, {f"Service/{namespace}/{name}"}):
             click.echo(f"  no endpoint: {text.partition(': ')[2]}")
+    if folder.read().network != "rootless":
+        for door in await silence.silent(client, found.slices, {f"Service/{namespace}/{name}"}):
+            click.echo(f"  but {door}: is that the port that it listens on (targetPort)?")
+
+
+def service_named(found: known.Known, host: str, namespace: str) -> tuple[str, str] | None:
+    """(namespace, name) of the Service that this host is to a pod of the namespace: by its name or an address of it."""
+    labels = host.removesuffix(".").removesuffix(".cluster.local").removesuffix(".svc").split(".")
+    named = (labels[1] if len(labels) == 2 else namespace, labels[0]) if len(labels) <= 2 else None
+    for one in found.snapshot.services:
+        title = (one["metadata"]["namespace"], one["metadata"]["name"])
+        if title == named or host in (one["spec"].get("clusterIPs") or ()):
+            return title
+    return None
 
 
 def _passed_over(found: known.Known, host: str) -> list[str]:

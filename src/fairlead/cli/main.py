@@ -45,6 +45,20 @@ class _Lazy(click.Group):
             return None
         return _load(_COMMANDS[cmd_name][0])
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A word that is no command is answered with the one that was probably meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            meant = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            if not meant or "Did you mean" in error.message:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {meant[0]!r}?", ctx) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """A state folder that cannot be used is the user's to know, whichever command looks at it."""
         try:

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from fairlead.api import kinds
-from fairlead.cli import apply, board, known
+from fairlead.cli import apply, board, known, silence
 from fairlead.client import protocol
 from fairlead.cluster import state
 from fairlead.routing import draft, emptiness
 
 Object = dict[str, Any]
+PATIENCE_SECONDS = 1.5  # with an application that has just begun and has no readiness probe
 
 
 async def not_ready(client: protocol.Client, late: Iterable[board.Row]) -> list[str]:
@@ -39,7 +40,11 @@ async def wrong(client: protocol.Client, folder: state.StateFolder, planned: Ite
         return []
     found = await known.read(client, folder)
     lines = [str(one) for one in found.translation.problems if one.object in titles]
-    return lines + await empty(client, found, titles)
+    lines += await empty(client, found, titles)
+    if folder.read().network != "rootless":
+        silent = await silence.silent(client, found.slices, titles, patience_seconds=PATIENCE_SECONDS)
+        lines += [f"{door.service}: {door}: is that the port that it listens on (targetPort)?" for door in silent]
+    return lines
 
 
 async def empty(client: protocol.Client, found: known.Known, titles: set[str]) -> list[str]:

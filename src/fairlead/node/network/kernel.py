@@ -88,6 +88,9 @@ class KernelNetwork:
             self._take_range(self._link)
             self._link.transact([netlink.add_address(netlink.LOOPBACK, self.gateway)])
             _forward(on=True)
+        except PermissionError as error:
+            words = f"needs root (CAP_NET_ADMIN); without it there are --network rootless and loopback ({error})"
+            raise protocols.NetworkUnavailable(words) from error
         except OSError as error:
             raise protocols.NetworkUnavailable(f"the kernel does not let us make a pod network: {error}") from error
         if second.available():
