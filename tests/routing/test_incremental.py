@@ -5,6 +5,7 @@ from typing import Any
 
 import hypothesis
 import msgspec
+import pytest
 from hypothesis import strategies
 
 from fairlead.routing import settings, table, translate
@@ -225,3 +226,63 @@ def test_what_two_ingresses_share_stays_while_one_of_them_does() -> None:
         assert len(found.sources["default/s0"]) == 2
     found = translator.translate(translate.Snapshot(services=[service]))
     assert "default/s0:80/http" not in found.structure.backends
+
+
+def shared(words: dict[str, Any] | None = None, **ports: int) -> dict[str, Any]:
+    """A Service that many hosts share."""
+    spec = {"clusterIP": "127.96.0.1", "ports": [{"name": name, "port": port} for name, port in ports.items()]}
+    return named("Service", "s0", meta={"annotations": words or {}}, spec=spec)
+
+
+def host(number: int, words: dict[str, Any] | None = None) -> dict[str, Any]:
+    paths = [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "s0", "port": {"name": "web"}}}}]
+    spec = {"ingressClassName": "nginx", "rules": [{"host": f"h{number}.example", "http": {"paths": paths}}]}
+    return named("Ingress", f"i{number}", meta={"annotations": words or {}}, spec=spec)
+
+
+KEPT = {
+    "a status": lambda one: {**one, "status": {"loadBalancer": {"ingress": []}}},
+    "a label": lambda one: {**one, "metadata": {**one["metadata"], "labels": {"a": "b"}, "resourceVersion": "9"}},
+    "a port that nobody asked for": lambda one: shared(web=80, metrics=9001),
+    "another number under the name": lambda one: shared(web=81, metrics=9000),
+}
+MADE = {
+    "the port that was asked for is gone": lambda one: shared(http=80),
+    "another protocol": lambda one: {
+        **one, "spec": {**one["spec"], "ports": [{"name": "web", "port": 80, "appProtocol": "grpc"}]},
+    },
+    "another policy": lambda one: shared({"fairlead.dev/algorithm": "ewma"}, web=80),
+    "sessions": lambda one: {**one, "spec": {**one["spec"], "sessionAffinity": "ClientIP"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", [*KEPT, *MADE])
+@pytest.mark.parametrize("words", [{}, {NGINX + "affinity": "cookie"}], ids=["plain", "sticky"])
+def test_hosts_that_share_a_service_are_made_again_only_where_it_leads_them_elsewhere(what: str, words: Any) -> None:
+    before, those = shared(web=80, metrics=9000), [host(number, words) for number in range(5)]
+    translator = translate.Translator(WHERE)
+    then = translator.translate(translate.Snapshot(services=[before], ingresses=those)).structure
+    after = translate.Snapshot(services=[(KEPT | MADE)[what](before)], ingresses=those)
+    found = translator.translate(after)
+    assert found.structure == translate.translate(after, WHERE).structure
+    edge = [name for name in then.routes if name.startswith("Ingress/")]
+    parts = [name for name in then.backends if "/http" in name]
+    kept = [found.structure.routes[name] is then.routes[name] for name in edge]
+    kept += [found.structure.backends.get(name) is then.backends[name] for name in parts]
+    assert len(edge) == 5
+    assert all(kept) == (what in KEPT)
+
+
+def test_backends_with_the_same_endpoints_are_told_them_all() -> None:
+    words = {NGINX + "affinity": "cookie"}
+    translator = translate.Translator(WHERE)
+    found = translator.translate(
+        translate.Snapshot(services=[shared(web=80)], ingresses=[host(1, words), host(2, words)])
+    )
+    slices = [
+        {"metadata": {"namespace": "default", "name": "a", "labels": {"kubernetes.io/service-name": "s0"}},
+         "ports": [{"name": "web", "port": 9000}], "endpoints": [{"addresses": ["192.0.2.7"]}]}
+    ]  # fmt: skip
+    sets = found.endpoints_of("default/s0", slices)
+    assert {one.backend for one in sets} >= {name for name in found.structure.backends if "@i" in name}
+    assert {one.endpoints for one in sets} == {(table.Endpoint(address="192.0.2.7", port=9000),)}

@@ -13,6 +13,8 @@ from fairlead.routing import attachments, endpoints, settings, table
 Object = dict[str, Any]
 #: gives a socket to an owner unless somebody has it; returns who has it
 Claim = Callable[[str, str], str]
+#: a Service as namespace/name, the port that is wanted, whether by TLS
+Asked = tuple[str, object, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Draft:
     attached: attachments.Attached = field(default_factory=attachments.Attached)
     claim: Claim = field(default_factory=lambda: dict[str, str]().setdefault)
     borrow: Claim = field(default_factory=lambda: dict[str, str]().setdefault)  # as `claim`; any claim goes before it
+    asked: dict[Asked, object] = field(default_factory=dict)  # what references led to, for who keeps parts
     https: bool = False  # whether the edge has an https door
 
     def problem(self, obj: str, path: str, reason: str, message: str) -> None:

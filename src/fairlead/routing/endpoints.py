@@ -39,6 +39,13 @@ class Source:
     spills: bool = False  # the plane itself prefers near endpoints: hints do not narrow
     any_port: bool = False  # of a headless Service without ports: only the addresses mean something
 
+    @property
+    def choice(self) -> tuple[object, ...]:
+        """All but whose they are: Backends of one Service with the same choice have the same endpoints."""
+        return (
+            self.port, self.protocol, self.family, self.local_only, self.publish_not_ready, self.spills, self.any_port,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:

@@ -3,8 +3,10 @@
 A part has a key, inputs (compared by identity, words by equality) and what it looked up while it was made: Services,
 Secrets and ConfigMaps by name. While all of these are the same objects, its outcome is the same, and so are the very
 objects of the table, which planes need not compare. The sum of all parts is kept, too: a translation after one change
-touches the parts that it concerns, however many there are. Parts do not see each other; a Backend that several need is
-each one's own, and the sum has it for as long as one of them does.
+touches the parts that it concerns, however many there are. A Service that is another object, but leads each reference
+to what it led to before and has the same annotations (a port that nobody asked for, a label, a status), concerns none.
+Parts do not see each other; a Backend that several need is each one's own, and the sum has it for as long as one of
+them does.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairlead.api.problem import Problem
-from fairlead.routing import attachments, draft, endpoints, table
+from fairlead.routing import attachments, draft, endpoints, references, table
 
 Object = dict[str, Any]
 Seen = tuple[str, str, Object | None]  # kind of the collection, namespace/name, what was there
@@ -55,6 +57,7 @@ class Part:
     certificates: Mapping[str, table.Certificate]
     sources: Mapping[str, endpoints.Source]
     problems: tuple[Problem, ...]
+    asked: Mapping[draft.Asked, object]
 
 
 Key = tuple[str, str]
@@ -111,10 +114,35 @@ class Memory:
             if objects is before:
                 continue
             for name in {*objects, *before}:
-                if objects.get(name) is not before.get(name):
-                    stale.update(self._readers.get((kind, name), {}))
+                was, found = before.get(name), objects.get(name)
+                if found is not was and (kind, name) in self._readers:
+                    stale.update(dict.fromkeys(self._concerned(work, kind, name, was, found)))
         self._known = now
         return list(stale)
+
+    def _concerned(
+        self, work: draft.Draft, kind: str, name: str, was: Object | None, found: Object | None
+    ) -> Iterable[Key]:
+        """The readers of that object to which the new one is not as good as the old one."""
+        readers = self._readers[kind, name]
+        if was is None or found is None:
+            return readers
+        if kind != "Service":
+            return () if _content(was) == _content(found) else readers
+        if (was["metadata"].get("annotations") or {}) != (found["metadata"].get("annotations") or {}):
+            return readers
+        scratch = draft.below(work, services=work.services, secrets={}, config_maps={})
+        now: dict[draft.Asked, object] = {}
+        return [key for key in readers if not self._leads_on(scratch, now, key, name)]
+
+    def _leads_on(self, scratch: draft.Draft, now: dict[draft.Asked, object], key: Key, service: str) -> bool:
+        for asked, before in self._parts[key].asked.items():
+            if asked[0] == service:
+                if asked not in now:
+                    now[asked] = references.outcome(scratch, asked)
+                if now[asked] != before:
+                    return False
+        return True
 
     def part(
         self, work: draft.Draft, key: Key, inputs: tuple[object, ...], make: Callable[[draft.Draft], None]
@@ -164,6 +192,10 @@ class Memory:
             work.problems.extend(self._parts[key].problems)
 
 
+def _content(obj: Object) -> Object:
+    return {name: value for name, value in obj.items() if name not in ("metadata", "status")}
+
+
 def _same(before: tuple[object, ...], now: tuple[object, ...]) -> bool:
     if len(before) != len(now):
         return False
@@ -192,4 +224,5 @@ def _made(work: draft.Draft, inputs: tuple[object, ...], make: Callable[[draft.D
         certificates=own.certificates,
         sources=own.sources.maps[0],  # type: ignore[attr-defined]
         problems=tuple(own.problems),
+        asked=own.asked,
     )

@@ -7,6 +7,7 @@ this machine itself are refused.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import ipaddress
@@ -43,6 +44,16 @@ class References:
 
     def service(self, key: tuple[str, str], wanted: object, *, tls: bool = False) -> str:
         """The id of a Service's port, by name or number; None is its first. Raises NoBackend."""
+        asked = ("/".join(key), wanted, tls)
+        try:
+            found = self._service(key, wanted, tls=tls)
+        except NoBackend as error:
+            self._work.asked[asked] = str(error)
+            raise
+        self._work.asked[asked] = (self._work.backends[found], self._work.sources.get(found))
+        return found
+
+    def _service(self, key: tuple[str, str], wanted: object, *, tls: bool) -> str:
         service = self._work.services.get("/".join(key))
         if service is None:
             raise NoBackend("BackendNotFound", f"there is no Service {'/'.join(key)}; requests get 503")
@@ -90,6 +101,15 @@ class References:
             if base in self._work.sources:
                 self._work.sources[name] = dataclasses.replace(self._work.sources[base], backend=name)
         return name
+
+
+def outcome(work: draft.Draft, asked: draft.Asked) -> object:
+    """What a draft's `asked` would say of that reference now: equal outcomes, equal parts of a table."""
+    service, wanted, tls = asked
+    namespace, _, name = service.partition("/")
+    with contextlib.suppress(NoBackend):
+        References(work).service((namespace, name), wanted, tls=tls)
+    return work.asked[asked]
 
 
 def _is_own(name: str) -> bool:

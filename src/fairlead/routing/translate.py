@@ -41,9 +41,15 @@ class Translation:
 
     def endpoints_of(self, service: str, slices: Iterable[dict[str, Any]]) -> list[table.BackendEndpoints]:
         """The endpoints of all Backends of one Service (namespace/name), from all of its slices."""
+        found: list[table.BackendEndpoints] = []
         here = endpoints.Here(self.settings.node, self.settings.zone)
         kept = list(slices)
-        return [endpoints.backend_endpoints(source, kept, here=here) for source in self.sources.get(service, ())]
+        made: dict[tuple[object, ...], table.BackendEndpoints] = {}  # many Backends may have the same endpoints
+        for source in self.sources.get(service, ()):
+            if source.choice not in made:
+                made[source.choice] = endpoints.backend_endpoints(source, kept, here=here)
+            found.append(table.BackendEndpoints(backend=source.backend, endpoints=made[source.choice].endpoints))
+        return found
 
 
 class Translator:
@@ -79,10 +85,12 @@ class Translator:
             certificates=work.certificates,
             names=work.names,
         )
-        sources = dict(self._parts.by_service)
-        for name in work.sources.keys() - self._services.sources.keys():
-            source = work.sources[name]
-            sources[source.service] = (*sources.get(source.service, ()), source)
+        more: dict[str, list[endpoints.Source]] = {}
+        for name, source in work.sources.items():
+            if name not in self._services.sources:
+                more.setdefault(source.service, []).append(source)
+        by_service = self._parts.by_service
+        sources = {**by_service, **{name: (*by_service.get(name, ()), *those) for name, those in more.items()}}
         return Translation(self._where, structure, tuple(work.statuses), tuple(work.problems), sources)
 
     def _translate_services(self, snapshot: Snapshot) -> None:
