@@ -1,10 +1,11 @@
-"""Events are written in the background, aggregated and bounded."""
+"""Events are written in the background, aggregated and bounded, and after what is urgent."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
 from fairlead.api import kinds
+from fairlead.base import leisure
 from fairlead.client import events
 from fairlead.testing import apiserver, clock
 
@@ -14,14 +15,29 @@ POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace":
 class Bench:
     def __init__(self) -> None:
         self.clock = clock.FakeClock()
-        self.client = apiserver.FakeApiServer(clock=self.clock).client()
+        self.leisure = leisure.Leisure(self.clock)
+        self.server = apiserver.FakeApiServer(clock=self.clock)
+        self.client = self.server.client()
         self.recorder = events.Recorder(
-            self.client, component="tests", clock=self.clock, on_failure=lambda name, error: pytest.fail(str(error))
+            self.client,
+            component="tests",
+            clock=self.clock,
+            on_failure=lambda name, error: pytest.fail(str(error)),
+            leisure=self.leisure,
         )
 
     async def written(self) -> list[dict[str, object]]:
         await self.recorder.flushed()
-        return (await self.client.list(kinds.EVENT)).items
+        return await self.there()
+
+    async def there(self) -> list[dict[str, object]]:
+        """In the order in which they were written."""
+        found = (await self.client.list(kinds.EVENT)).items
+        return sorted(found, key=lambda event: int(event["metadata"]["resourceVersion"]))
+
+    def record(self, *messages: str) -> None:
+        for message in messages:
+            self.recorder.event(POD, "Normal", "R", message)
 
 
 @pytest.fixture
@@ -74,3 +90,65 @@ async def test_what_does_not_fit_is_dropped_and_counted(bench: Bench) -> None:
     for number in range(events.QUEUE + 5):
         bench.recorder.event(POD, "Normal", "R", str(number))
     assert bench.recorder.dropped == 5
+
+
+async def test_events_wait_for_what_is_urgent_and_come_in_their_order(bench: Bench) -> None:
+    bench.recorder.start()
+    bench.leisure.begin()
+    messages = [f"{number}" for number in range(20)]
+    bench.record(*messages[:10])
+    await bench.clock.advance(0.1)
+    bench.record(*messages[10:])
+    assert await bench.there() == []
+    bench.leisure.end()
+    await bench.clock.advance(leisure.PAUSE_SECONDS + leisure.LOOK_SECONDS)
+    found = await bench.there()
+    assert [event["message"] for event in found] == messages
+    names = [event["metadata"]["name"] for event in found]  # type: ignore[index]
+    assert names == sorted(names)
+
+
+async def test_events_are_written_after_a_second_whatever_is_urgent(bench: Bench) -> None:
+    bench.recorder.start()
+    bench.leisure.begin()
+    bench.record("a")
+    await bench.clock.advance(events.LATEST_SECONDS)
+    assert len(await bench.there()) == 1
+
+
+async def test_what_is_told_several_times_meanwhile_is_one_write_with_its_count(bench: Bench) -> None:
+    bench.recorder.start()
+    bench.leisure.begin()
+    bench.record("a")
+    await bench.clock.advance(0.5)
+    bench.server.requests.clear()
+    for _ in range(2):
+        bench.record("a")
+        await bench.clock.advance(0.2)
+    (event,) = await bench.written()
+    assert event["count"] == 3
+    assert [method for method, _ in bench.server.requests] == ["POST"]
+    bench.record("a", "a")
+    (event,) = await bench.written()
+    assert event["count"] == 5
+    assert [method for method, _ in bench.server.requests] == ["POST", "PATCH"]
+
+
+async def test_nothing_is_lost_when_the_recorder_finishes(bench: Bench) -> None:
+    bench.recorder.start()
+    bench.leisure.begin()
+    bench.record("a", "b")
+    await bench.clock.advance(0.1)
+    assert await bench.there() == []
+    await bench.recorder.finish()
+    assert [event["message"] for event in await bench.there()] == ["a", "b"]
+
+
+async def test_many_that_wait_are_written_before_any_is_dropped(bench: Bench) -> None:
+    bench.recorder.start()
+    bench.leisure.begin()
+    for _ in range(3):
+        bench.record(*(f"{number}" for number in range(events.QUEUE // 2 + 1)))
+        await bench.clock.advance(leisure.LOOK_SECONDS)
+    assert bench.recorder.dropped == 0
+    assert sum(int(str(event["count"])) for event in await bench.there()) == 3 * (events.QUEUE // 2 + 1)

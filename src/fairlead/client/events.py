@@ -2,13 +2,16 @@
 
 The same event about the same object raises `count` and `lastTimestamp` of the one already written (client-go's
 EventCorrelator). More than 25 different events about one object with one reason become one "(combined from similar
-events)". The queue holds 1,000; what does not fit is dropped and counted: Events never hold anybody up.
+events)". 1,000 may wait; what does not fit is dropped and counted: Events never hold anybody up. They are written in
+the order in which they were recorded, some at a time, when nothing is more urgent, a second later at the latest, and
+before `finish` returns; what is told several times meanwhile is one write with its count.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from typing import Any, Literal
 
 from fairlead.api import kinds
 from fairlead.base import clock as clocks
+from fairlead.base import leisure as leisures
 from fairlead.base import log as logs
 from fairlead.base import tasks
 from fairlead.client import errors, protocol
@@ -26,6 +30,9 @@ REMEMBERED = 4096
 SIMILAR = 25
 SIMILAR_SECONDS = 600.0
 NAMES = 5  # tried for one Event
+LATEST_SECONDS = 1.0
+AT_ONCE = 8  # written side by side
+FINISH_SECONDS = 2.0
 
 log = logs.get(__name__)
 
@@ -45,6 +52,19 @@ class _Record:
     message: str
     at: float
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        return self.reference["uid"], self.type, self.reason, self.message
+
+
+@dataclass(slots=True)
+class _Similar:
+    """The messages of one reason about one object, and the text that stands for those beyond 25."""
+
+    since: float
+    messages: set[str]
+    combined: str = ""
+
 
 class Recorder:
     """Writes Events as one component. Nothing is written before `start`, what is recorded before waits."""
@@ -57,6 +77,7 @@ class Recorder:
         clock: clocks.Clock,
         on_failure: Callable[[str, BaseException], None],
         host: str = "",
+        leisure: leisures.Leisure | None = None,
     ) -> None:
         self.dropped = 0
         self._client = client
@@ -65,51 +86,76 @@ class Recorder:
         self._clock = clock
         self._last_stamp = 0
         self._offset = zlib.crc32(component.encode()) % 1_000_000
-        self._queue: asyncio.Queue[_Record] = asyncio.Queue(QUEUE)
+        self._leisure = leisure or leisures.Leisure(clock)
+        self._waiting: collections.deque[_Record] = collections.deque()
+        self._some = asyncio.Event()
+        self._started = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._known: collections.OrderedDict[tuple[str, ...], _Known] = collections.OrderedDict()
-        self._similar: collections.OrderedDict[tuple[str, ...], tuple[float, set[str]]] = collections.OrderedDict()
+        self._similar: collections.OrderedDict[tuple[str, ...], _Similar] = collections.OrderedDict()
         self._nursery = tasks.Nursery(f"events of {component}", on_failure=on_failure)
 
     def event(self, obj: Object, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         """Records that something happened to `obj` (which needs apiVersion, kind and metadata)."""
-        try:
-            self._queue.put_nowait(_Record(reference_to(obj), type, reason, message[:1024], self._clock.now()))
-        except asyncio.QueueFull:
+        if len(self._waiting) >= QUEUE:
             self.dropped += 1
+            return
+        self._waiting.append(_Record(reference_to(obj), type, reason, message[:1024], self._clock.now()))
+        self._some.set()
 
     def start(self) -> None:
+        self._started.set()
         self._nursery.keep(self._write_all, name="writer", clock=self._clock)
 
     async def flushed(self) -> None:
-        """Returns when all that is recorded has been written (or has failed)."""
-        await self._queue.join()
+        """Writes at once what is recorded; returns when it has been written (or has failed)."""
+        await self._started.wait()
+        await self._write_waiting()
+
+    async def finish(self) -> None:
+        """Writes what is left, unless that takes too long, and closes."""
+        if self._started.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FINISH_SECONDS):
+                    await self.flushed()
+        await self.close()
 
     async def close(self) -> None:
+        """Writes no more."""
         await self._nursery.close()
 
     async def _write_all(self) -> None:
         while True:
-            record = await self._queue.get()
-            try:
-                await self._write(record)
-            except (errors.ApiError, OSError) as error:
-                log.debug("event not written", reason=record.reason, problem=str(error))
-            finally:
-                self._queue.task_done()
+            if not self._waiting:
+                self._some.clear()
+                await self._some.wait()
+            await self._leisure.calm(at_most_seconds=LATEST_SECONDS, unless=lambda: len(self._waiting) > QUEUE // 2)
+            await self._write_waiting()
 
-    async def _write(self, record: _Record) -> None:
-        record = self._combined(record)
-        key = (record.reference["uid"], record.type, record.reason, record.message)
-        known = self._known.get(key)
-        if known is not None and await self._count(known, record):
-            return
-        body = await self._create(record)
-        self._remember(key, _Known(body["metadata"]["name"], body["metadata"]["namespace"], 1))
+    async def _write_waiting(self) -> None:
+        async with self._writing:  # one after another: a count follows what it counts
+            while self._waiting:
+                alike: dict[tuple[str, ...], list[_Record]] = {}
+                while self._waiting and len(alike) < AT_ONCE:
+                    record = self._combined(self._waiting.popleft())
+                    alike.setdefault(record.key, []).append(record)
+                await asyncio.gather(*(self._write(records) for records in alike.values()))
 
-    async def _create(self, record: _Record) -> dict[str, Any]:
+    async def _write(self, records: list[_Record]) -> None:
+        first, last = records[0], records[-1]
+        try:
+            known = self._known.get(first.key)
+            if known is not None and await self._count(known, len(records), last.at):
+                return
+            body = await self._create(first, len(records), last.at)
+            self._remember(first.key, _Known(body["metadata"]["name"], body["metadata"]["namespace"], len(records)))
+        except (errors.ApiError, OSError) as error:
+            log.debug("event not written", reason=first.reason, problem=str(error))
+
+    async def _create(self, record: _Record, count: int, last_at: float) -> dict[str, Any]:
         """Writes a new Event. Names hold the time; somebody else's Event of the same moment asks for another."""
         for attempt in range(NAMES):
-            body = self._body(record)
+            body = {**self._body(record), "lastTimestamp": clocks.rfc3339(last_at), "count": count}
             try:
                 return await self._client.create(kinds.EVENT, body, namespace=body["metadata"]["namespace"])
             except errors.ApiError as error:
@@ -119,30 +165,28 @@ class Recorder:
 
     def _combined(self, record: _Record) -> _Record:
         group = (record.reference["uid"], record.type, record.reason)
-        since, messages = self._similar.pop(group, (record.at, set()))
-        if record.at - since > SIMILAR_SECONDS:
-            since, messages = record.at, set()
-        if len(messages) < SIMILAR:
-            messages.add(record.message)
-        self._similar[group] = (since, messages)
+        similar = self._similar.pop(group, None)
+        if similar is None or record.at - similar.since > SIMILAR_SECONDS:
+            similar = _Similar(record.at, set(), similar.combined if similar else "")
+        if len(similar.messages) < SIMILAR:
+            similar.messages.add(record.message)
+        self._similar[group] = similar
         if len(self._similar) > REMEMBERED:
             self._similar.popitem(last=False)
-        if record.message in messages:
+        if record.message in similar.messages:
             return record
-        combined = f"(combined from similar events): {record.message}"
-        known = [key for key in self._known if key[:3] == group and key[3].startswith("(combined")]
-        text = known[0][3] if known else combined
-        return _Record(record.reference, record.type, record.reason, text, record.at)
+        similar.combined = similar.combined or f"(combined from similar events): {record.message}"
+        return _Record(record.reference, record.type, record.reason, similar.combined, record.at)
 
-    async def _count(self, known: _Known, record: _Record) -> bool:
-        patch = {"count": known.count + 1, "lastTimestamp": clocks.rfc3339(record.at)}
+    async def _count(self, known: _Known, more: int, last_at: float) -> bool:
+        known.count += more
+        patch = {"count": known.count, "lastTimestamp": clocks.rfc3339(last_at)}
         try:
             await self._client.patch(kinds.EVENT, known.name, patch, namespace=known.namespace)
         except errors.ApiError as error:
             if error.not_found:  # expired meanwhile: write a new one
                 return False
             raise
-        known.count += 1
         return True
 
     def _remember(self, key: tuple[str, ...], known: _Known) -> None:
@@ -165,8 +209,6 @@ class Recorder:
             "reportingComponent": self._component,
             "reportingInstance": self._host,
             "firstTimestamp": stamp,
-            "lastTimestamp": stamp,
-            "count": 1,
         }
 
 

@@ -19,8 +19,8 @@ import msgspec
 
 from fairlead.apiserver import server
 from fairlead.base import clock as clocks
+from fairlead.base import leisure, privilege, tasks
 from fairlead.base import log as logs
-from fairlead.base import privilege, tasks
 from fairlead.client import events, exchange, informers, inprocess, protocol
 from fairlead.cluster import (
     config,
@@ -76,6 +76,7 @@ class Cluster:
         self._rng = random.Random()  # noqa: S311  jitter, names
         self._metrics = doors.PodMetrics()
         self.gate = serving_gate.Gate()
+        self._leisure = leisure.Leisure(self.clock)
         self.traffic_metrics = traffic_metrics.TrafficMetrics()
         self._closers: list[tuple[str, Closer]] = []
         self.kernel_planes = kernel_planes.KernelPlanes(folder, wanted, clock=self.clock, on_failure=self._failed)
@@ -112,12 +113,13 @@ class Cluster:
             traffic_source=self.traffic_metrics,
             can_hold=True,
             gate=self.gate,
+            leisure=self._leisure,
             volume_folders=local_volumes.LocalVolumes(self.folder.volumes),
             root_ca_pem=(self.folder.pki / "ca.crt").read_text(),
             hpa_period_seconds=self.wanted.hpa_every_seconds,
             hpa_window_seconds=self.wanted.hpa_window_seconds,
         )
-        self._closing("controllers", self.controllers.close)
+        self._closing("controllers", self.controllers.finish)
         api.registry.mounted.update(self.controllers.served())
         statistics = tasks.Nursery("statistics", on_failure=self._failed)
         following = functools.partial(
@@ -280,9 +282,16 @@ class Cluster:
         self._closing("traffic", self.traffic.close)
 
     def _recorder(self, client: protocol.Client, component: str, host: str = "") -> events.Recorder:
-        made = events.Recorder(client, component=component, clock=self.clock, on_failure=self._failed, host=host)
+        made = events.Recorder(
+            client,
+            component=component,
+            clock=self.clock,
+            on_failure=self._failed,
+            host=host,
+            leisure=self._leisure,
+        )
         made.start()
-        self._closing(f"events of {component}", made.close)
+        self._closing(f"events of {component}", made.finish)
         return made
 
     async def _node(
@@ -336,6 +345,7 @@ class Cluster:
                 clock=self.clock,
                 rng=self._rng,
                 images=imagefile.Images(self.folder.images),
+                leisure=self._leisure,
             ),
             on_failure=self._failed,
         )

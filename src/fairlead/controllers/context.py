@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from fairlead.base import clock as clocks
+from fairlead.base import leisure as leisures
 from fairlead.client import events, informer, informers, protocol
 from fairlead.controllers import runner, serving_gate
 from fairlead.controllers.writes import Object
@@ -24,6 +25,7 @@ class Context:
     recorders: list[events.Recorder] = field(default_factory=list)
     runners: list[runner.Runner] = field(default_factory=list)
     gate: serving_gate.Gate | None = None
+    leisure: leisures.Leisure | None = None  # what is more urgent than Events and counts
 
     def runner(self, name: str, decide: runner.Decide, *needed: informer.Informer) -> runner.Runner:
         """The runner of a controller, which never decides on a view of `needed` older than its own writes."""
@@ -42,7 +44,9 @@ class Context:
 
     def recorder(self, name: str) -> events.Recorder:
         """A recorder of Events that say `name` as their source."""
-        made = events.Recorder(self.client_for(name), component=name, clock=self.clock, on_failure=self.on_failure)
+        made = events.Recorder(
+            self.client_for(name), component=name, clock=self.clock, on_failure=self.on_failure, leisure=self.leisure
+        )
         self.recorders.append(made)
         return made
 

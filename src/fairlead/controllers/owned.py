@@ -10,6 +10,7 @@ from fairlead.client import cache, informer
 from fairlead.controllers import context, pods, runner, writes
 from fairlead.controllers.writes import Object
 
+TOGETHER_SECONDS = 0.1
 Decide = Callable[[Object], writes.Decision]
 
 
@@ -25,6 +26,7 @@ class OwnedPods:
         self.pods.cache.add_index("orphan", context.by_orphan_namespace)
         self._decide = decide
         self._gate = given.gate
+        self._leisure = given.leisure
         if self._gate is not None:
             self._services = given.informers.of(kinds.SERVICE)
             self.pods.cache.add_index("address", _by_address)
@@ -56,16 +58,24 @@ class OwnedPods:
         for address in addresses:
             for pod in self.pods.cache.indexed("address", address):
                 if (key := runner.key_of_owner(pod, self.kind.kind)) is not None:
-                    self.runner.add(key)
+                    self._concern(key)
 
     def _pod_changed(self, change: informer.Change) -> None:
-        self.runner.add_all(runner.owners(change, self.kind.kind))
+        for key in runner.owners(change, self.kind.kind):
+            self._concern(key)
         if not runner.orphan(change):
             return
         labels = change.object["metadata"].get("labels")
         for owner in self.owners.cache.list(change.object["metadata"]["namespace"]):
             if selectors.from_object(owner["spec"].get("selector")).matches(labels):
                 self.runner.add(cache.key_of(owner))
+
+    def _concern(self, key: str) -> None:
+        """A pod of that owner's changed: it is decided at once, but of many changes that come together a few times."""
+        if self._leisure is not None and self._leisure.crowded:
+            self.runner.queue.add_after(key, TOGETHER_SECONDS)
+        else:
+            self.runner.add(key)
 
     def _decide_key(self, key: str) -> writes.Decision:
         owner = self.owners.cache.get(key)

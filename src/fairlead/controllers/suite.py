@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Sequence
 
 from fairlead.api import kinds
 from fairlead.api.kinds import Kind
 from fairlead.base import clock as clocks
+from fairlead.base import leisure as leisures
 from fairlead.client import informer, informers, protocol
 from fairlead.controllers import context, customs, namespaces, serving_gate
 from fairlead.controllers.autoscaling import controller as autoscaling
@@ -55,9 +57,12 @@ class ControllerSuite:
         can_hold: bool = False,
         volume_folders: volumes.Folders | None = None,
         gate: serving_gate.Gate | None = None,
+        leisure: leisures.Leisure | None = None,
     ) -> None:
         self.informers = informers.Informers(client_for(INFORMERS), clock=clock, rng=rng, on_failure=on_failure)
-        self._context = given = context.Context(client_for, self.informers, clock, rng, on_failure, gate=gate)
+        self._context = given = context.Context(
+            client_for, self.informers, clock, rng, on_failure, gate=gate, leisure=leisure
+        )
         self.deployments = deployment.Deployments(given)
         self.replica_sets = replicaset.ReplicaSets(given)
         self.stateful_sets = statefulset.StatefulSets(given)
@@ -119,6 +124,13 @@ class ControllerSuite:
     def idle(self) -> bool:
         """No key is being worked on."""
         return all(made.queue.idle for made in self._context.runners)
+
+    async def finish(self) -> None:
+        """Ends all of it when the Events of what was done are written."""
+        for made in self._context.runners:
+            await made.close()
+        await asyncio.gather(*(recorder.finish() for recorder in self._context.recorders))
+        await self.close()
 
     async def close(self) -> None:
         """Ends all of it; the next start goes on from what the API says."""

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from fairlead.api import kinds
-from fairlead.base import log, tasks
+from fairlead.base import leisure, log, tasks
 from fairlead.client import informer
 from fairlead.node import (
     claims,
@@ -64,7 +64,7 @@ class NodeAgent:
         self._memory = node_object.memory_bytes()
         if doors.services is None:
             doors.services = plans.ListedServices(doors)
-        self._turns = turns.Turns()
+        self._turns = turns.Turns(doors.leisure or leisure.Leisure(doors.clock))
         self._planner = plans.Planner(node, doors)
         self._planner.holder = self._holder
         self._pods = doors.informers.of(kinds.POD, field_selector=f"spec.nodeName={node.name}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fairlead.base import clock
+from fairlead.base import clock, leisure
 from fairlead.client import events, informers, protocol
 from fairlead.node import cgroups, images, protocols, runtime
 
@@ -47,6 +47,7 @@ class Doors:
     services: protocols.ServiceSource | None = None
     cgroups: cgroups.Cgroups | None = None
     host_ports: protocols.HostPorts | None = None
+    leisure: leisure.Leisure | None = None  # what waits while pods start
     prefer_containers: bool = False  # images run in the engine even where a container names its command
 
 

@@ -1,7 +1,7 @@
 """Of many pods that start at once the first are ready early, not all of them late: so many start side by side.
 
 A turn goes from the making of a pod's sandbox to the first start of a container in it. Only process pods take turns: an
-engine may pull an image for minutes.
+engine may pull an image for minutes. Who has or waits for a turn is urgent: others' work that may wait does so.
 """
 
 from __future__ import annotations
@@ -9,27 +9,37 @@ from __future__ import annotations
 import asyncio
 import os
 
+from fairlead.base import leisure as leisures
+
 
 class Turns:
     """The turns of one node."""
 
-    def __init__(self, at_once: int = 0) -> None:
+    def __init__(self, leisure: leisures.Leisure, *, at_once: int = 0) -> None:
         self._free = asyncio.Semaphore(at_once or 2 * (os.cpu_count() or 1))
+        self._leisure = leisure
 
     async def take(self) -> Turn:
         """Returns when it is the caller's turn, first come first served."""
-        await self._free.acquire()
-        return Turn(self._free)
+        self._leisure.begin()
+        try:
+            await self._free.acquire()
+        except BaseException:
+            self._leisure.end()
+            raise
+        return Turn(self._free, self._leisure)
 
 
 class Turn:
     """One turn. `over` may be said more than once."""
 
-    def __init__(self, free: asyncio.Semaphore) -> None:
+    def __init__(self, free: asyncio.Semaphore, leisure: leisures.Leisure) -> None:
         self._free: asyncio.Semaphore | None = free
+        self._leisure = leisure
 
     def over(self) -> None:
         """The next one's turn."""
         if self._free is not None:
             self._free.release()
+            self._leisure.end()
             self._free = None
