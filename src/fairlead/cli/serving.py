@@ -9,7 +9,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 
-from fairlead.base import garbage, privilege
+from fairlead.base import garbage, handover, privilege
 from fairlead.cluster import config, doorkeeper, errors, rootless, state, wiring
 
 Work = Callable[[wiring.Cluster, asyncio.Event], Awaitable[None]]
@@ -21,6 +21,7 @@ def run(folder: state.StateFolder, wanted: config.ClusterConfig, work: Work) -> 
     import uvloop
 
     garbage.calm()
+    handover.quick()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(folder, wanted, work, outside))
