@@ -190,3 +190,27 @@ async def test_a_quiet_hpa_writes_little() -> None:
         bench.cluster.server.requests.clear()
         await bench.run(60)
         assert bench.cluster.server.requests == []
+
+
+async def test_a_clock_set_back_by_an_hour_stretches_no_window() -> None:
+    async with running(web(), hpa()) as bench:
+        bench.load.cores = 0.3
+        await bench.run(60)
+        assert await bench.replicas() == 6
+        bench.cluster.clock.jump(-3600.0)
+        bench.load.cores = 0.45
+        await bench.run(60)
+        assert await bench.replicas() == 9
+        bench.load.cores = 0.05
+        await bench.run(360)
+        assert await bench.replicas() == 3
+
+
+async def test_a_machine_that_slept_for_an_hour_forgets_no_recommendation() -> None:
+    async with running(web(), hpa()) as bench:
+        bench.load.cores = 0.45
+        await bench.run(60)
+        bench.cluster.clock.jump(3600.0)
+        bench.load.cores = 0.05
+        await bench.run(240)
+        assert await bench.replicas() == 9

@@ -112,3 +112,10 @@ def test_a_container_whose_image_was_changed_is_restarted():
     assert list(lifecycle.decide(spec, known, NOW).kill) == ["app"]
     spec["spec"]["containers"][0]["image"] = "web:1"
     assert lifecycle.decide(spec, known, NOW).kill == {}
+
+
+@pytest.mark.parametrize("retry_at", [NOW + 299, NOW + 3600])
+def test_nobody_waits_for_an_hour_because_the_clock_was_set_back(retry_at):
+    known = record(app=1)
+    known.containers["app"].retry_at = retry_at
+    assert lifecycle.decide(pod(), known, NOW).start == (["app"] if retry_at > NOW + 300 else [])

@@ -35,6 +35,26 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+class Jumps:
+    """Notices that the wall clock was set, or that the machine slept: it has moved otherwise than monotonic time."""
+
+    TOLERATED_SECONDS = 1.0
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset = clock.now() - clock.monotonic()
+
+    def seconds(self) -> float:
+        """How far it was set since the last call, negative for back; 0.0 almost always. Who keeps times of `now` moves
+        them by it."""
+        offset = self._clock.now() - self._clock.monotonic()
+        moved = offset - self._offset
+        if abs(moved) <= self.TOLERATED_SECONDS:
+            return 0.0
+        self._offset = offset
+        return moved
+
+
 def rfc3339(seconds: float) -> str:
     """`metav1.Time`: whole seconds, as Kubernetes writes creationTimestamp."""
     return f"{_second(int(seconds))}Z"

@@ -39,6 +39,7 @@ async def _read(
     socket: str, metrics: traffic_metrics.TrafficMetrics, clock: clocks.Clock, period_seconds: float
 ) -> None:
     reader, writer = await asyncio.open_unix_connection(socket, limit=LIMIT_BYTES)
+    jumps = clocks.Jumps(clock)
     try:
         writer.write(_WATCH.format(period_seconds).encode())
         head = await reader.readuntil(b"\r\n\r\n")
@@ -51,6 +52,8 @@ async def _read(
                 line = b"{}"  # the engine is silent while nothing changes; time passes all the same
             if not line:
                 return
+            if moved := jumps.seconds():
+                metrics.move(moved)
             metrics.add(json.loads(line), clock.now())
     finally:
         writer.close()

@@ -11,6 +11,7 @@ from fairlead.controllers.writes import Object
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 HELD_SECONDS = "heldSeconds"  # in a snapshot only: the planes do not serve the pod yet (`serving_gate`)
+_TOLERATED_SECONDS = 2.0  # times are told in whole seconds
 _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
@@ -59,6 +60,8 @@ def available_in_seconds(pod: Object, *, min_ready_seconds: float, now: float) -
     since = ready_since(pod)
     if since is None:
         return None
+    if since > now + _TOLERATED_SECONDS:  # the clock was set back since, and nobody knows how long it has been ready
+        return held
     return max(held, since + min_ready_seconds - now)
 
 

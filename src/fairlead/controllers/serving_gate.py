@@ -54,7 +54,7 @@ class Gate:
         if not _selected(pod, services):
             return 0.0
         since = pods.ready_since(pod)
-        return 0.0 if since is None else max(0.0, since + MOST_SECONDS - now)
+        return 0.0 if since is None else min(MOST_SECONDS, max(0.0, since + MOST_SECONDS - now))
 
 
 def _selected(pod: Object, services: Sequence[Object]) -> bool:

@@ -160,7 +160,7 @@ def _restart_if_due(known: records.ContainerRecord, decision: Decision, now: flo
     if known.running or known.starting:
         return
     due = max(known.retry_at, _backoff_over_at(known, now))
-    if due <= now:
+    if due <= now or due > now + LONGEST_BACKOFF_SECONDS:  # nobody waits for longer: the clock was set back
         decision.start.append(known.name)
         return
     if known.ended and known.retry_at <= now:

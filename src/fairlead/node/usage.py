@@ -11,7 +11,7 @@ import asyncio
 import collections
 import os
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fairlead.base import clock
 
@@ -57,8 +57,11 @@ class PodUsage:
 
     async def run(self) -> None:
         """Samples until cancelled. /proc is read in a thread."""
+        jumps = clock.Jumps(self._timer)
         while True:
             roots = dict(self._roots())
+            if moved := jumps.seconds():
+                self.move(moved)
             if roots:
                 self.add(await asyncio.to_thread(observe, roots, self._timer.now()))
             self.keep(roots.keys())
@@ -74,6 +77,13 @@ class PodUsage:
             if kept and kept[-1].pid != sample.pid:
                 kept.clear()
             kept.append(sample)
+
+    def move(self, seconds: float) -> None:
+        """The wall clock was set: a rate is of the time that has passed, whatever it says."""
+        for kept in self._samples.values():
+            moved = [replace(sample, at=sample.at + seconds) for sample in kept]
+            kept.clear()
+            kept.extend(moved)
 
     def keep(self, running: Set[Key]) -> None:
         """Forgets the containers that are not among these."""

@@ -147,7 +147,7 @@ class PodWorker:
             await self._finish()
             return decision.wake_at
         if self.sandbox is None:
-            if self._sandbox_retry_at > now:
+            if now < self._sandbox_retry_at <= now + _SANDBOX_RETRY_SECONDS[-1]:  # later: the clock was set back
                 return self._sandbox_retry_at
             if self.runtime.name == "process":
                 self.turn = await self._turns.take()

@@ -22,6 +22,10 @@ class FakeClock:
     def now(self) -> float:
         return self._now + self._elapsed
 
+    def jump(self, seconds: float) -> None:
+        """The wall clock is set."""
+        self._now += seconds
+
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
             await asyncio.sleep(0)

@@ -151,3 +151,13 @@ def test_an_endpoint_that_becomes_another_pod_is_counted_for_that_one() -> None:
     found.add(document(endpoint("web-9", 1)), 101.0)
     assert found.reading("connections", POD, window_seconds=5) is None
     assert value(found, "connections", metrics.Subject("Pod", "default", "web-9")) == 0
+
+
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_changes_no_rate(seconds: float) -> None:
+    found = traffic_metrics.TrafficMetrics()
+    for second in range(10):
+        found.add(document(endpoint("web-1", second * 20)), 100.0 + second)
+    found.move(seconds)
+    found.add(document(endpoint("web-1", 200)), 110.0 + seconds)
+    assert value(found, "requests_per_second", POD) == 20

@@ -102,6 +102,11 @@ class History:
             return History(self.recommendations, self.ups, (*self.downs, (now, before - after)))
         return self
 
+    def moved(self, seconds: float) -> History:
+        """The same after the wall clock was set: how long ago everything was stays as it is."""
+        parts = (self.recommendations, self.ups, self.downs)
+        return History(*(tuple((at + seconds, count) for at, count in part) for part in parts))
+
 
 def _since(entries: tuple[tuple[float, int], ...], now: float, seconds: float) -> tuple[tuple[float, int], ...]:
     return tuple(entry for entry in entries if entry[0] > now - seconds)

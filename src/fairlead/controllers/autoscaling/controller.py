@@ -47,6 +47,15 @@ class _Memory:
     told: str = ""  # the last Event that must not be repeated every second
     unscaled: tuple[int, behaviour.History] | None = None  # the replicas and history before a scale that may yet fail
 
+    def move(self, seconds: float) -> None:
+        """The wall clock was set: an hour back must not stretch a window of five minutes to sixty-five."""
+        self.history = self.history.moved(seconds)
+        self.panic = panic.State(self.panic.until + seconds, self.panic.most) if self.panic.until else self.panic
+        self.status_at += seconds
+        self.failing_since = self.failing_since + seconds if self.failing_since is not None else None
+        if self.unscaled is not None:
+            self.unscaled = self.unscaled[0], self.unscaled[1].moved(seconds)
+
 
 class Autoscalers:
     """The controller; keys are HPAs."""
@@ -71,6 +80,7 @@ class Autoscalers:
         self._pods.add_handler(ready.follow)
         self._observer = observing.Observer(usage, traffic, ready_at=ready.of)
         self._memory: dict[str, _Memory] = {}
+        self._jumps = clocks.Jumps(given.clock)
         self.runner = given.runner(NAME, self._decide, self._hpas, self._pods, *self.targets.informers())
         self.targets.follow_in(self.runner)
         self._hpas.add_handler(self._hpa_changed)
@@ -90,6 +100,9 @@ class Autoscalers:
         hpa = self._hpas.cache.get(key)
         if hpa is None or "deletionTimestamp" in hpa["metadata"]:
             return writes.NOTHING
+        if moved := self._jumps.seconds():
+            for known in self._memory.values():
+                known.move(moved)
         memory = self._memory.setdefault(key, _Memory(hpa["metadata"]["uid"], behaviour.History()))
         found = self._look(hpa)
         return writes.Decision(tuple(self._act(hpa, memory, found)), self._period)

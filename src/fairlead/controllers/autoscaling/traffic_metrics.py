@@ -65,6 +65,12 @@ class TrafficMetrics:
         for subject in touched:
             self._note(subject, at)
 
+    def move(self, seconds: float) -> None:
+        """The wall clock was set: rates are of the time that has passed, whatever it says."""
+        self._times = collections.deque(at + seconds for at in self._times)
+        for subject, ring in self._rings.items():
+            self._rings[subject] = collections.deque(replace(point, at=point.at + seconds) for point in ring)
+
     def reset(self) -> None:
         """A new engine counts from zero: the next document is whole."""
         self._whole = True
