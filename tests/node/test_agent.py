@@ -9,6 +9,7 @@ from house import condition, container, ready, state
 
 from fairlead.api import kinds
 from fairlead.client import exchange
+from fairlead.node.network import loopback
 
 
 async def test_a_pod_runs_and_says_so(house):
@@ -263,6 +264,24 @@ async def test_what_ended_while_we_were_away_is_restarted(house):
     await house.start()
     pod = await house.until("web", lambda pod: state(pod).get("restartCount") == 1 and ready(pod))
     assert state(pod)["lastState"]["terminated"]["exitCode"] == 137
+
+
+async def test_a_new_pod_never_gets_the_address_of_one_that_is_still_to_be_adopted(house):
+    for name in ("web", "other"):
+        await house.create(name, {"containers": [container()]})
+    before = {name: (await house.until(name, ready))["status"] for name in ("web", "other")}
+    await house.stop(stop_pods=False)
+    await house.client.delete(kinds.POD, "other", namespace="default", grace_seconds=0)  # an orphan until it has ended
+    await house.create("a", {"containers": [container()]})  # the first in every list
+    cidr = house.network.cidr
+    await house.network.release()
+    house.network = loopback.LoopbackNetwork("tests", wanted=cidr)
+    await house.network.start()
+    await house.start()
+    new = await house.until("a", ready)
+    assert new["status"]["podIP"] not in {status["podIP"] for status in before.values()}
+    assert house.agent.pod_ip("default", "web") == before["web"]["podIP"]
+    assert (await house.get("web"))["status"] == before["web"]
 
 
 async def test_orphans_are_ended_at_the_start(house):

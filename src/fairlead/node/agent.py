@@ -16,6 +16,7 @@ from fairlead.api import kinds
 from fairlead.base import leisure, log, tasks
 from fairlead.client import informer
 from fairlead.node import (
+    adoption,
     claims,
     cri_logs,
     ending,
@@ -78,11 +79,13 @@ class NodeAgent:
         await self._node_object.register()
         await self._pods.wait_synced()
         await self._doors.informers.of(kinds.SERVICE).wait_synced()
-        known = {obj["metadata"]["uid"] for obj in self._pods.cache.list()}
+        known = {obj["metadata"]["uid"]: obj for obj in self._pods.cache.list()}
+        ended = {uid for uid, obj in known.items() if obj.get("status", {}).get("phase") in ("Succeeded", "Failed")}
+        adoption.hold_addresses(self._doors.network, self._node.folder, ended)
         ender = self._doors.containers or self._doors.processes
         for uid in await ender.found():
             if uid not in known:
-                self._nursery.start(ending.end_orphan(ender, uid), name=f"orphan/{uid}")
+                self._nursery.start(ending.end_orphan(ender, uid, self._doors.network), name=f"orphan/{uid}")
         self._pods.add_handler(self._changed)
         self._nursery.keep(self._node_object.run, name="heartbeat", clock=self._doors.clock)
         self._nursery.keep(self.usage.run, name="usage", clock=self._doors.clock)

@@ -8,6 +8,7 @@ the object is deleted, with its uid, so that never another pod of that name is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from fairlead.api import kinds
@@ -162,7 +163,9 @@ async def _delete(owner: worker.PodWorker) -> None:
             await owner.doors.clock.sleep(delay)
 
 
-async def end_orphan(found: runtime.Runtime, uid: str) -> None:
+async def end_orphan(found: runtime.Runtime, uid: str, network: protocols.Network) -> None:
     """Ends a sandbox whose pod nobody knows any more."""
     _log.info("ending a pod that is no more", uid=uid)
     await found.end(uid)
+    with contextlib.suppress(OSError):  # in its own network's last moments
+        await network.detach(uid)
