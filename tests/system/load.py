@@ -20,6 +20,10 @@ class Outcome:
     bodies: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[float, str]] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    last_taken: float = 0.0
+    """When the last request was sent that was answered over a connection of its own."""
+    again: int = 0
 
     @property
     def answered(self) -> int:
@@ -60,6 +64,11 @@ class Connection:
             self.close()
         return status, body.decode()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the other end has closed it, as servers do with connections that nobody uses."""
+        return self._streams is not None and self._streams[0].at_eof()
+
     def close(self) -> None:
         if self._streams is not None:
             self._streams[1].close()
@@ -88,7 +97,9 @@ def socket_in(network: str, host: str = "") -> socket.socket:
 class Load:
     """`async with Load(...) as load:` sends `rate` requests a second until the block ends.
 
-    Half of the requests go over keep-alive connections from a pool, half over a connection of their own.
+    Half of the requests go over keep-alive connections from a pool, half over a connection of their own. With
+    `until_refused`, connections that are refused are no failures but counted as such, and a kept connection that was
+    closed before any of an answer came is replaced by a new one, as clients of HTTP do (`again` counts them).
     """
 
     def __init__(
@@ -101,8 +112,9 @@ class Load:
         header: str = "",
         fresh_share: float = 0.5,
         network: str = "",
+        until_refused: bool = False,
     ) -> None:
-        self._network = network
+        self._network, self._until_refused = network, until_refused
         self._host, self._port, self._rate, self._path, self._header = host, port, rate, path, header
         self._fresh_every = round(1 / fresh_share) if fresh_share else 0
         self._idle: list[Connection] = []
@@ -142,18 +154,44 @@ class Load:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
+    async def _get(self, connection: Connection) -> tuple[int, str]:
+        return await asyncio.wait_for(connection.get(self._path, host=self._header), 30)
+
+    async def refuses(self, count: int) -> None:
+        """Returns when so many requests have been refused."""
+        while len(self.outcome.refused) < count:
+            await asyncio.sleep(1 / self._rate)
+
+    def _kept(self) -> Connection | None:
+        while self._idle:
+            if not (found := self._idle.pop()).ended:
+                return found
+            found.close()
+        return None
+
     async def _one(self, number: int) -> None:
         fresh = bool(self._fresh_every) and number % self._fresh_every == 0
-        connection = (
-            Connection(self._host, self._port, network=self._network) if fresh or not self._idle else self._idle.pop()
-        )
+        kept = None if fresh else self._kept()
+        connection = kept or Connection(self._host, self._port, network=self._network)
         begun = time.monotonic()
         try:
-            status, body = await asyncio.wait_for(connection.get(self._path, host=self._header), 30)
+            try:
+                status, body = await self._get(connection)
+            except asyncio.IncompleteReadError as error:
+                if error.partial or not kept or not self._until_refused:
+                    raise
+                self.outcome.again += 1
+                connection = Connection(self._host, self._port, network=self._network)
+                status, body = await self._get(connection)
         except (OSError, EOFError, TimeoutError) as error:
-            self.outcome.failures.append((begun - self._start, f"{type(error).__name__}: {error}"))
             connection.close()
+            if self._until_refused and isinstance(error, ConnectionRefusedError):
+                self.outcome.refused.append(begun - self._start)
+                return
+            self.outcome.failures.append((begun - self._start, f"{type(error).__name__}: {error}"))
             return
+        if kept is None:
+            self.outcome.last_taken = max(self.outcome.last_taken, begun - self._start)
         self.outcome.latencies.append(time.monotonic() - begun)
         self.outcome.statuses[status] += 1
         self.outcome.bodies[body.strip()] += 1
