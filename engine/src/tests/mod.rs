@@ -9,6 +9,7 @@ mod age;
 mod checks;
 mod claims;
 mod client_certificates;
+mod closing;
 mod dns_names;
 mod doors;
 mod external;

@@ -36,28 +36,44 @@ pub async fn accept(context: Rc<Context>, listener: TcpListener, socket: Rc<str>
     // Where it listens on every address, each connection has to be asked for its own.
     let door = listener.local_addr().ok().filter(|address| !address.ip().is_unspecified());
     for turn in 1usize.. {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
+        match listener.accept().await {
+            Ok((stream, peer)) => take(&context, stream, peer, door, &socket),
             Err(error) => {
                 tracing::warn!(%socket, %error, "cannot accept");
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             }
-        };
-        let Some(found) = context.listener(&socket) else { continue };
-        found.counters.connections.add(1);
-        let destination = if found.spec.transparent { original_destination(&stream) } else { None };
-        let local = destination.or(door).or_else(|| stream.local_addr().ok());
-        let whence = Whence { socket: socket.clone(), peer, local, destination, peer_identity: Peer::Plain };
-        if found.spec.proxy_protocol_in {
-            spawn_local(introduced(context.clone(), stream, whence, found));
-        } else {
-            begin(&context, stream, whence, found);
         }
         // Others on this thread get their turn, and with a burst of connections so do the other threads.
         if turn.is_multiple_of(AT_ONCE) {
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// Serves what a socket that nobody accepts from any more has in its queue.
+pub fn accept_last(context: &Rc<Context>, listener: &std::net::TcpListener, socket: &Rc<str>) {
+    let _ = socket2::SockRef::from(listener).set_tcp_nodelay(true);
+    let door = listener.local_addr().ok().filter(|address| !address.ip().is_unspecified());
+    while let Ok((stream, peer)) = listener.accept() {
+        let ours = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = ours {
+            take(context, stream, peer, door, socket);
+        }
+    }
+}
+
+/// One accepted connection.
+fn take(context: &Rc<Context>, stream: TcpStream, peer: SocketAddr, door: Option<SocketAddr>, socket: &Rc<str>) {
+    let Some(found) = context.listener(socket) else { return };
+    found.counters.connections.add(1);
+    let destination = if found.spec.transparent { original_destination(&stream) } else { None };
+    let local = destination.or(door).or_else(|| stream.local_addr().ok());
+    let whence = Whence { socket: socket.clone(), peer, local, destination, peer_identity: Peer::Plain };
+    if found.spec.proxy_protocol_in {
+        spawn_local(introduced(context.clone(), stream, whence, found));
+    } else {
+        begin(context, stream, whence, found);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::table::{Listener, Table, template};
 
 const MAX_DRAWS: usize = 1024;
 
-/// How far the worker's end has come.
+/// How far the worker's end has come, or that of all its doors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Closing {
     No,
@@ -32,6 +32,8 @@ pub enum Closing {
 
 pub struct Context {
     table: RefCell<Arc<Table>>,
+    /// While the doors are closed: the table by which those who came in before are still served.
+    before: RefCell<Option<Arc<Table>>>,
     generation: Cell<u64>,
     pub buffers: Buffers,
     pub pool: Pool,
@@ -52,6 +54,7 @@ impl Context {
     pub fn new(seed: u64) -> Rc<Self> {
         Rc::new(Self {
             table: RefCell::default(),
+            before: RefCell::default(),
             generation: Cell::new(0),
             buffers: Buffers::default(),
             pool: Pool::default(),
@@ -71,7 +74,16 @@ impl Context {
     }
 
     pub fn set_table(&self, table: Arc<Table>) {
-        *self.table.borrow_mut() = table;
+        let before = self.table.replace(table);
+        let doors = |table: &Table| !table.by_socket.is_empty();
+        if doors(&self.table.borrow()) {
+            if self.before.take().is_some() {
+                self.closing.set(Closing::No);
+            }
+        } else if doors(&before) && self.closing.get() == Closing::No {
+            *self.before.borrow_mut() = Some(before);
+            self.closing.set(Closing::Gently);
+        }
         self.generation.set(self.generation.get() + 1);
     }
 
@@ -91,12 +103,14 @@ impl Context {
     }
 
     pub fn listener(&self, socket: &str) -> Option<Arc<Listener>> {
-        self.table.borrow().by_socket.get(socket).cloned()
+        let before = || self.before.borrow().as_ref()?.by_socket.get(socket).cloned();
+        self.table.borrow().by_socket.get(socket).cloned().or_else(before)
     }
 
     /// What a transparent Listener's connection was meant for.
     pub fn at(&self, destination: SocketAddr) -> Option<Arc<Entry>> {
-        self.table.borrow().at(destination).cloned()
+        let before = || self.before.borrow().as_ref()?.at(destination).cloned();
+        self.table.borrow().at(destination).cloned().or_else(before)
     }
 
     /// A key whose session is that endpoint's; `None`: none was found in good time.

@@ -26,6 +26,9 @@ use crate::stats;
 use crate::table::store::Store;
 use crate::tcp::keepalive;
 
+/// A filter (socket(7), SO_ATTACH_FILTER) that drops what begins a connection: code, jump if true, if false, operand.
+const NO_SYN: [(u16, u8, u8, u32); 4] = [(0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, u32::MAX)];
+
 pub struct Control {
     threads: Threads,
     store: Rc<RefCell<Store>>,
@@ -215,7 +218,7 @@ impl Control {
             }
             // A socket that comes anew replaces the old one, which may be in use.
             if self.listening.borrow_mut().remove(&name.id) {
-                self.tell_all(|| Command::Unlisten(name.id.clone()));
+                self.tell_all(|| Command::Unlisten([name.id.clone()].into(), oneshot::channel().0));
             }
             self.sockets.borrow_mut().insert(name.id, fd);
         }
@@ -236,13 +239,10 @@ impl Control {
     async fn apply_structure(&self, message: &wire::Structure) -> Vec<Nack> {
         let mut nacks = self.store.borrow_mut().apply_structure(message);
         let table = Arc::new(self.store.borrow_mut().table());
-        self.wait_all(|done| Command::Table(table.clone(), done)).await;
         let wanted: BTreeSet<String> = table.by_socket.keys().cloned().collect();
         let ended: Vec<String> = self.listening.borrow().difference(&wanted).cloned().collect();
-        for id in ended {
-            self.listening.borrow_mut().remove(&id);
-            self.tell_all(|| Command::Unlisten(id.clone()));
-        }
+        self.end_listening(&ended).await; // by the table that they came in by
+        self.wait_all(|done| Command::Table(table.clone(), done)).await;
         for id in &wanted {
             if let Err(message) = self.listen(id, table.by_socket[id].spec.protocol) {
                 let listener = &table.by_socket[id].spec.id;
@@ -251,7 +251,44 @@ impl Control {
         }
         self.sockets.borrow_mut().retain(|id, _| wanted.contains(id));
         self.settle().await;
+        if wanted.is_empty() && !ended.is_empty() {
+            self.wait_all(Command::SeeOut).await;
+        }
         nacks
+    }
+
+    /// Closes sockets so that no connection is lost: the kernel lets no new one begin (its client asks again in a second, and
+    /// is refused), and those that it has accepted for us are served.
+    async fn end_listening(&self, ids: &[String]) {
+        if ids.is_empty() {
+            return;
+        }
+        let all: Arc<[String]> = ids.into();
+        let listeners: Vec<_> = ids.iter().filter_map(|id| Some((id, self.last_of(id)?))).collect();
+        self.wait_all(|done| Command::Unlisten(all.clone(), done)).await;
+        for (id, listener) in listeners {
+            let (done, wait) = oneshot::channel();
+            if self.threads[0].send(Command::AcceptLast(id.clone(), listener, done)).is_ok() {
+                let _ = wait.await;
+            }
+        }
+        self.listening.borrow_mut().retain(|id| !ids.contains(id));
+    }
+
+    /// The socket, if it is of TCP, which takes no new connection from now on.
+    fn last_of(&self, id: &str) -> Option<std::net::TcpListener> {
+        let sockets = self.sockets.borrow();
+        let fd = sockets.get(id)?;
+        let socket = socket2::SockRef::from(fd);
+        if socket.r#type().ok()? != socket2::Type::STREAM {
+            return None;
+        }
+        if let Err(error) =
+            socket.attach_filter(&NO_SYN.map(|(code, jt, jf, k)| socket2::SockFilter::new(code, jt, jf, k)))
+        {
+            tracing::warn!(socket = id, %error, "a connection that comes just now may be reset");
+        }
+        Some(fd.try_clone().ok()?.into())
     }
 
     fn listen(&self, id: &str, protocol: ListenerProtocol) -> Result<(), String> {

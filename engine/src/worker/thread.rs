@@ -18,11 +18,19 @@ use super::context::{Closing, Context};
 use crate::http::pool;
 use crate::table::Table;
 
+/// How long after the last door's end an idle client may still ask: who sends now must not meet a close.
+const IDLE_LAST: Duration = Duration::from_secs(1);
+
 pub enum Command {
     Table(Arc<Table>, oneshot::Sender<()>),
     Listen(String, StdListener),
     ListenUdp(String, StdUdpSocket),
-    Unlisten(String),
+    /// Nothing more is accepted from these sockets.
+    Unlisten(Arc<[String]>, oneshot::Sender<()>),
+    /// What a socket that is about to be closed has in its queue is served.
+    AcceptLast(String, StdListener, oneshot::Sender<()>),
+    /// There is no door left: waits until those who came in have gone, or have had their time to ask on.
+    SeeOut(oneshot::Sender<()>),
     /// Idle connections to endpoints that are going are closed.
     Settle(oneshot::Sender<()>),
     ShutDown(f64, oneshot::Sender<()>),
@@ -78,10 +86,17 @@ async fn follow(context: Rc<Context>, mut receiver: mpsc::UnboundedReceiver<Comm
                 }
                 Err(error) => tracing::error!(socket = id, %error, "cannot receive"),
             },
-            Command::Unlisten(id) => {
-                if let Some(task) = accepting.remove(&id) {
-                    task.abort();
-                }
+            Command::Unlisten(ids, done) => {
+                ids.iter().filter_map(|id| accepting.remove(id)).for_each(|task| task.abort());
+                let _ = done.send(());
+            }
+            Command::AcceptLast(id, listener, done) => {
+                accept::accept_last(&context, &listener, &id.as_str().into());
+                let _ = done.send(());
+            }
+            Command::SeeOut(done) => {
+                see_out(&context).await;
+                let _ = done.send(());
             }
             Command::Settle(done) => {
                 context.pool.settle();
@@ -114,6 +129,15 @@ async fn end(context: &Rc<Context>, grace_seconds: f64) {
     let _ = tokio::time::timeout(half, nobody(context)).await;
     context.pool.clear();
     context.h2.clear();
+}
+
+/// Idle clients may ask on for a second and are told to close, then they are closed; requests go on for as long as they take.
+async fn see_out(context: &Rc<Context>) {
+    let _ = tokio::time::timeout(IDLE_LAST, nobody(context)).await;
+    if context.closing.get() == Closing::Gently {
+        context.closing.set(Closing::Now);
+        context.deadlines.wake_all();
+    }
 }
 
 async fn nobody(context: &Rc<Context>) {
