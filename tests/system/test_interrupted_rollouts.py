@@ -135,6 +135,13 @@ class Proof:
             found.setdefault(name, []).append(int(pid))
         return found
 
+    def runs(self, pid: int) -> bool:
+        """Whether that process is (still, and by now nobody else's) one of the application's."""
+        try:
+            return str(self.folder / "server.py").encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return False
+
     def look(self, changed: Object) -> None:
         """What must hold after every change."""
         at = f"{changed['kind']} {changed['metadata']['name']} at {changed['metadata']['resourceVersion']}"
@@ -255,7 +262,7 @@ def _check(proof: Proof, pods: list[Object], image: str, before: set[str]) -> No
     assert proof.names - before == {pod["metadata"]["name"] for pod in pods}, "made more pods than it had to"
     starts = proof.starts()
     assert {name: len(pids) for name, pids in starts.items() if len(pids) > 1} == {}, "started twice"
-    alive = {name for name, pids in starts.items() if any(Path(f"/proc/{pid}").exists() for pid in pids)}
+    alive = {name for name, pids in starts.items() if any(map(proof.runs, pids))}
     assert alive == {pod["metadata"]["name"] for pod in pods}
     assert {one.name for one in proof.cluster.state.pods.iterdir()} == {pod["metadata"]["uid"] for pod in pods}
     proof.names = set(alive)
