@@ -49,6 +49,14 @@ async def test_every_plane_gets_the_table(both, gate):
         assert plane.addresses(WEB) == [f"{A}:8080", f"{B}:8080"]
 
 
+async def test_shut_doors_refuse_newcomers_and_keep_who_is_served(both, gate):
+    await gate.shut()
+    for plane in both:
+        assert not plane.structure.listeners
+        assert plane.structure.shut
+        assert plane.addresses(WEB) == [f"{A}:8080", f"{B}:8080"]
+
+
 async def test_nacks_of_all_planes_are_told_once(both, gate):
     both[0].nacks = both[1].nacks = (Nack("backend/x", "", "no"),)
     assert await gate.acked(await gate.apply(gate.structure)) == (Nack("backend/x", "", "no"),)

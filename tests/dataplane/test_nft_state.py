@@ -1,5 +1,6 @@
 """The kernel's table as typed changes: small for small changes, and with the meaning of the reference interpreter."""
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,7 +102,7 @@ def structures(draw):
             made.append(service(*virtual, name=name))
             local = table.Virtual(address="", port=port, node_port=True, external=True, cluster=name)
             made.append(service(local, name=name + "/local", affinity=draw(st.sampled_from([None, table.Affinity()]))))
-    return of(*made)
+    return msgspec.structs.replace(of(*made), shut=draw(st.booleans()))
 
 
 STEPS = st.lists(

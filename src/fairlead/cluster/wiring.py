@@ -15,8 +15,6 @@ import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import msgspec
-
 from fairlead.apiserver import server
 from fairlead.base import clock as clocks
 from fairlead.base import leisure, privilege, tasks
@@ -41,7 +39,7 @@ from fairlead.cluster import (
 from fairlead.controllers import permissions, serving_gate, suite, traffic
 from fairlead.controllers.autoscaling import traffic_metrics
 from fairlead.dataplane import access_log, coordinator, engine, health_ports, nftables, plane, sockets, spawn, wire
-from fairlead.node import agent, cgroups, engines, folders, identity, processes, protocols
+from fairlead.node import agent, cgroups, engines, folders, identity, processes, protocols, racing
 from fairlead.node import settings as node_settings
 from fairlead.node.network import choose
 from fairlead.routing import settings as routing_settings
@@ -368,14 +366,14 @@ class Cluster:
         )
 
     async def _close_doors(self, planes: coordinator.Coordinator) -> None:
-        """No plane takes a new request or connection; what is in flight goes on and keeps its pod."""
+        """No plane takes a new connection; requests in flight go on and keep their pods. Clients that are idle have a
+        second to ask on, and are told to close."""
         self.host_ports.shut()
         await self.traffic.close()
-        now = planes.structure
-        quiet = {name: msgspec.structs.replace(one, virtual=()) for name, one in now.backends.items()}
-        sent = await planes.apply(msgspec.structs.replace(now, listeners={}, backends=quiet))
+        sent = await planes.shut()
         with contextlib.suppress(TimeoutError):  # a dead plane takes no new request either
-            await asyncio.wait_for(planes.acked(sent), coordinator.ACK_LIMIT_SECONDS)
+            waited = racing.first(planes.acked(sent), self._hurry.wait())
+            await asyncio.wait_for(waited, coordinator.ACK_LIMIT_SECONDS)
 
     async def _first_table(self, record: state.Record) -> None:
         """Everything runs; a door that cannot be opened ends the start with the name of who holds its port."""

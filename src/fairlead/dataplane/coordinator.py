@@ -78,6 +78,10 @@ class Coordinator:
         self.structure = structure
         return Sent(tuple([await plane.apply(structure) for plane in self.planes]))
 
+    async def shut(self) -> Sent:
+        """Closes every door: who comes anew is refused, who is served already goes on being served."""
+        return await self.apply(msgspec.structs.replace(self.structure, listeners={}, shut=True))
+
     async def apply_endpoints(self, delta: Iterable[table.BackendEndpoints]) -> Sent:
         """Sends the endpoints of the Backends named, without those that are held out."""
         changed = list(delta)

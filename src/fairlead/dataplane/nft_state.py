@@ -82,7 +82,8 @@ class State:
     def want_structure(self, structure: table.Structure) -> None:
         """Replaces the structure; Backends that differ are dirty."""
         old, new = self._structure.backends, structure.backends
-        changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+        turned = self._structure.shut != structure.shut
+        changed = {name for name in old.keys() | new.keys() if turned or old.get(name) != new.get(name)}
         if _doors(self._structure) != _doors(structure):
             changed |= {name for name, one in new.items() if one.virtual and carrier.carrier(one) != "kernel"}
         self._structure = structure
@@ -254,6 +255,8 @@ class State:
             for one in endpoints.serving(self._endpoints.get(backend.id, ()))
             if (":" in one.address) == (family == 6)
         ]
+        if self._structure.shut:
+            return (nft_rules.Refuse(),)
         if not usable and not backend.hold:
             wide = any(virtual.cluster and self._endpoints.get(virtual.cluster) for virtual in backend.virtual)
             return (nft_rules.Drop() if wide else nft_rules.Refuse(),)

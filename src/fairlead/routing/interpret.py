@@ -167,6 +167,8 @@ def packet(
         return Answer("DROP", backend=backend)
     wide = virtual.external and bool(virtual.cluster) and inside
     chosen = virtual.cluster if wide else backend
+    if structure.shut:
+        return Answer("REJECT", backend=chosen)
     usable = endpoints.serving(e for e in delta.get(chosen, ()) if (":" in e.address) == (":" in address))
     if not usable:
         drop = bool(virtual.cluster) and not wide and any(delta.get(virtual.cluster, ()))

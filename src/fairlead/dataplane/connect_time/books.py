@@ -87,7 +87,8 @@ class Books:
     def want_structure(self, structure: table.Structure) -> None:
         """Replaces the structure; Backends that differ are dirty."""
         old, new = self._structure.backends, structure.backends
-        self._dirty |= {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+        turned = self._structure.shut != structure.shut
+        self._dirty |= {name for name in old.keys() | new.keys() if turned or old.get(name) != new.get(name)}
         self._structure = structure
         for name in self._endpoints.keys() - new.keys() & old.keys():
             del self._endpoints[name]
@@ -203,7 +204,7 @@ class Books:
 
     def _keys(self, name: str) -> frozenset[bytes]:
         backend = self._structure.backends.get(name)
-        if backend is None or not carrier.leads_straight(backend):
+        if backend is None or self._structure.shut or not carrier.leads_straight(backend):
             return frozenset()
         protocol = layout.UDP if backend.protocol == "udp" else layout.TCP
         own = (one for one in backend.virtual if not (one.external or one.node_port or one.sources) and one.address)

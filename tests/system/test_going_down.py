@@ -1,0 +1,152 @@
+"""The end of a cluster under load, by Ctrl-C, SIGTERM and `down`: what was accepted is answered, then doors are shut.
+
+Open loop, over new and kept connections, quick requests and some that take a second; through the Ingress, an L7
+ClusterIP and an L4 ClusterIP at the same time. The application writes down every request that reaches it: each of those
+was answered. Nothing is reset; whoever comes later is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fairlead.api import kinds
+from fairlead.cli import addresses
+from tests.system import conftest, load, local
+
+pytestmark = pytest.mark.system
+HOST = "web.test"
+SERVER = """
+import os, socket, threading, time
+seen = os.open(os.environ["SEEN"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def serve(one):
+    data = b""
+    while got := one.recv(65536):
+        data += got
+        while b"\\r\\n\\r\\n" in data:
+            head, _, data = data.partition(b"\\r\\n\\r\\n")
+            os.write(seen, b".")
+            if head.startswith(b"GET /slow"):
+                time.sleep(1)
+            one.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\nok\\n")
+with socket.create_server((os.environ["HOST"], int(os.environ["PORT"])), backlog=512) as door:
+    while True:
+        threading.Thread(target=serve, args=(door.accept()[0],), daemon=True).start()
+"""
+
+
+def _manifests(folder: Path) -> Path:
+    container = {
+        "name": "web",
+        "image": "web:1",
+        "ports": [{"containerPort": 8080}],
+        "env": [{"name": "SEEN", "value": str(folder / "seen")}],
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+    }
+    labels, meta = {"app": "web"}, {"name": "web"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    rule = {"host": HOST, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+    ports = [
+        {"name": "plain", "port": 80, "targetPort": 8080},
+        {"name": "requests", "port": 81, "targetPort": 8080, "appProtocol": "http"},
+    ]
+    objects = [
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta,
+         "spec": {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"selector": labels, "ports": ports}},
+        {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta, "spec": {"rules": [rule]}},
+    ]  # fmt: skip
+    (folder / "server.py").write_text(SERVER)
+    (folder / "all.yaml").write_text(yaml.safe_dump_all(objects))
+    images = {"images": {"web:*": {"command": [sys.executable, "-I", "-S", str(folder / "server.py")]}}}
+    (folder / "fairlead.yaml").write_text(yaml.safe_dump(images))
+    return folder
+
+
+@pytest.fixture
+async def running(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[tuple[local.Local, asyncio.subprocess.Process]]:
+    """`up` in the foreground, everything ready."""
+    tmp_path.chmod(0o777)
+    cluster = local.make(Path(tempfile.mkdtemp(prefix="fl-state-")), request.param)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-u", "-m", "fairlead.cli.main", "up", "--keep", *cluster.arguments(), _manifests(tmp_path),
+        env=cluster.environment(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        said = b""
+        while b"Ctrl-C" not in said:
+            said += (line := await asyncio.wait_for(process.stdout.readline(), 60))
+            assert line, said.decode()
+        yield cluster, process
+    finally:
+        await process.stdout.read()
+        await asyncio.to_thread(local.remove, cluster)
+
+
+async def _doors(cluster: local.Local) -> dict[str, tuple[str, int]]:
+    async with cluster.client() as client:
+        service = await client.get(kinds.SERVICE, "web", namespace="default")
+    record = cluster.state.read()
+    host = service["spec"]["clusterIP"]
+    return {
+        "edge": ("127.0.0.1", cluster.edge_port),
+        "L4": (host, addresses.carried_port(record, 80)),
+        "L7": (host, addresses.carried_port(record, 81)),
+    }
+
+
+def _end(cluster: local.Local, process: asyncio.subprocess.Process, how: str) -> None:
+    if how == "down":
+        cluster.down()
+    else:
+        process.send_signal(getattr(signal, how))
+
+
+WAYS = (("loopback", "SIGINT"), ("kernel", "down"))  # `down` sends SIGTERM
+
+
+@pytest.mark.parametrize(("running", "how"), [way for way in WAYS if way[0] in conftest.MODES], indirect=["running"])
+async def test_what_was_accepted_is_answered_and_later_ones_are_refused(
+    running: tuple[local.Local, asyncio.subprocess.Process], how: str, tmp_path: Path
+) -> None:
+    cluster, process = running
+    loads = {}
+    async with contextlib.AsyncExitStack() as stack:
+        for name, place in (await _doors(cluster)).items():
+            for path, rate in (("/", 60), ("/slow", 10)):
+                one = load.Load(*place, rate=rate, path=path, header=HOST, until_refused=True)
+                loads[f"{name} {path}"] = await stack.enter_async_context(one)
+        await asyncio.gather(*(one.reaches(12) for one in loads.values()))
+        ending = asyncio.create_task(asyncio.to_thread(_end, cluster, process, how))
+        try:
+            async with asyncio.timeout(30):
+                await asyncio.gather(*(one.refuses(5) for one in loads.values()))
+        except TimeoutError:
+            found = {name: (one.outcome.failures[:3], len(one.outcome.refused)) for name, one in loads.items()}
+            raise AssertionError(f"not all refuse: {found}") from None
+    async with asyncio.timeout(30):
+        await ending
+        assert await process.wait() == 0
+    for name, one in loads.items():
+        assert one.outcome.failures == [], name
+        assert one.outcome.statuses == Counter({200: one.outcome.due - len(one.outcome.refused)}), name
+        assert one.outcome.last_taken < min(one.outcome.refused) + 0.1, name
+        print(how, name, one.outcome.due, len(one.outcome.refused), one.outcome.again)
+    answered = sum(one.outcome.answered for one in loads.values())
+    assert os.stat(tmp_path / "seen").st_size == answered
+    with pytest.raises(ConnectionRefusedError):
+        await load.Connection("127.0.0.1", cluster.edge_port).get("/")
