@@ -1,7 +1,7 @@
 """All manifests or none: every object is tried dry first; only when the API server takes them all is anything written.
 
 Writes are server-side apply in an order that needs no second try (namespaces and definitions first, workloads last).
-A refusal names file, line, object and field in the API server's words.
+A refusal names file, line, object and field in the API server's words; so does what it warns of.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from fairlead.api import kinds, manifest
 from fairlead.cli import failure
-from fairlead.client import errors, protocol
+from fairlead.client import errors, hearing, protocol
 
 FIELD_MANAGER = "fairlead-up"
 _ORDER = {
@@ -59,7 +59,15 @@ def plan(manifests: list[manifest.Manifest], *, namespace: str = "default") -> l
     return sorted(planned, key=lambda one: _ORDER.get(one.kind.kind, len(_ORDER)))
 
 
-async def apply(client: protocol.Client, planned: list[Planned]) -> list[protocol.Object]:
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of it: each object as it is now, and what the API server warned of, with the object's name."""
+
+    written: list[protocol.Object]
+    warnings: list[str]
+
+
+async def apply(client: protocol.Client, planned: list[Planned]) -> Applied:
     """Applies everything or nothing. Raises Failure with every refusal."""
     coming = {one.name for one in planned if one.kind is kinds.NAMESPACE}
     refused = []
@@ -72,13 +80,16 @@ async def apply(client: protocol.Client, planned: list[Planned]) -> list[protoco
     if refused:
         raise failure.Failure(*refused, "nothing was applied")
     written: list[protocol.Object] = []
+    warnings: list[str] = []
     for one in planned:
         try:
-            written.append(await _write(client, one, dry_run=False))
+            with hearing.warnings() as heard:
+                written.append(await _write(client, one, dry_run=False))
+            warnings += [f"{one.item.title}: {text}" for text in heard]
         except errors.ApiError as error:
             done = ", ".join(other.item.title for other in planned[: len(written)]) or "nothing"
             raise failure.Failure(*_words(one, error), f"applied before it: {done}") from None
-    return written
+    return Applied(written, warnings)
 
 
 async def _write(client: protocol.Client, one: Planned, *, dry_run: bool) -> protocol.Object:

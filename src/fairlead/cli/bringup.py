@@ -37,9 +37,11 @@ class Plan:
         """Applies, shows progress, prints the addresses. False when something is not ready in time."""
         from fairlead.cli import addresses, progress, remarks
 
-        await apply.apply(client, self.planned)
+        applied = await apply.apply(client, self.planned)
         if self.planned:
             say("applied   " + "  ".join(one.item.title for one in self.planned))
+        for text in applied.warnings:
+            say(f"{click.style('warning', fg='yellow')}   {text}")
         wanted = progress.awaited(self.planned) if self.planned else await progress.kept(client)
         late = await progress.follow(
             client,

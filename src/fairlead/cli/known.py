@@ -37,9 +37,9 @@ class Known:
         return {f"{one.namespace}/{one.name}" for one in self.translation.statuses if one.kind == "Ingress"}
 
 
-async def read(client: protocol.Client, folder: state.StateFolder) -> Known:
-    """Reads everything at once and translates it."""
-    record = folder.read()
+async def read(client: protocol.Client, folder: state.StateFolder, record: state.Record | None = None) -> Known:
+    """Reads everything at once and translates it, as the folder's own record says or another one."""
+    record = record or folder.read()
     wanted = (*_KINDS, kinds.CONFIG_MAP) if record.ingress_nginx else _KINDS
     services, ingresses, classes, secrets, policies, slices, nodes, *maps = [
         page.items for page in await asyncio.gather(*(client.list(kind) for kind in wanted))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fairlead.cli import apply, bringup, failure, images, launch, options, source
-from fairlead.cluster import state
+from fairlead.cluster import config, state
 
 
 @click.command("up")
@@ -16,8 +16,9 @@ from fairlead.cluster import state
 @options.serving
 @options.launching
 @click.option("--image", "image_flags", multiple=True, metavar="NAME=COMMAND", help="Run this image by this command.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be created, changed and routed, and every mistake.")
 @click.argument("paths", nargs=-1, metavar="FILE|DIR|-")
-def command(name: str, paths: tuple[str, ...], **how: Any) -> None:
+def command(name: str, paths: tuple[str, ...], dry_run: bool, **how: Any) -> None:
     """Bring manifests up on a local cluster, with traffic flowing through all of it."""
     started = time.monotonic()
     found = source.read(paths) if paths else source.Sources()
@@ -28,4 +29,21 @@ def command(name: str, paths: tuple[str, ...], **how: Any) -> None:
     except state.StateError as error:
         raise failure.Failure(str(error)) from None
     plan = bringup.Plan(folder, planned, entries, found.folder, how.pop("timeout"), started)
-    launch.launch(plan, **how)
+    if dry_run:
+        _rehearse(plan, how)
+    else:
+        launch.launch(plan, **how)
+
+
+def _rehearse(plan: bringup.Plan, how: dict[str, Any]) -> None:
+    """Says what the plan would do. Raises Failure."""
+    import asyncio
+
+    from fairlead.cli import rehearse
+
+    how = {key: value for key, value in how.items() if key not in ("detach", "keep")}
+    try:
+        wanted = options.configured(plan.folder.name, ephemeral=True, **how)
+    except config.AddressError as error:
+        raise failure.Failure(str(error)) from None
+    asyncio.run(rehearse.Rehearsal(plan, wanted).run())

@@ -15,7 +15,7 @@ import msgspec
 
 from fairlead.api import kinds
 from fairlead.api.kinds import Kind
-from fairlead.client import errors, exchange, protocol
+from fairlead.client import errors, exchange, hearing, protocol
 
 PATCH_TYPES = {
     "merge": "application/merge-patch+json",
@@ -207,6 +207,7 @@ class RestClient:
         content_type: str = "",
     ) -> protocol.Object:
         response = await self._send(self._request(method, path, query=query, body=body, content_type=content_type))
+        hearing.hear(response.headers)
         if response.status >= 300:
             raise failure(response)
         return _OBJECT.decode(response.body)

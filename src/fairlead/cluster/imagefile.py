@@ -56,6 +56,13 @@ def add(path: Path, entries: dict[str, Entry], *, folder: Path) -> None:
     draft.replace(path)
 
 
+def mapped(entries: dict[str, Entry]) -> images.ImageMap:
+    """The map that these entries are."""
+    return images.ImageMap(
+        {name: images.ImageCommand(one.command, one.folder, one.env, one.owner) for name, one in entries.items()}
+    )
+
+
 class Images:
     """The node agent's view of the file."""
 
@@ -69,11 +76,5 @@ class Images:
         stamp = self._path.stat().st_mtime_ns if self._path.exists() else 0
         if stamp != self._stamp:
             self._stamp = stamp
-            entries = read(self._path).entries
-            self._map = images.ImageMap(
-                {
-                    name: images.ImageCommand(one.command, one.folder, one.env, one.owner)
-                    for name, one in entries.items()
-                }
-            )
+            self._map = mapped(read(self._path).entries)
         return self._map.find(image)
