@@ -148,3 +148,50 @@ async def test_kubectl_moves_from_client_side_to_server_side(run: kubectl.Kubect
     assert (await run("get", "cm", "c", "-o", "jsonpath={.data.a}")).out == "2"
     diff = await run("diff", "--server-side", "-f", str(manifest))
     assert diff.out == ""
+
+
+def probed(**probe: Any) -> dict[str, Any]:
+    body = deployment()
+    container = body["spec"]["template"]["spec"]["containers"][0]
+    if probe:
+        container["readinessProbe"] = probe
+    return body
+
+
+def main_container(made: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = made["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+HTTP = {"httpGet": {"path": "/", "port": 80}}
+
+
+async def test_an_object_that_is_left_out_goes_with_its_defaults(client: rest.RestClient) -> None:
+    await apply(client, probed(**HTTP))
+    assert "readinessProbe" not in main_container(await apply(client, probed()))
+    await apply(client, probed(**HTTP))
+    changed = main_container(await apply(client, probed(tcpSocket={"port": 80})))["readinessProbe"]
+    assert "httpGet" not in changed and changed["tcpSocket"] == {"port": 80} and changed["periodSeconds"] == 10
+
+
+async def test_a_volume_and_a_strategy_change_their_type(client: rest.RestClient) -> None:
+    body = deployment(strategy={"rollingUpdate": {"maxSurge": 1}})
+    body["spec"]["template"]["spec"]["volumes"] = [{"name": "v", "configMap": {"name": "a"}}]
+    await apply(client, body)
+    body["spec"]["template"]["spec"]["volumes"] = [{"name": "v", "secret": {"secretName": "a"}}]
+    body["spec"]["strategy"] = {"type": "Recreate"}
+    made = await apply(client, body)
+    assert made["spec"]["strategy"] == {"type": "Recreate"}
+    (volume,) = made["spec"]["template"]["spec"]["volumes"]
+    assert set(volume) == {"name", "secret"}
+
+
+async def test_what_others_own_below_it_stays_and_so_do_other_keys_of_maps(client: rest.RestClient) -> None:
+    await apply(client, probed(**HTTP))
+    await apply(client, probed(**HTTP, failureThreshold=7), "two")
+    changed = main_container(await apply(client, probed()))
+    assert changed["readinessProbe"]["failureThreshold"] == 7
+    noted = {**config(), "metadata": {"name": "c", "annotations": {"mine": "1"}}}
+    await apply(client, noted)
+    await client.patch(CM, "c", {"metadata": {"annotations": {"theirs": "1"}}}, namespace="default")
+    assert (await apply(client, config()))["metadata"]["annotations"] == {"theirs": "1"}

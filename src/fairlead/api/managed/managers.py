@@ -114,8 +114,9 @@ def apply(
     merged = walk.merge(live, _without(wanted, without), schema)
     elsewhere = {path for manager in others for path in manager.fields}
     gone = {path for path in before - me.fields if not _kept(path, elsewhere, me.fields)}
-    merged = walk.remove(merged, gone, schema)
     values = owned(live, schema)
+    gone |= _wholly_gone(gone, before, me.fields | elsewhere, values, schema)
+    merged = walk.remove(merged, gone, schema)
     changed = {
         path for path, value in mine.items() if value is not walk.ITEM and values.get(path, ITEM_MISSING) != value
     }
@@ -139,6 +140,31 @@ def _kept(path: managed.Path, elsewhere: set[managed.Path], mine: managed.FieldS
         return True
     size = len(path)
     return any(other[:size] == path for other in elsewhere) or any(other[:size] == path for other in mine)
+
+
+def _wholly_gone(
+    gone: set[managed.Path],
+    before: managed.FieldSet,
+    still: set[managed.Path] | managed.FieldSet,
+    live: dict[managed.Path, Any],
+    schema: pack.Schema,
+) -> set[managed.Path]:
+    """Objects of which nothing is applied any more and nobody else owns a part: they go with their defaults, which
+    nobody owns, or a probe could never be removed, nor a volume change its type. Keys of maps and elements of lists
+    that were not mine stay, and top-level fields (kubernetes/kubernetes#99037)."""
+    found: set[managed.Path] = set()
+    for path in gone:
+        for size in range(2, len(path)):
+            part = path[:size]
+            if part in found:
+                break
+            if not walk.named(schema, part)[-1] or any(other[:size] == part for other in still):
+                continue
+            defaults = (leaf for leaf in live if leaf[:size] == part and leaf not in before)
+            if all(all(walk.named(schema, leaf)[size:]) for leaf in defaults):
+                found.add(part)
+                break
+    return found
 
 
 def update(

@@ -87,6 +87,20 @@ def _leaves(value: Any, schema: pack.Schema, path: managed.Path, found: dict[man
         found[path] = value
 
 
+def named(schema: pack.Schema, path: managed.Path) -> list[bool]:
+    """For each element of a path whether it is a field that the schema names, not a map's key or a list's element."""
+    found = []
+    for element in path:
+        schema = _resolved(schema)
+        if element.startswith("f:"):
+            found.append(element[2:] in (schema.get("properties") or {}))
+            schema = _field(schema, element[2:])
+        else:
+            found.append(False)
+            schema = schema.get("items") or {}
+    return found
+
+
 def merge(live: Any, applied: Any, schema: pack.Schema) -> Any:
     """The live value with everything that was applied."""
     schema = _resolved(schema)
