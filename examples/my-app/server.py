@@ -47,11 +47,14 @@ class App(BaseHTTPRequestHandler):
             print(self.command, self.path, flush=True)
 
 
+address = (os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("PORT", "8080")))
+
+
 class Server(ThreadingHTTPServer):
     request_queue_size = 256
+    address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
 
 
-address = (os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("PORT", "8080")))
 with Server(address, App) as server:
     print(f"listening on {address[0]}:{address[1]}", flush=True)
     server.serve_forever()

@@ -125,4 +125,6 @@ def test_services_give_dockers_link_variables():
     assert found["MY_DB_SERVICE_PORT_WEB_UI"] == "80"
     assert found["MY_DB_PORT"] == found["MY_DB_PORT_5432_TCP"] == "tcp://10.96.0.7:5432"
     assert found["MY_DB_PORT_80_TCP_ADDR"] == "10.96.0.7"
+    service["spec"]["clusterIP"] = "fd00::7"
+    assert env.service_variables([service])["MY_DB_PORT"] == "tcp://[fd00::7]:5432"
     assert not any(name.startswith("H_") for name in found)

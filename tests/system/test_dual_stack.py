@@ -18,12 +18,12 @@ import yaml
 
 from fairlead.api import kinds
 from fairlead.client import errors
-from fairlead.node.network import second
+from fairlead.node.network import ipv6
 from tests.system import conftest, listing, load, local, test_services
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.skipif(not second.available(), reason="this kernel has IPv6 switched off"),
+    pytest.mark.skipif(not ipv6.available(), reason="this kernel has IPv6 switched off"),
 ]
 Object = dict[str, Any]
 MODES = [mode for mode in conftest.MODES if mode != "loopback"]
@@ -103,6 +103,27 @@ async def test_pods_know_both_addresses_and_reach_services_by_either(cluster: lo
     ]
     said = cluster.kubectl("exec", name, "--", sys.executable, "-c", ask, *hosts, "six", f"[{ips[1]}]:8080").split()
     assert len(said) == 6 and said[-1] == name
+
+
+async def test_a_pod_that_asks_by_ipv6_finds_names_and_the_api(cluster: local.Local) -> None:
+    pod, *_ = await pods(cluster)
+    gateway = pod["status"]["hostIPs"][1]["ip"]
+    code = "import json,socket,ssl,sys,urllib.request as u; c=ssl._create_unverified_context(); "
+    code += "print(socket.getaddrinfo('six', 80)[0][4][0]); "
+    code += "[print(json.load(u.urlopen(f'https://{h}/version', context=c))['major']) for h in sys.argv[1:]]"
+    api = f"[{gateway}]:{cluster.state.read().api_port}"
+    command = [sys.executable, "-c", code, "kubernetes.default", api]
+    spec = {
+        "dnsPolicy": "None",
+        "dnsConfig": {"nameservers": [gateway], "searches": ["default.svc.cluster.local", "svc.cluster.local"]},
+        "restartPolicy": "Never",
+        "containers": [{"name": "c", "image": "x", "command": command}],
+    }
+    async with cluster.client() as client:
+        await client.create(kinds.POD, {"metadata": {"name": "asks"}, "spec": spec}, namespace="default")
+    cluster.kubectl("wait", "pod/asks", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=20s")
+    assert cluster.kubectl("logs", "asks").split() == [*await addresses(cluster, "six"), "1", "1"]
+    cluster.kubectl("delete", "pod", "asks", "--force")
 
 
 async def test_names_have_the_addresses_of_both_families(cluster: local.Local) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from fairlead.api import kinds
 from fairlead.client import protocol
-from fairlead.node.network import second
+from fairlead.node.network import ipv6
 from tests.system import load, local
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")]
@@ -87,7 +87,7 @@ async def test_services_are_variables_and_host_ports_lead_to_the_pod(cluster: lo
             if name == "first":
                 await asyncio.wait_for(local.until(client, kinds.POD, lambda pods: "first" in local.ready(pods)), 30)
         await _answers(port)
-        if second.available():
+        if ipv6.available():
             await _answers(port, "::1")
         told = await asyncio.wait_for(
             local.until(client, kinds.EVENT, lambda found: any("is taken by pod" in one["message"] for one in found)),

@@ -24,7 +24,7 @@ import yaml
 
 from fairlead.api import kinds
 from fairlead.client import protocol
-from fairlead.node.network import netlink, second
+from fairlead.node.network import ipv6, netlink
 from fairlead.testing import worlds
 from tests.node import engines
 from tests.system import conftest, load, local
@@ -32,7 +32,7 @@ from tests.system import conftest, load, local
 pytestmark = pytest.mark.system
 APP = Path(__file__).parent / "apps" / "netexec.py"
 Object = dict[str, Any]
-LOCALHOST = ("127.0.0.1", "::1") if second.available() else ("127.0.0.1",)
+LOCALHOST = ("127.0.0.1", "::1") if ipv6.available() else ("127.0.0.1",)
 
 
 def deployment(replicas: int = 3) -> Object:
@@ -361,7 +361,7 @@ def test_rules_and_networks_of_others_are_as_they_were_after_up_and_down(
         cluster.up(local.EXAMPLE)
         during = strangers()
         ours = [line for line in during.splitlines() if f'comment "fairlead-{cluster.name}"' in line]
-        assert len(ours) == (4 if second.available() else 2)  # each way, of each address family
+        assert len(ours) == (4 if ipv6.available() else 2)  # each way, of each address family
         assert [line for line in during.splitlines() if line not in ours] == before.splitlines()
     finally:
         local.remove(cluster)

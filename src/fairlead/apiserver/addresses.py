@@ -92,6 +92,14 @@ class Allocator:
             del self._ports[port]
 
 
+def family(address: str) -> str:
+    """IPv4 or IPv6; "" for what is no address."""
+    try:
+        return FAMILIES[ipaddress.ip_address(address).version]
+    except ValueError:
+        return ""
+
+
 def _canonical(address: str) -> str:
     try:
         return str(ipaddress.ip_address(address))

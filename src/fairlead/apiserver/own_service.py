@@ -1,7 +1,7 @@
 """`default/kubernetes`: the Service through which pods reach the API, with the endpoints of this very server.
 
-It has the first address of the Service range. Its EndpointSlice and Endpoints are written at every start, because the
-server's port may have changed.
+It has the first address of the first Service range, and is of that address family alone, as in Kubernetes. Its
+EndpointSlice and Endpoints are written at every start, because the server's port may have changed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _SYSTEM = authentication.SERVER
 async def publish(
     store: protocol.Store, parts: chain.Chain, allocator: pools.Allocator, *, addresses: tuple[str, ...], port: int
 ) -> None:
-    """Writes the Service and its endpoints."""
+    """Writes the Service and its endpoints, which are of the first address family."""
     client = rest.RestClient(parts, identity=_SYSTEM)
     if store.get(f"services/{NAMESPACE}/{NAME}") is None:
         await _reserve(client, allocator, port)
     metadata = {"name": NAME, "labels": {"kubernetes.io/service-name": NAME}}
     ports = [{"name": "https", "port": port, "protocol": "TCP"}]
     endpoints = [{"addresses": [address], "conditions": {"ready": True}} for address in addresses]
-    piece = {"metadata": metadata, "addressType": "IPv4", "endpoints": endpoints, "ports": ports}
+    piece = {"metadata": metadata, "addressType": allocator.families[0], "endpoints": endpoints, "ports": ports}
     await _write(client, kinds.ENDPOINT_SLICE, piece)
     labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
     subset = {"addresses": [{"ip": address} for address in addresses], "ports": ports}

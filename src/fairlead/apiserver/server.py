@@ -47,6 +47,7 @@ from fairlead.store import protocol
 log = logs.get(__name__)
 ADMIN = exchange.Identity("kubernetes-admin", ("system:masters", authentication.AUTHENTICATED))
 SYSTEM = authentication.SERVER
+LOOPBACK, EVERYWHERE = ("127.0.0.1", "::1"), ("0.0.0.0", "::")  # noqa: S104 -- compared, and bound where asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +151,13 @@ class ApiServer:
             opener=config.opener,
         )
         tls = door.context(config.state_folder / "pki")
-        everywhere = "0.0.0.0" in config.addresses  # noqa: S104 -- asked for
-        self.port = await self._door.listen("0.0.0.0" if everywhere else "127.0.0.1", config.port, tls)  # noqa: S104
-        with contextlib.suppress(OSError):  # a machine without IPv6
-            await self._door.listen("::1", self.port, tls)
+        covered = set(EVERYWHERE).intersection(config.addresses)  # asked for
+        self.port = await self._door.listen(_first(covered, "0.0.0.0", "127.0.0.1"), config.port, tls)  # noqa: S104
+        with contextlib.suppress(*() if "::" in covered else (OSError,)):  # a machine without IPv6
+            await self._door.listen(_first(covered, "::", "::1"), self.port, tls)
         for address in config.addresses:
-            if address not in ("127.0.0.1", "::1") and not everywhere:
+            if address not in (*LOOPBACK, *covered) and EVERYWHERE[":" in address] not in covered:
                 await self._door.listen(address, self.port, tls)
-
         await self._fill()
         await own_service.publish(self._store, self.chain, self._allocator, addresses=self._reachable(), port=self.port)
         self.chain.audit = audit.Audit(config.state_folder / "log" / "audit.log", self.chain.metrics, clock=self._clock)
@@ -172,9 +172,10 @@ class ApiServer:
         self._nursery.keep(work, name=name, clock=self._clock)
 
     def _reachable(self) -> tuple[str, ...]:
-        """Where pods reach the API: the addresses that are no loopback, else loopback itself."""
-        found = tuple(one for one in self._config.addresses if one not in ("127.0.0.1", "::1", "0.0.0.0"))  # noqa: S104
-        return found or ("127.0.0.1",)
+        """Where pods reach the API: the addresses of the first family that are no loopback, else loopback itself."""
+        family = self._allocator.families[0]
+        others = [one for one in self._config.addresses if one not in (*LOOPBACK, *EVERYWHERE)]
+        return tuple(one for one in others if addresses.family(one) == family) or ("127.0.0.1",)
 
     def _own_address(self) -> str:
         return str(self._allocator.network.network_address + 1)
@@ -221,6 +222,10 @@ class ApiServer:
             self.chain.audit.flush()
         if self._door is not None:
             await self._door.close()
+
+
+def _first(covered: set[str], everywhere: str, loopback: str) -> str:
+    return everywhere if everywhere in covered else loopback
 
 
 def _failed(where: str, error: BaseException) -> None:

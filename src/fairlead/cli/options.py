@@ -58,6 +58,12 @@ def serving(function: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option("--network", type=click.Choice(NETWORKS), default="auto", help="Force one network mode."),
             click.option(
+                "--ip-family",
+                type=click.Choice(tuple(config.IP_FAMILIES)),
+                default="auto",
+                help="Address families of pods and Services, the first of which is the default (dual: IPv4 first).",
+            ),
+            click.option(
                 "--connect-time",
                 type=click.Choice(CONNECT_TIME),
                 default="auto",
@@ -140,6 +146,7 @@ def configured(
         http=config.doors(http, config.EDGE_HTTP),
         https=config.doors(https, config.EDGE_HTTPS),
         network=how["network"],
+        ip_family=how["ip_family"],
         connect_time=how["connect_time"],
         runtime=how["runtime"],
         ingress_nginx=how["ingress_nginx"],

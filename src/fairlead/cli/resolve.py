@@ -78,7 +78,9 @@ async def ask(server: str, name: str, kind: str) -> list[dns.rrset.RRset]:
     address, _, port = server.rpartition(":")
     try:
         question = dns.message.make_query(dns.name.from_text(name), kind.upper(), use_edns=True)
-        answer, _ = await dns.asyncquery.udp_with_fallback(question, address, timeout=LIMIT_SECONDS, port=int(port))
+        answer, _ = await dns.asyncquery.udp_with_fallback(
+            question, address.strip("[]"), timeout=LIMIT_SECONDS, port=int(port)
+        )
     except (dns.exception.DNSException, OSError, ValueError) as error:
         raise failure.Failure(f"{name} {kind} at {server}: {error or type(error).__name__}") from None
     if answer.rcode() == dns.rcode.SERVFAIL and not name.rstrip(".").endswith(DOMAIN):

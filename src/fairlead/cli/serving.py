@@ -10,13 +10,14 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from fairlead.base import garbage, handover, privilege
-from fairlead.cluster import config, doorkeeper, errors, rootless, state, wiring
+from fairlead.cluster import config, doorkeeper, errors, families, rootless, state, wiring
 
 Work = Callable[[wiring.Cluster, asyncio.Event], Awaitable[None]]
 
 
 def run(folder: state.StateFolder, wanted: config.ClusterConfig, work: Work) -> None:
     """Starts the cluster, does `work` (which returns when the event is set), closes the cluster. Raises CannotStart."""
+    families.decide(wanted.ip_family, folder.read())  # a refusal must not touch what an earlier life left running
     outside = _namespaces(folder, wanted)  # before there is a thread
     import uvloop
 

@@ -7,6 +7,14 @@ from dataclasses import dataclass, field
 
 EDGE_HTTP = ("127.0.0.1:8080", "[::1]:8080")
 EDGE_HTTPS = ("127.0.0.1:8443", "[::1]:8443")
+IP_FAMILIES = {
+    "auto": ("IPv4", "IPv6"),
+    "ipv4": ("IPv4",),
+    "ipv6": ("IPv6",),
+    "dual": ("IPv4", "IPv6"),
+    "ipv4,ipv6": ("IPv4", "IPv6"),
+    "ipv6,ipv4": ("IPv6", "IPv4"),
+}  # the first is the default
 
 
 class AddressError(ValueError):
@@ -15,11 +23,12 @@ class AddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """`network` is auto or a mode; `connect_time` is auto, on or off; `runtime` auto, process, podman, docker or
-    a socket; edge addresses are ADDR:PORT; `ephemeral` forgets the state at the end."""
+    """`network` is auto or a mode; `ip_family` one of IP_FAMILIES; `connect_time` is auto, on or off; `runtime` auto,
+    process, podman, docker or a socket; edge addresses are ADDR:PORT; `ephemeral` forgets the state at the end."""
 
     name: str = "default"
     network: str = "auto"
+    ip_family: str = "auto"
     connect_time: str = "auto"
     runtime: str = "auto"
     http: tuple[str, ...] = EDGE_HTTP

@@ -53,9 +53,9 @@ class KernelPlanes:
             f"fairlead-{self._wanted.name}",
             clock=self._clock,
             on_failure=self._on_failure,
-            pods=_given(network.cidr, network.cidr6),
-            services=_given(record.service_cidr, record.service_cidr6),
-            gateways=_given(network.gateway, network.gateway6),
+            pods=_given(network.cidr, network.second_cidr),
+            services=_given(record.service_cidr, record.second_service_cidr),
+            gateways=_given(network.gateway, network.second_gateway),
             on_obstacles=self._blocked,
         )
         await self._nftables.start()

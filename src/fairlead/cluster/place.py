@@ -4,13 +4,33 @@ the cluster itself and for the commands that ask about it.
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 from collections.abc import Mapping
 
-from fairlead.cluster import state
-from fairlead.routing import settings, table
+from fairlead.cluster import ranges, state
+from fairlead.node import protocols
+from fairlead.routing import addresses, settings, table
 
 NODE_NAME = socket.gethostname().lower()
+
+
+def gateways(network: protocols.Network) -> tuple[str, ...]:
+    """The node's addresses among pods that have a network of their own, of their first family first."""
+    if network.mode == "loopback":
+        return ()
+    return tuple(one for one in (network.gateway, network.second_gateway) if one)
+
+
+def with_pods(where: settings.Settings, record: state.Record, network: protocols.Network) -> settings.Settings:
+    """With what is known where the cluster itself runs: its doors on the pods' network."""
+    own = {addresses.family(one): one for one in gateways(network)}
+    return dataclasses.replace(
+        where,
+        gateway=own.get("IPv4", ""),
+        gateway6=own.get("IPv6", ""),
+        dns=ranges.dns_sockets(record.dns, own.values()),
+    )
 
 
 def settings_of(

@@ -33,15 +33,21 @@ def dns_door(gateway: str, pod_cidr: str) -> str:
     """ADDR:PORT at which the engine answers DNS: the pods' gateway, or without a pod network the first address of the
     pods' range (no pod gets it), where port 53 may not be bound at port + 8000 as Services are."""
     if gateway:
-        return f"{gateway}:53"
+        return f"{settings.bracketed(gateway)}:53"
     first = ipaddress.ip_network(pod_cidr).network_address + 1
     return f"{first}:{DNS_PORT if lowest_port() <= DNS_PORT else DNS_PORT + settings.UNPRIVILEGED_SHIFT}"
+
+
+def dns_sockets(door: str, gateways: Iterable[str]) -> tuple[str, ...]:
+    """Where the engine answers DNS: at the door, and at the node's addresses of every family that pods have."""
+    doors = dict.fromkeys((door, *(dns_door(one, "") for one in gateways)))
+    return tuple(f"{kind}:{one}" for one in doors for kind in ("udp", "tcp"))
 
 
 def dns_of_pods(door: str) -> str:
     """The address at which pods ask: a resolv.conf knows no other port than 53."""
     address, _, port = door.rpartition(":")
-    return address if int(port) == DNS_PORT else ""
+    return address.strip("[]") if int(port) == DNS_PORT else ""
 
 
 def lowest_port() -> int:

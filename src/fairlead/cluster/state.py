@@ -48,8 +48,9 @@ class Record(msgspec.Struct, omit_defaults=True):
     edge_https: list[str] = msgspec.field(default_factory=list)
     pod_cidr: str = ""
     service_cidr: str = ""
-    pod_cidr6: str = ""  # of the second address family, "" where there is none
-    service_cidr6: str = ""
+    second_pod_cidr: str = msgspec.field(default="", name="pod_cidr6")  # of the other family, "" where there is none
+    second_service_cidr: str = msgspec.field(default="", name="service_cidr6")
+    ip_family: str = ""  # as it was asked for
     dns: str = ""  # ADDR:PORT at which the engine answers for the cluster domain
     lowest_port: int = 1024
     ingress_nginx: bool = False
@@ -58,6 +59,12 @@ class Record(msgspec.Struct, omit_defaults=True):
     run_as: str = ""
     started_at: float = 0.0
     clean: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def given(self) -> list[tuple[str, str]]:
+        """The ranges of pods and of Services, for each address family."""
+        both = ((self.pod_cidr, self.service_cidr), (self.second_pod_cidr, self.second_service_cidr))
+        return [one for one in both if one[0]]
 
 
 def root_folder() -> Path:

@@ -51,8 +51,7 @@ def sweep(folder: state.StateFolder) -> list[str]:
     record = folder.read()
     if record.network == "kernel" and os.geteuid() == 0:
         nftables.delete_table(f"fairlead-{folder.name}")
-        if record.pod_cidr:
-            kernel.clean(folder.name, record.pod_cidr, record.service_cidr, record.pod_cidr6, record.service_cidr6)
+        kernel.clean(folder.name, record.given)
     for path in folder.run.glob("*"):
         path.unlink(missing_ok=True)
     for name in folders.names(folder.pods):

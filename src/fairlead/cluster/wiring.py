@@ -25,6 +25,7 @@ from fairlead.cluster import (
     doors,
     edge_certificate,
     errors,
+    families,
     host_ports,
     imagefile,
     kernel_planes,
@@ -97,8 +98,8 @@ class Cluster:
         record = self.folder.read()
         network = await self._network(record)
         record.service_cidr = ranges.services_beside(network.cidr)
-        record.service_cidr6 = ranges.services_beside(network.cidr6)
-        await network.lead(record.service_cidr, record.service_cidr6)
+        record.second_service_cidr = ranges.services_beside(network.second_cidr)
+        await network.lead(record.service_cidr, record.second_service_cidr)
         record.dns = ranges.dns_door(network.gateway if network.mode != "loopback" else "", network.cidr)
         api = await self._api(record, network)
         planes = await self._planes(network, record)
@@ -167,18 +168,24 @@ class Cluster:
 
     async def _network(self, record: state.Record) -> protocols.Network:
         forced = "rootless" if self._outside else "" if self.wanted.network == "auto" else self.wanted.network
+        asked = families.decide(self.wanted.ip_family, record)
         choice = await choose.choose(
-            self.wanted.name, forced=forced, wanted_cidr=record.pod_cidr, wanted_cidr6=record.pod_cidr6
+            self.wanted.name,
+            forced=forced,
+            wanted_cidr=record.pod_cidr,
+            second_wanted_cidr=record.second_pod_cidr,
+            families=asked.order,
+            all_required=asked.all_required,
         )
+        record.ip_family = asked.word
         record.network, record.network_reason = choice.network.mode, choice.reason
         if self._outside is not None:
             record.network_reason = self._outside.why
-            self._outside.inside |= {choice.network.gateway, choice.network.gateway6}
-        record.pod_cidr, record.pod_cidr6 = choice.network.cidr, choice.network.cidr6
-        here = await asyncio.to_thread(ranges.localhost, self._open_socket)
-        record.localhost = list(here)
-        record.edge_http = list(ranges.reachable(self.wanted.http, here))
-        record.edge_https = list(ranges.reachable(self.wanted.https, here))
+            self._outside.inside |= {choice.network.gateway, choice.network.second_gateway}
+        record.pod_cidr, record.second_pod_cidr = choice.network.cidr, choice.network.second_cidr
+        record.localhost = list(await asyncio.to_thread(ranges.localhost, self._open_socket))
+        record.edge_http = list(ranges.reachable(self.wanted.http, record.localhost))
+        record.edge_https = list(ranges.reachable(self.wanted.https, record.localhost))
         record.lowest_port, record.ingress_nginx = ranges.lowest_port(), self.wanted.ingress_nginx
         record.started_at = self.clock.now()
         self.folder.write(record)
@@ -201,8 +208,7 @@ class Cluster:
         self, store: sqlite.SqliteStore, record: state.Record, network: protocols.Network
     ) -> server.ApiServer:
         """The API server at the port asked for, else at the one it had, else at 6443, else at any."""
-        gateway = {network.gateway} if network.mode != "loopback" else set()
-        addresses = ({self.wanted.api_address} | gateway) - {"127.0.0.1", "::1"}
+        addresses = {self.wanted.api_address, *place.gateways(network)} - {"127.0.0.1", "::1"}
         ports = [self.wanted.api_port] if self.wanted.api_port else [record.api_port or API_PORT, API_PORT, 0]
         for port in ports:
             wanted = server.ApiServerConfig(
@@ -212,7 +218,7 @@ class Cluster:
                 port=port,
                 addresses=tuple(sorted(addresses)),
                 service_cidr=record.service_cidr,
-                second_service_cidr=record.service_cidr6,
+                second_service_cidr=record.second_service_cidr,
                 controller_rules=permissions.RULES,
                 opener=self._open_socket,
             )
@@ -253,10 +259,9 @@ class Cluster:
     ) -> None:
         certificate = await asyncio.to_thread(edge_certificate.ensure, self.folder.pki, now=self.clock.now())
         where = dataclasses.replace(
-            place.settings_of(record, self.wanted.node_labels, certificate=certificate),
-            gateway=network.gateway if network.mode != "loopback" else "",
-            gateway6=network.gateway6,
-            dns=tuple(f"{kind}:{record.dns}" for kind in ("udp", "tcp")),
+            place.with_pods(
+                place.settings_of(record, self.wanted.node_labels, certificate=certificate), record, network
+            ),
             access_log=routing_table.AccessLog(share=self.wanted.access_log_share, query=self.wanted.access_log_query)
             if self.wanted.access_log
             else None,

@@ -141,7 +141,7 @@ class NodeAgent:
             self._run(pod)
 
     def _place(self, uid: str, ip: str, *, own_network: bool, runs: runtime.Runtime) -> plans.Place:
-        host_ip, host_ip6 = settings.host_addresses(self._node, self._doors.network)
+        host_ip, second_host_ip = settings.host_addresses(self._node, self._doors.network)
         folder = self._node.folder / uid
         memory = folders.small(folder) if runs.name == "process" else folder
         return plans.Place(
@@ -153,8 +153,8 @@ class NodeAgent:
             self._memory,
             volumes.PodVolumes(folder, small=memory),
             runs,
-            self._workers[uid].record.ip6,
-            host_ip6,
+            self._workers[uid].record.second_ip,
+            second_host_ip,
             memory,
         )
 

@@ -38,8 +38,8 @@ class Facts:
     node_memory_bytes: int
     objects: Mapping[Key, Object | None] = field(default_factory=dict)
     services: Iterable[Object] = ()
-    host_ip6: str = ""
-    pod_ip6: str = ""
+    second_host_ip: str = ""
+    second_pod_ip: str = ""
 
 
 def references(container: Object) -> set[Key]:
@@ -143,9 +143,9 @@ def field_value(path: str, facts: Facts) -> str:
         "spec.nodeName": spec.get("nodeName") or facts.node_name,
         "spec.serviceAccountName": spec.get("serviceAccountName") or "default",
         "status.hostIP": facts.host_ip,
-        "status.hostIPs": ",".join(one for one in (facts.host_ip, facts.host_ip6) if one),
+        "status.hostIPs": ",".join(one for one in (facts.host_ip, facts.second_host_ip) if one),
         "status.podIP": facts.pod_ip,
-        "status.podIPs": ",".join(one for one in (facts.pod_ip, facts.pod_ip6) if one),
+        "status.podIPs": ",".join(one for one in (facts.pod_ip, facts.second_pod_ip) if one),
     }
     if path in simple:
         return str(simple[path])
@@ -204,7 +204,8 @@ def service_variables(services: Iterable[Object]) -> dict[str, str]:
 
 def _port_variables(prefix: str, address: str, port: Object, *, first: bool) -> dict[str, str]:
     protocol = (port.get("protocol") or "TCP").lower()
-    url = f"{protocol}://{address}:{port['port']}"
+    host = f"[{address}]" if ":" in address else address
+    url = f"{protocol}://{host}:{port['port']}"
     stem = f"{prefix}_PORT_{port['port']}_{protocol.upper()}"
     found = {
         stem: url,

@@ -56,9 +56,10 @@ async def _get(action: Object, container: Object, ip: str, ports: Mapping[str, i
     except probing.ProbeProblem as error:
         raise HookFailed(str(error)) from error
     host, path = action.get("host") or ip, action.get("path") or "/"
+    shown = f"[{host}]" if ":" in host else host
     names = {entry["name"].lower() for entry in action.get("httpHeaders") or []}
     lines = [f"GET {path if path.startswith('/') else '/' + path} HTTP/1.1", "Connection: close"]
-    lines += [] if "host" in names else [f"Host: {host}:{port}"]
+    lines += [] if "host" in names else [f"Host: {shown}:{port}"]
     lines += [f"{entry['name']}: {entry.get('value', '')}" for entry in action.get("httpHeaders") or []]
     if any("\r" in line or "\n" in line for line in lines):
         raise HookFailed("httpGet has a line break in its path or headers")
@@ -72,7 +73,7 @@ async def _get(action: Object, container: Object, ip: str, ports: Mapping[str, i
             finally:
                 writer.close()
     except (OSError, TimeoutError, ValueError) as error:
-        raise HookFailed(f"httpGet {host}:{port}{path}: {error or 'no answer in time'}") from error
+        raise HookFailed(f"httpGet {shown}:{port}{path}: {error or 'no answer in time'}") from error
     if len(status) < 2 or not b"200" <= status[1] < b"400":
         answer = status[1].decode(errors="replace") if len(status) > 1 else "no status"
-        raise HookFailed(f"httpGet {host}:{port}{path} was answered with {answer}")
+        raise HookFailed(f"httpGet {shown}:{port}{path} was answered with {answer}")

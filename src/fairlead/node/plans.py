@@ -57,8 +57,8 @@ class Place:
     node_memory_bytes: int
     volumes: volumes.PodVolumes
     runtime: runtime.Runtime
-    ip6: str = ""
-    host_ip6: str = ""
+    second_ip: str = ""
+    second_host_ip: str = ""
     memory: Path | None = None  # where files are that are generated for the pod, if not in the folder
 
     @property
@@ -165,8 +165,8 @@ class Planner:
             place.node_cpu,
             place.node_memory_bytes,
             dict(zip(needed, found, strict=True)),
-            host_ip6=place.host_ip6,
-            pod_ip6=place.ip6,
+            second_host_ip=place.second_host_ip,
+            second_pod_ip=place.second_ip,
         )
 
     async def _mounts(
@@ -240,7 +240,7 @@ class Planner:
             "USER": user,
             **self._node.environ,
             "HOSTNAME": hostname(pod),
-            "HOST": "0.0.0.0" if place.own_network else place.ip,  # noqa: S104 - the pod's own network
+            "HOST": _everywhere(place.ip) if place.own_network else place.ip,
             "PORT": str(record.ports.get(str(port), port)),
             **({} if place.runtime.can_mount else dns.variables(pod)),
         }
@@ -375,3 +375,8 @@ def _cwd(
         return mapped.folder
     home, _ = identity.home(who)
     return home if Path(home).is_dir() else "/"
+
+
+def _everywhere(ip: str) -> str:
+    """All addresses of a pod's own network, of its first address family at least."""
+    return "::" if ":" in ip else "0.0.0.0"  # noqa: S104

@@ -63,28 +63,34 @@ class PodAddress:
 
     ip: str
     own_network: bool  # a network namespace of its own (kernel, rootless) or the host's (loopback)
-    ip6: str = ""  # its second address, in a cluster of both families
+    second: str = ""  # its address of the other family, in a cluster of both
 
 
 class Network(Protocol):
     """One network mode of a local cluster (DESIGN §5)."""
 
     mode: Literal["kernel", "rootless", "loopback"]
-    cidr: str  # the pods' range, known after start
-    gateway: str  # the node's address as pods reach it, known after start
 
     @property
-    def cidr6(self) -> str:
-        """The pods' IPv6 range; "" where they have IPv4 only."""
+    def cidr(self) -> str:
+        """The pods' range of the first address family, known after start."""
 
     @property
-    def gateway6(self) -> str:
-        """The node's IPv6 address as pods reach it, or ""."""
+    def gateway(self) -> str:
+        """The node's address as pods reach it, of the first family, known after start."""
+
+    @property
+    def second_cidr(self) -> str:
+        """The pods' range of the second address family; "" where they have one only."""
+
+    @property
+    def second_gateway(self) -> str:
+        """The node's address of the second family, or ""."""
 
     async def start(self) -> None:
         """Makes links, addresses, routes and sysctls. Raises NetworkUnavailable with the reason."""
 
-    async def lead(self, services: str, services6: str = "") -> None:
+    async def lead(self, services: str, second_services: str = "") -> None:
         """Lets the node's own processes send to these ranges of Services, also where it has no default route."""
 
     def allocate(self, pod_uid: str, *, wanted: str = "") -> PodAddress:

@@ -63,7 +63,7 @@ class PodRecord(msgspec.Struct):
     namespace: str = ""
     name: str = ""
     ip: str = ""
-    ip6: str = ""
+    second_ip: str = msgspec.field(default="", name="ip6")  # of the other address family
     runtime: str = ""
     started_at: float = 0.0
     ports: dict[str, int] = {}
@@ -76,7 +76,7 @@ class PodRecord(msgspec.Struct):
     @property
     def addresses(self) -> list[str]:
         """All that the pod has, of its first address family first."""
-        return [one for one in (self.ip, self.ip6) if one]
+        return [one for one in (self.ip, self.second_ip) if one]
 
     def container(self, name: str) -> ContainerRecord:
         """That container's record, made when it is new."""

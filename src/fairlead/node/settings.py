@@ -53,4 +53,4 @@ class Doors:
 
 def host_addresses(node: NodeSettings, network: protocols.Network) -> tuple[str, str]:
     """The node's own addresses, of the first family and the second ("" where there is none)."""
-    return (node.host_ip, "") if node.host_ip else (network.gateway, network.gateway6)
+    return (node.host_ip, "") if node.host_ip else (network.gateway, network.second_gateway)

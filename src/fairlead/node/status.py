@@ -25,7 +25,7 @@ class Surroundings:
 
     host_ip: str
     runtime: str  # the scheme of containerID: process, podman, docker
-    host_ip6: str = ""
+    second_host_ip: str = ""
 
 
 def render(pod: Object, record: records.PodRecord, now: float, around: Surroundings) -> Object:
@@ -37,7 +37,7 @@ def render(pod: Object, record: records.PodRecord, now: float, around: Surroundi
     status: Object = {
         "phase": phase,
         "hostIP": around.host_ip,
-        "hostIPs": [{"ip": one} for one in (around.host_ip, around.host_ip6) if one],
+        "hostIPs": [{"ip": one} for one in (around.host_ip, around.second_host_ip) if one],
         "conditions": _conditions(pod, record, phase, now),
         "containerStatuses": apps,
         "qosClass": qos_class(pod),

@@ -200,7 +200,7 @@ class PodWorker:
         if not self.record.runtime:
             self.runtime = runtimes.choose(self.pod, self.doors, "")
         try:
-            own_network, ip, self.record.ip6 = self._address(host_network)
+            own_network, ip, self.record.second_ip = self._address(host_network)
             self._note_address(ip, own_network=own_network or host_network)
             # On the disk before the sandbox is there: whoever adopts that must not give the pod another address.
             files = {records.FILE: records.encode(self.record).decode()}
@@ -270,7 +270,7 @@ class PodWorker:
         if host_network:
             return False, *settings.host_addresses(self.node, self.doors.network)
         address = self.doors.network.allocate(self.uid, wanted=self.record.ip)
-        return address.own_network, address.ip, address.ip6
+        return address.own_network, address.ip, address.second
 
     async def _not_opened(self, why: str) -> None:
         if self.sandbox is not None:

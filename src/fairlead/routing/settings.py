@@ -17,8 +17,8 @@ class Settings:
     """One node, its network mode (DESIGN §5) and its doors.
 
     `lowest_port` is the first port that may be bound there; a lower Service port is carried at port + 8000.
-    `gateway` and `gateway6` (where pods have IPv6, too) are the node's addresses on the pod network, where the engine
-    listens for what the kernel redirects to it.
+    `gateway` (IPv4) and `gateway6`, as far as pods have that family, are the node's addresses on the pod network, where
+    the engine listens for what the kernel redirects to it.
     """
 
     node: str = "localhost"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.node import protocols
-from fairlead.node.network import choose, kernel, second
+from fairlead.node.network import choose, ipv6, kernel
 
 pytestmark = pytest.mark.usefixtures("own_network")
 
@@ -19,7 +19,7 @@ def run(*words: str) -> str:
 
 
 CONF6 = Path("/proc/sys/net/ipv6/conf")
-needs_ipv6 = pytest.mark.skipif(not second.available(), reason="this kernel has IPv6 switched off")
+needs_ipv6 = pytest.mark.skipif(not ipv6.available(), reason="this kernel has IPv6 switched off")
 
 
 def snapshot() -> tuple[str, ...]:
@@ -33,7 +33,7 @@ def snapshot() -> tuple[str, ...]:
         Path("/proc/sys/net/ipv4/ip_forward").read_text(),
         str([(str(path), path.read_text()) for path in sorted(CONF6.glob("*/forwarding"))]),
         str([(str(path), path.read_text()) for path in sorted(CONF6.glob("*/accept_ra"))]),
-        str(sorted(Path("/run/fairlead").glob("*")) if Path("/run/fairlead").exists() else []),
+        str(own_note().exists()),  # others' stay beside it
     )
 
 
@@ -145,8 +145,9 @@ async def test_what_a_dead_life_left_is_cleaned_by_name():
         other.allocate("a")
         await other.attach("a", two)
         await network.release()
-        await asyncio.to_thread(kernel.clean, "mine", network.cidr, "", network.cidr6)
-        await asyncio.to_thread(kernel.clean, "mine", network.cidr, "", network.cidr6)
+        given = [(network.cidr, ""), (network.second_cidr, "")]
+        await asyncio.to_thread(kernel.clean, "mine", given)
+        await asyncio.to_thread(kernel.clean, "mine", given)
         assert other.link_name("a") in run("ip", "-br", "link")
         assert network.link_name("a") not in run("ip", "-br", "link")
         await other.close()
@@ -210,20 +211,20 @@ async def test_pods_have_an_ipv6_address_of_the_same_number_and_keep_it():
     try:
         with namespaces(2) as (one, two):
             first, other = network.allocate("a"), network.allocate("b")
-            assert first.ip6.rpartition(":")[2] == f"{int(first.ip.rpartition('.')[2]):x}"
+            assert first.second.rpartition(":")[2] == f"{int(first.ip.rpartition('.')[2]):x}"
             await network.attach("a", one)
             await network.attach("b", two)
-            for pid, target in ((one, other.ip6), (two, first.ip6), (one, network.gateway6)):
+            for pid, target in ((one, other.second), (two, first.second), (one, network.second_gateway)):
                 said = inside(pid, "ping", "-6", "-c1", "-W2", target)
                 assert said.returncode == 0, said.stdout + said.stderr
-            assert run("ping", "-6", "-c1", "-W2", first.ip6)
+            assert run("ping", "-6", "-c1", "-W2", first.second)
             assert "lo" in run("ip", "-6", "route", "get", "fd00:10:96::7")
-            again = kernel.KernelNetwork("tests", wanted=network.cidr, wanted6=network.cidr6)
+            again = kernel.KernelNetwork("tests", wanted=network.cidr, second_wanted=network.second_cidr)
             await network.release()
             await again.start()
             assert again.allocate("b", wanted=other.ip) == other
             await again.attach("b", two)
-            assert inside(two, "ping", "-6", "-c1", "-W2", network.gateway6).returncode == 0
+            assert inside(two, "ping", "-6", "-c1", "-W2", network.second_gateway).returncode == 0
             await again.lead("10.96.0.0/16", "fd00:10:96::/112")
             network = again
     finally:
@@ -237,7 +238,7 @@ async def test_an_ipv6_range_that_somebody_has_is_left_alone():
     network = kernel.KernelNetwork("tests")
     try:
         await network.start()
-        assert network.cidr6 == "fd00:10:245::/112"
+        assert network.second_cidr == "fd00:10:245::/112"
     finally:
         await network.close()
         run("ip", "-6", "route", "del", "unreachable", "fd00:10:244::/48")
@@ -249,7 +250,61 @@ async def test_a_machine_with_ipv6_off_has_pods_of_one_family():
     network = kernel.KernelNetwork("tests")
     try:
         await network.start()
-        assert (network.cidr6, network.gateway6, network.allocate("a").ip6) == ("", "", "")
+        assert (network.second_cidr, network.second_gateway, network.allocate("a").second) == ("", "", "")
     finally:
         await network.close()
+        (CONF6 / "all" / "disable_ipv6").write_text("0")
+
+
+@needs_ipv6
+async def test_a_cluster_of_ipv6_alone_needs_and_leaves_nothing_of_ipv4():
+    (forward := Path("/proc/sys/net/ipv4/ip_forward")).write_text("0")
+    before = snapshot()
+    network = kernel.KernelNetwork("tests", families=["IPv6"], all_required=True)
+    await network.start()
+    try:
+        assert (network.cidr, network.gateway) == ("fd00:10:244::/112", "fd00:10:244::1")
+        assert (network.second_cidr, network.second_gateway, forward.read_text()) == ("", "", "0\n")
+        await network.lead("fd00:10:96::/112")
+        with namespaces(2) as (one, two):
+            for uid, pid in (("a", one), ("b", two)):
+                network.allocate(uid)
+                await network.attach(uid, pid)
+            assert network.allocate("b") == protocols.PodAddress("fd00:10:244::3", own_network=True)
+            assert inside(one, "ping", "-6", "-c1", "-W2", "fd00:10:244::3").returncode == 0
+            assert "inet " not in inside(one, "ip", "addr", "show", "dev", "eth0").stdout
+            again = kernel.KernelNetwork("tests", wanted=network.cidr, families=["IPv6"])
+            await network.release()
+            await again.start()
+            await again.lead("fd00:10:96::/112")
+            assert again.allocate("b", wanted="fd00:10:244::3").ip == "fd00:10:244::3"
+            network = again
+    finally:
+        await network.close()
+    assert snapshot() == before
+
+
+@needs_ipv6
+async def test_with_ipv6_first_the_numbers_are_alike_all_the_same():
+    network = kernel.KernelNetwork("tests", families=["IPv6", "IPv4"], wanted="fd00:10:250::/112")
+    await network.start()
+    try:
+        assert (network.cidr, network.second_cidr) == ("fd00:10:250::/112", "10.250.0.0/16")
+        assert network.allocate("a") == protocols.PodAddress("fd00:10:250::2", own_network=True, second="10.250.0.2")
+    finally:
+        await network.close()
+
+
+@needs_ipv6
+async def test_a_family_that_was_asked_for_and_cannot_be_had_ends_the_start():
+    (CONF6 / "all" / "disable_ipv6").write_text("1")
+    before = snapshot()
+    try:
+        for families in (["IPv6"], ["IPv4", "IPv6"]):
+            with pytest.raises(protocols.NetworkUnavailable, match="IPv6 switched off"):
+                await kernel.KernelNetwork("tests", families=families, all_required=True).start()
+        assert snapshot() == before
+        with pytest.raises(protocols.NetworkUnavailable, match=r"kernel: .*switched off.*; loopback: .*one loopback"):
+            await choose.choose("tests", families=["IPv6"], all_required=True)
+    finally:
         (CONF6 / "all" / "disable_ipv6").write_text("0")

@@ -8,7 +8,6 @@ lacks. Nothing is allocated here.
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from fairlead.api import field_errors
@@ -65,14 +64,14 @@ def _related(spec: Object) -> Problems:
         found.append(field_errors.invalid("spec.clusterIPs", own, "'None' must be the first and only value"))
     if len(own) > 2:
         found.append(field_errors.invalid("spec.clusterIPs", own, "may only hold up to 2 values"))
-    spoken = [_family(one) for one in own if one != "None"]
+    spoken = [addresses.family(one) for one in own if one != "None"]
     if "" in spoken:
         return found  # the allocator says what is wrong with an address
     if len(spoken) > 1 and len(set(spoken)) == 1:
         detail = "may specify no more than one IP for each IP family"
         found.append(field_errors.invalid("spec.clusterIPs", own, detail))
     for index, (address, wanted) in enumerate(zip(own, families, strict=False)):
-        if address != "None" and _family(address) != wanted and wanted in _OTHER:
+        if address != "None" and addresses.family(address) != wanted and wanted in _OTHER:
             detail = f"expected an {wanted} value as indicated by `ipFamilies[{index}]`"
             found.append(field_errors.invalid(f"spec.clusterIPs[{index}]", address, detail))
     return found
@@ -107,7 +106,7 @@ def _infer(spec: Object, allocator: addresses.Allocator) -> Problems:
     families = list(spec.get("ipFamilies") or ())
     found = []
     for index, address in enumerate(own):
-        family = _family(address)
+        family = addresses.family(address)
         if address == "None" or not family or index < len(families):
             continue
         if family in allocator.families:
@@ -137,10 +136,3 @@ def _complete(spec: Object, default: str, known: tuple[str, ...]) -> None:
     if spec["ipFamilyPolicy"] != SINGLE and len(families) == 1 and other in known:
         families.append(other)
     spec["ipFamilies"] = families
-
-
-def _family(address: str) -> str:
-    try:
-        return addresses.FAMILIES[ipaddress.ip_address(address).version]
-    except ValueError:
-        return ""

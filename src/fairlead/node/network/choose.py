@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from fairlead.base import privilege
 from fairlead.node import protocols
@@ -23,24 +24,35 @@ async def choose(
     *,
     forced: str = "",
     wanted_cidr: str = "",
-    wanted_cidr6: str = "",
+    second_wanted_cidr: str = "",
+    families: Sequence[str] = kernel.BOTH,
+    all_required: bool = False,
     avoid: tuple[str, ...] = (),
     modes: tuple[str, ...] = ("kernel", "loopback"),
 ) -> Choice:
     """Starts the best mode that works, or the forced one. Raises NetworkUnavailable with every reason. `rootless` works
-    only in a process that has gone into its namespaces, so it is never tried unless it is named."""
-    makers: dict[str, Callable[[], protocols.Network]] = {
-        "kernel": lambda: kernel.KernelNetwork(
-            cluster, wanted="" if wanted_cidr.startswith("127.") else wanted_cidr, wanted6=wanted_cidr6, avoid=avoid
-        ),
-        "rootless": lambda: kernel.KernelNetwork(
+    only in a process that has gone into its namespaces, so it is never tried unless it is named. `families` are in
+    order, and `all_required` says that a second one is no bonus."""
+    of_loopback = wanted_cidr.startswith("127.")
+
+    def with_pod_network(mode: Literal["kernel", "rootless"]) -> protocols.Network:
+        return kernel.KernelNetwork(
             cluster,
-            wanted="" if wanted_cidr.startswith("127.") else wanted_cidr,
-            wanted6=wanted_cidr6,
-            mode="rootless",
-        ),
+            wanted="" if of_loopback else wanted_cidr,
+            second_wanted=second_wanted_cidr,
+            avoid=avoid,
+            families=families,
+            all_required=all_required,
+            mode=mode,
+        )
+
+    makers: dict[str, Callable[[], protocols.Network]] = {
+        "kernel": lambda: with_pod_network("kernel"),
+        "rootless": lambda: with_pod_network("rootless"),
         "loopback": lambda: loopback.LoopbackNetwork(
-            cluster, wanted=wanted_cidr if wanted_cidr.startswith("127.") else ""
+            cluster,
+            wanted=wanted_cidr if of_loopback else "",
+            families=families if all_required or families[0] != loopback.FAMILY else (loopback.FAMILY,),
         ),
     }
     if forced and forced not in makers:

@@ -1,10 +1,10 @@
 """Network mode `kernel`: every pod has a network namespace and an address, the host's IP stack carries all of it.
 
-No bridge. A veth pair per pod, the pod's address a /32 route on the host's end, in the pod a default route through
-169.254.1.1, permanent neighbours on both sides. The range is taken with an `unreachable` route, so that clusters side
-by side choose different ones. Whose a link is stands in its alias. `close`, or `clean` after a crash, removes all of
-it; the last of our clusters restores `ip_forward`. Masquerading is the nftables plane's work: it is told `cidr`. Where
-the kernel has IPv6, pods have an address of that family, too (`second`).
+No bridge. A veth pair per pod; addresses, routes and ranges of each address family are `pod_range`'s. Clusters side by
+side choose different ranges. Whose a link is stands in its alias. `close`, or `clean` after a crash, removes all of
+it; the last of our clusters restores what it switched on. Masquerading is the nftables plane's work: it is told the
+ranges. The first family is the one of `cidr` and `gateway`; a second one that was not asked for is left out where it
+cannot be had.
 """
 
 from __future__ import annotations
@@ -14,25 +14,24 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import ipaddress
+import itertools
 import json
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 from fairlead.base import log, privilege
 from fairlead.node import protocols
-from fairlead.node.network import netlink, ranges, second
+from fairlead.node.network import ipv6, netlink, pod_range
 
 _log = log.get(__name__)
 
-RANGES = ("10.244.0.0/16", *(f"10.{number}.0.0/16" for number in (*range(245, 255), *range(200, 232))))
-GATEWAY = "169.254.1.1"
 MTU = 1500
+BOTH = ("IPv4", "IPv6")
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _GONE = (errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL)
 
@@ -48,19 +47,20 @@ class KernelNetwork:
         cluster: str,
         *,
         wanted: str = "",
-        wanted6: str = "",
+        second_wanted: str = "",
         avoid: tuple[str, ...] = (),
+        families: Sequence[str] = BOTH,
+        all_required: bool = False,
         mode: Literal["kernel", "rootless"] = "kernel",
     ) -> None:
+        """`wanted` is the first family's range, `all_required` says that a second family is no bonus."""
         self.mode = mode
         self._cluster = cluster
-        self._wanted = wanted
-        self._avoid = avoid
-        self.cidr = ""
-        self.gateway = ""
-        self._services = ""
-        self._second = second.SecondFamily(wanted6)
-        self._addresses: dict[str, str] = {}
+        asked = itertools.zip_longest(families, (wanted, second_wanted)[: len(families)], fillvalue="")
+        self._asked = [pod_range.PodRange(pod_range.FAMILIES[family], wanted=one, avoid=avoid) for family, one in asked]
+        self._all_required = all_required
+        self._ranges: list[pod_range.PodRange] = []
+        self._numbers: dict[str, int] = {}
         self._namespaces: dict[str, int] = {}
         self.on_namespace: Callable[[str, int], None] = lambda pod_uid, number: None
         self._next = 2
@@ -69,85 +69,97 @@ class KernelNetwork:
         self._link: netlink.Netlink | None = None
 
     @property
-    def cidr6(self) -> str:
-        """The pods' IPv6 range; "" where there is none."""
-        return self._second.cidr
+    def cidr(self) -> str:
+        """The pods' range of their first family."""
+        return self._ranges[0].cidr if self._ranges else ""
 
     @property
-    def gateway6(self) -> str:
-        """The node's IPv6 address among the pods."""
-        return self._second.gateway
+    def gateway(self) -> str:
+        """The node's address among the pods, of the first family."""
+        return self._ranges[0].gateway if self._ranges else ""
+
+    @property
+    def second_cidr(self) -> str:
+        """As `cidr`, of the second family; "" where there is none."""
+        return self._ranges[1].cidr if len(self._ranges) > 1 else ""
+
+    @property
+    def second_gateway(self) -> str:
+        """As `gateway`, of the second family; "" where there is none."""
+        return self._ranges[1].gateway if len(self._ranges) > 1 else ""
 
     async def start(self) -> None:
-        """Takes a range and makes the host forward. Raises NetworkUnavailable."""
-        await self._run(self._start)
+        """Takes a range of each family and makes the host forward. Raises NetworkUnavailable and then holds nothing."""
+        try:
+            await self._run(self._start)
+        except protocols.NetworkUnavailable:
+            await self.release()
+            raise
 
     def _start(self) -> None:
         try:
             self._link = netlink.Netlink.here()
-            self._take_range(self._link)
-            self._link.transact([netlink.add_address(netlink.LOOPBACK, self.gateway)])
-            _forward(on=True)
-        except PermissionError as error:
-            words = f"needs root (CAP_NET_ADMIN); without it there are --network rootless and loopback ({error})"
-            raise protocols.NetworkUnavailable(words) from error
         except OSError as error:
             raise protocols.NetworkUnavailable(f"the kernel does not let us make a pod network: {error}") from error
-        if second.available():
-            self._take_second(self._link)
+        for one in self._asked:
+            why = self._take(self._link, one)
+            if why and (not self._ranges or self._all_required):
+                self._give_back(self._link)
+                raise protocols.NetworkUnavailable(why)
+            if why:
+                _log.warning("pods have one address family only", why=why)
 
-    def _take_second(self, link: netlink.Netlink) -> None:
+    def _take(self, link: netlink.Netlink, one: pod_range.PodRange) -> str:
+        """Why that family cannot be had; "" when it is."""
+        if one.version == 6 and not ipv6.available():
+            return "this machine has IPv6 switched off (net.ipv6.conf.{all,default,lo}.disable_ipv6)"
         try:
             with _machine_lock():
-                second.forward(_namespace_folder())
-                self._second.take(link, self.cidr, RANGES)
+                if one.version == 6:
+                    ipv6.forward(_namespace_folder())
+                else:
+                    _forward(on=True)
+                if not one.take(link, beside=self.cidr):
+                    _restore(link, one.version)
+                    return f"every IPv{one.version} address range for pods is in use on this machine"
+                self._ranges.append(one)
+        except PermissionError as error:
+            return f"needs root (CAP_NET_ADMIN); without it there are --network rootless and loopback ({error})"
         except OSError as error:
-            _log.warning("pods have IPv4 only", why=str(error))
+            return f"the kernel does not let us make a pod network: {error}"
+        return ""
 
-    def _take_range(self, link: netlink.Netlink) -> None:
+    def _give_back(self, link: netlink.Netlink) -> None:
+        """What was taken before the start had to be given up."""
         with _machine_lock():
-            taken = ranges.in_use(link, 4)
-            for candidate in ([self._wanted] if self._wanted else []) + list(RANGES):
-                network = ipaddress.ip_network(candidate)
-                ours = candidate == self._wanted and any(ranges.is_marker(entry, network) for entry in taken)
-                if not ours and (ranges.overlaps(network, taken) or self._is_avoided(network)):
-                    continue
-                ranges.mark(link, network)
-                self.cidr, self.gateway = candidate, str(network.network_address + 1)
-                return
-        raise protocols.NetworkUnavailable("every address range for pods is in use on this machine")
+            for one in self._ranges:
+                pod_range.clean(link, one.cidr, "")
+                _restore(link, one.version)
+        self._ranges.clear()
 
-    async def lead(self, services: str, services6: str = "") -> None:
-        """Routes for the Service ranges: a packet needs one before the kernel plane may change where it goes. Left
-        out where the range overlaps somebody's network."""
-        await self._run(self._lead, ipaddress.ip_network(services))
-        if services6 and self._link is not None:
-            await self._run(self._second.lead, self._link, services6)
+    async def lead(self, services: str, second_services: str = "") -> None:
+        """Routes for the Service ranges, of each family."""
+        await self._run(self._lead, (services, second_services))
 
-    def _lead(self, services: ranges.Network) -> None:
+    def _lead(self, services: Sequence[str]) -> None:
         assert self._link is not None
-        if ranges.lead(self._link, services, source=self.gateway):
-            self._services = str(services)
-
-    def _is_avoided(self, network: ranges.Network) -> bool:
-        return any(network.overlaps(ipaddress.ip_network(entry)) for entry in self._avoid)
+        for one, network in zip(self._ranges, services, strict=False):
+            if network:
+                one.lead(self._link, network)
 
     def allocate(self, pod_uid: str, *, wanted: str = "") -> protocols.PodAddress:
-        network = ipaddress.ip_network(self.cidr)
-        known = self._addresses.get(pod_uid)
-        used = set(self._addresses.values())
-        if known is None and wanted and wanted not in used and ipaddress.ip_address(wanted) in network:
-            known = wanted
-        if known is None:
-            known = self._free(network, used)
-        self._addresses[pod_uid] = known
-        return protocols.PodAddress(known, own_network=True, ip6=self._second.address(known))
+        known = self._numbers.get(pod_uid, 0)
+        used = set(self._numbers.values())
+        if not known and (number := self._ranges[0].number(wanted)) and number not in used:
+            known = number
+        self._numbers[pod_uid] = number = known or self._free(used)
+        own, *others = [one.address(number) for one in self._ranges]
+        return protocols.PodAddress(own, own_network=True, second="".join(others))
 
-    def _free(self, network: ranges.Network, used: set[str]) -> str:
-        size = network.num_addresses
-        for _ in range(size):
-            candidate = str(network.network_address + self._next)
-            self._next = self._next + 1 if self._next < size - 2 else 2
+    def _free(self, used: set[int]) -> int:
+        for _ in range(pod_range.SIZE):
+            candidate = self._next
+            self._next = candidate + 1 if candidate < pod_range.SIZE - 2 else 2
             if candidate not in used:
                 return candidate
         raise protocols.NetworkUnavailable(f"no address is left in {self.cidr}")
@@ -168,7 +180,7 @@ class KernelNetwork:
 
     def _connect(self, pod_uid: str, pid: int, there: netlink.Netlink) -> None:
         assert self._link is not None
-        name, ip = self.link_name(pod_uid), self._addresses[pod_uid]
+        name, number = self.link_name(pod_uid), self._numbers[pod_uid]
         ours, theirs = _macs(name)
         veth = [
             netlink.new_veth(name, mac=ours, peer="eth0", peer_mac=theirs, peer_pid=pid, mtu=MTU),
@@ -183,39 +195,30 @@ class KernelNetwork:
             if is_new:
                 self._link.transact([netlink.delete_link(name)], ignore=_GONE)
                 self._link.transact(veth, ignore=(errno.EAFNOSUPPORT,))
+        self._pod_side(pid, there, number, ours, is_new=is_new)
+        index = socket.if_nametoindex(name)
+        sides = (one.host_side(index, number, theirs) for one in self._ranges)
+        self._link.transact([netlink.set_up(index), *itertools.chain(*sides)])
+
+    def _pod_side(self, pid: int, there: netlink.Netlink, number: int, gateway_mac: str, *, is_new: bool) -> None:
+        """The pod's addresses; a pod of an earlier life may lack the second, and a namespace that was born with IPv6
+        off has it switched on."""
         index = there.index("eth0")
         if is_new:
-            there.transact(_pod_side(index, ip, ours))
-        self._second_side(pid, there, index, ip, ours)
-        self._host_side(name, ip, theirs)
-
-    def _second_side(self, pid: int, there: netlink.Netlink, index: int, ip: str, gateway_mac: str) -> None:
-        """The pod's IPv6 address; a namespace that was born with IPv6 off has it switched on."""
-        if not (address := self._second.address(ip)):
-            return
-        messages = self._second.pod_side(index, address, gateway_mac)
-        try:
-            there.transact(messages)
-        except PermissionError:
-            with netlink.visiting(f"/proc/{pid}/ns/net"):
-                second.enable_here()
-            there.transact(messages)
-
-    def _host_side(self, name: str, ip: str, pod_mac: str) -> None:
-        assert self._link is not None
-        index = socket.if_nametoindex(name)
-        self._link.transact(
-            [
-                netlink.set_up(index),
-                netlink.add_neighbour(index, ip, pod_mac),
-                netlink.add_route(ip, 32, device=index, source=self.gateway),
-                *(self._second.host_side(index, address, pod_mac) if (address := self._second.address(ip)) else ()),
-            ]
-        )
+            there.transact([netlink.set_up(netlink.LOOPBACK), netlink.set_up(index)])
+        for one in self._ranges:
+            messages = one.pod_side(index, number, gateway_mac)
+            try:
+                if is_new or one.version == 6:
+                    there.transact(messages)
+            except PermissionError:
+                with netlink.visiting(f"/proc/{pid}/ns/net"):
+                    ipv6.enable_here()
+                there.transact(messages)
 
     async def detach(self, pod_uid: str) -> None:
         await self._run(self._detach, pod_uid)
-        self._addresses.pop(pod_uid, None)
+        self._numbers.pop(pod_uid, None)
         if self._namespaces.pop(pod_uid, 0):
             self.on_namespace(pod_uid, 0)
 
@@ -224,11 +227,11 @@ class KernelNetwork:
         self._link.transact([netlink.delete_link(self.link_name(pod_uid))], ignore=_GONE)
 
     async def close(self) -> None:
-        """Removes links, addresses, the range and, when no other cluster of ours is left, the sysctl."""
-        if self.cidr:
-            own = self._second
-            await self._run(clean, self._cluster, self.cidr, self._services, own.cidr, own.services)
-        self.cidr = ""
+        """Removes links, addresses, the ranges and, when no other cluster of ours is left, the sysctls."""
+        if self._ranges:
+            given = [(one.cidr, one.services) for one in self._ranges]
+            await self._run(clean, self._cluster, given)
+        self._ranges = []
         await self.release()
 
     async def release(self) -> None:
@@ -242,34 +245,27 @@ class KernelNetwork:
         await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)  # type: ignore[arg-type]
 
 
-def clean(cluster: str, cidr: str, services: str = "", cidr6: str = "", services6: str = "") -> None:
-    """Removes what that cluster made, also when its process died without doing so. Blocking; safe to call twice."""
-    network = ipaddress.ip_network(cidr)
+def clean(cluster: str, given: Sequence[tuple[str, str]]) -> None:
+    """Removes what that cluster made, also when its process died without doing so; `given` are its ranges of pods and
+    of Services, for each address family. Blocking; safe to call twice."""
     with netlink.Netlink.here() as link:
         mine = [entry.name for entry in link.links() if entry.alias.startswith(_alias(cluster, ""))]
         for name in mine:
             link.transact([netlink.delete_link(name)], ignore=_GONE)
-        if services:
-            range_ = ipaddress.ip_network(services)
-            link.transact([netlink.delete_route(str(range_.network_address), range_.prefixlen)], ignore=_GONE)
-        link.transact([netlink.delete_address(netlink.LOOPBACK, str(network.network_address + 1))], ignore=_GONE)
         with _machine_lock():
-            second.clean(link, cidr6, services6)
-            link.transact([netlink.delete_unreachable(str(network.network_address), network.prefixlen)], ignore=_GONE)
-            if not any(entry.protocol == netlink.PROTOCOL and entry.kind == 7 for entry in link.routes()):
-                _forward(on=False)
-                second.restore(_namespace_folder())
+            for cidr, services in given:
+                pod_range.clean(link, cidr, services)
+                _restore(link, 6 if ":" in cidr else 4)
 
 
-def _pod_side(index: int, ip: str, gateway_mac: str) -> list[netlink.Message]:
-    """What makes that address, and the way out, in the pod's namespace."""
-    return [
-        netlink.set_up(netlink.LOOPBACK),
-        netlink.add_address(index, ip),
-        netlink.set_up(index),
-        netlink.add_neighbour(index, GATEWAY, gateway_mac),
-        netlink.add_route(netlink.ANYWHERE, 0, device=index, gateway=GATEWAY, onlink=True),
-    ]
+def _restore(link: netlink.Netlink, version: int) -> None:
+    """Puts forwarding back with the last cluster of that family. Call it under the machine lock."""
+    if not pod_range.is_last(link, version):
+        return
+    if version == 6:
+        ipv6.restore(_namespace_folder())
+    else:
+        _forward(on=False)
 
 
 def _alias(cluster: str, pod_uid: str) -> str:

@@ -1,8 +1,8 @@
 """Network mode `loopback`: pods share the host's network, each with an address of 127/8 of its own. Needs nothing.
 
 A cluster takes one of the ranges 127.244.0.0/16 … 127.250.0.0/16 by an abstract Unix socket, so that clusters side by
-side do not meet. `map_ports` says which port a pod listens on: its containerPort where it is free on the pod's
-address and we may bind it, else a free one.
+side do not meet. `map_ports` says which port a pod listens on: its containerPort where it is free on the pod's address
+and we may bind it, else a free one. Refuses IPv6, which has no such addresses.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from fairlead.node import protocols
 
 RANGES = tuple(f"127.{number}.0.0/16" for number in range(244, 251))
 _LOWEST_UNPRIVILEGED = 1024
+FAMILY = "IPv4"
 _FIRST = 2  # the first address is where DNS answers
 
 
@@ -24,11 +25,12 @@ class LoopbackNetwork:
     """The pod addresses of one cluster on `lo`."""
 
     mode: Literal["kernel", "rootless", "loopback"] = "loopback"
-    cidr6 = gateway6 = ""  # one family
+    second_cidr = second_gateway = ""  # one family
 
-    def __init__(self, cluster: str, *, wanted: str = "") -> None:
+    def __init__(self, cluster: str, *, wanted: str = "", families: Sequence[str] = (FAMILY,)) -> None:
         self._cluster = cluster
         self._wanted = wanted
+        self._families = families
         self._claim: socket.socket | None = None
         self._addresses: dict[str, str] = {}
         self._next = _FIRST
@@ -36,7 +38,12 @@ class LoopbackNetwork:
         self.gateway = "127.0.0.1"
 
     async def start(self) -> None:
-        """Takes a range. Raises NetworkUnavailable when all are taken."""
+        """Takes a range. Raises NetworkUnavailable when all are taken, and where IPv6 is asked for."""
+        if self._families != (FAMILY,):
+            raise protocols.NetworkUnavailable(
+                "pods that share the host's network have IPv4 only: each needs an address of its own, and IPv6 has one "
+                "loopback address (::1) where IPv4 has 127.0.0.0/8"
+            )
         for candidate in ([self._wanted] if self._wanted else []) + list(RANGES):
             claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             try:
@@ -48,7 +55,7 @@ class LoopbackNetwork:
             return
         raise protocols.NetworkUnavailable("every loopback range is taken by another cluster of fairlead")
 
-    async def lead(self, services: str, services6: str = "") -> None:
+    async def lead(self, services: str, second_services: str = "") -> None:
         """Nothing to do: all of 127/8 is here."""
 
     def allocate(self, pod_uid: str, *, wanted: str = "") -> protocols.PodAddress:
