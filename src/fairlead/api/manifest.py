@@ -151,13 +151,19 @@ def _objects(document: Any, source: str, line: int) -> list[Manifest]:
         if not isinstance(document.get(field), str) or not document[field]:
             raise ManifestError(source, line, f"{field}: Required value: every object names its {field}")
     if document["kind"].endswith("List") and isinstance(document.get("items"), list):
-        return [found for item in document["items"] for found in _objects(item, source, line)]
+        return [found for item in document["items"] for found in _objects(_item(document, item), source, line)]
     metadata = document.get("metadata")
     if not isinstance(metadata, dict) or not (metadata.get("name") or metadata.get("generateName")):
         raise ManifestError(
             source, line, f"{document['kind']}: metadata.name: Required value: name or generateName is required"
         )
     return [Manifest(source, line, document)]
+
+
+def _item(listed: dict[str, Any], item: Any) -> Any:
+    """An entry of a list such as IngressList says neither its kind nor its apiVersion."""
+    kind = listed["kind"].removesuffix("List")
+    return {"apiVersion": listed["apiVersion"], "kind": kind, **item} if kind and isinstance(item, dict) else item
 
 
 def dump(documents: list[dict[str, Any]]) -> str:

@@ -1,7 +1,7 @@
 """`fairlead migrate ingress-nginx`: object by object, what stays the same, what differs, what is refused.
 
 Reads manifests (-f, files or folders, - is standard input) or a cluster (--kubeconfig), and changes nothing. Exit
-status 0: all the same; 1: something differs; 2: something is refused; 3: the input cannot be read.
+status 0: all the same; 1: something differs; 2: something is refused; 3: a part of the input cannot be read.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,10 @@ _ENDINGS = (".yaml", ".yml", ".json")
 _OTHERS = ("fairlead.yaml", "kustomization.yaml", "kustomization.yml", "Chart.yaml")
 _COLORS = {"same": "green", "differs": "yellow", "refused": "red"}
 _UNREADABLE = 3
+_CLASS = "give an IngressClass with the controller k8s.io/ingress-nginx, too, and its Ingresses are judged"
+_REFUSED = (
+    "refused: not carried out here. Only where it says 503 are paths closed; elsewhere the rest of the object works"
+)
 
 
 @click.group("migrate")
@@ -45,25 +49,53 @@ def ingress_nginx(
     if bool(paths) == (use_cluster or bool(context)):
         raise click.UsageError("give either -f FILE|DIR or --kubeconfig")
     try:
-        objects = list(_from_files(paths)) if paths else asyncio.run(_from_cluster(context))
-    except (manifest.ManifestError, OSError, _ClusterError) as error:
+        given = _from_files(paths) if paths else _Given(asyncio.run(_from_cluster(context)))
+    except (OSError, _ClusterError) as error:
         text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         click.echo(f"error: {text}", err=True)
         sys.exit(_UNREADABLE)
-    found = migrate.report(objects, config=config)
-    click.echo(_as_json(found) if output == "json" else _as_text(found, quiet=quiet))
-    sys.exit(found.exit_status)
+    if given.objects or not given.unread:
+        found = migrate.report(given.objects, config=config)
+        text = _as_json(found, given) if output == "json" else _as_text(found, given.places, quiet=quiet)
+        click.echo(text)
+    for one in given.unread:
+        click.echo(f"error: {one}", err=True)
+    sys.exit(_UNREADABLE if given.unread else found.exit_status)
 
 
-def _from_files(paths: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+@dataclass
+class _Given:
+    """The objects, where they are written (by Kind/namespace/name), and what could not be read."""
+
+    objects: list[dict[str, Any]] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+
+    def add(self, content: bytes, source: str) -> None:
+        try:
+            found = manifest.load_manifests(content, source=source)
+        except manifest.ManifestError as error:
+            template = "; a template is to be rendered first: helm template … | fairlead migrate ingress-nginx -f -"
+            self.unread.append(f"{error}{template if b'{{' in content else ''}")
+            return
+        for one in found:
+            meta = one.object["metadata"]
+            name = f"{one.object['kind']}/{meta.get('namespace') or 'default'}/{meta.get('name', '')}"
+            self.objects.append(one.object)
+            self.places[name] = f"{one.source}:{one.line}"
+
+
+def _from_files(paths: tuple[str, ...]) -> _Given:
+    given = _Given()
     for path in paths:
         if path == "-":
-            yield from (one.object for one in manifest.load_manifests(sys.stdin.buffer.read(), source="-"))
+            given.add(sys.stdin.buffer.read(), "-")
             continue
         place = Path(path)
         files = sorted(filter(_is_manifest, place.rglob("*"))) if place.is_dir() else [place]
         for file in files:
-            yield from (one.object for one in manifest.load_manifests(file.read_bytes(), source=str(file)))
+            given.add(file.read_bytes(), str(file))
+    return given
 
 
 def _is_manifest(file: Path) -> bool:
@@ -94,31 +126,45 @@ async def _from_cluster(context: str) -> list[dict[str, Any]]:
         await exchange.close()
 
 
-def _as_text(found: migrate.Report, *, quiet: bool) -> str:
+def _as_text(found: migrate.Report, places: Mapping[str, str], *, quiet: bool) -> str:
     lines = []
     for item in found.items:
         notes = [note for note in item.notes if not quiet or note.verdict != "same"]
         if quiet and not notes:
             continue
-        lines.append(f"{click.style(item.verdict.ljust(8), fg=_COLORS[item.verdict])} {item.object}")
+        lines.append(
+            f"{click.style(item.verdict.ljust(8), fg=_COLORS[item.verdict])} {item.object}{_at(places, item.object)}"
+        )
         lines += [f"         {click.style(note.verdict, fg=_COLORS[note.verdict])}: {_line(note)}" for note in notes]
     if found.assumed:
         lines.append(f"taken to exist, not among these manifests: {', '.join(found.assumed)}")
     if found.skipped:
-        lines.append(f"not of class nginx: {', '.join(found.skipped)}")
+        lines.append(f"not of class nginx: {', '.join(found.skipped)}; {_CLASS}")
+    lines += found.hints
+    if found.verdict == "refused":
+        lines.append(_REFUSED)
     counts = {verdict: sum(item.verdict == verdict for item in found.items) for verdict in _COLORS}
     lines.append(f"{counts['same']} the same, {counts['differs']} with differences, {counts['refused']} with refusals")
     return "\n".join(lines)
+
+
+def _at(places: Mapping[str, str], name: str) -> str:
+    return f"  ({places[name]})" if name in places else ""
 
 
 def _line(note: migrate.Note) -> str:
     return f"{note.path}: {note.text}" if note.path else note.text
 
 
-def _as_json(found: migrate.Report) -> str:
+def _as_json(found: migrate.Report, given: _Given) -> str:
     items = [
-        {"object": one.object, "verdict": one.verdict, "notes": [asdict(n) for n in one.notes]} for one in found.items
+        {
+            "object": one.object,
+            "verdict": one.verdict,
+            "place": given.places.get(one.object, ""),
+            "notes": [asdict(n) for n in one.notes],
+        }
+        for one in found.items
     ]
-    return json.dumps(
-        {"verdict": found.verdict, "items": items, "assumed": found.assumed, "skipped": found.skipped}, indent=2
-    )
+    rest = {"assumed": found.assumed, "skipped": found.skipped, "hints": found.hints, "unread": given.unread}
+    return json.dumps({"verdict": found.verdict, "items": items, **rest}, indent=2)

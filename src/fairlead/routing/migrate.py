@@ -6,11 +6,12 @@ manifests only refer to (Services, Secrets, ConfigMaps) is taken to exist and is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fairlead.routing import draft, ingress_shape, settings, table, translate
+from fairlead.routing import draft, ingress_shape, migrate_older, settings, table, translate
 from fairlead.routing.ingress_nginx import catalogue, configmap, process
 from fairlead.routing.ingress_nginx.entry import Entry
 
@@ -20,6 +21,10 @@ _ORDER: tuple[Verdict, ...] = ("same", "differs", "refused")
 #: reasons of what is judged value by value, and of what ingress-nginx does likewise
 _JUDGED = ("Refused", "InvalidValue", "UnknownAnnotation", "ObsoleteAnnotation", "UnknownKey")
 _WARNINGS = ("ServiceDecides", "CookiePath")
+_NO_CLASS = (
+    "has no class: ingress-nginx takes such a one where nginx is the default class, here it is one of fairlead's own; "
+    "name the class (judged as nginx)"
+)
 _LEGACY_CLASS = "kubernetes.io/ingress.class"
 
 
@@ -46,11 +51,15 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All objects that concern ingress-nginx, in the order of their names; `skipped` are Ingresses of other classes."""
+    """All objects that concern ingress-nginx, in the order of their names.
+
+    `skipped` are Ingresses of other classes, `hints` what was not judged and could be.
+    """
 
     items: tuple[Item, ...] = ()
     assumed: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -70,15 +79,21 @@ def report(objects: Iterable[Object], *, config: str = settings.Settings().ingre
     """The report on the objects. `config` is the controller's ConfigMap, as namespace/name."""
     world = _World(list(objects), config)
     translation = translate.translate(world.snapshot(), world.settings)
-    notes: dict[str, list[Note]] = {f"Ingress/{draft.key(one)}": _annotations(one) for one in world.ingresses}
+    notes: dict[str, list[Note]] = {
+        f"Ingress/{draft.key(one)}": [*world.of_itself.get(draft.key(one), ()), *_annotations(one)]
+        for one in world.ingresses
+    }
     if world.config is not None:
         notes[f"ConfigMap/{config}"] = _config(world.config)
     for problem in translation.problems:
         if problem.object in notes and problem.reason not in _JUDGED:
             verdict: Verdict = "same" if problem.reason in _WARNINGS else "refused"
-            notes[problem.object].append(Note(verdict, problem.path, problem.message))
+            place = problem.path.removeprefix("metadata.annotations[").removesuffix("]")
+            path = place if place.startswith(catalogue.PREFIX) else problem.path
+            notes[problem.object].append(Note(verdict, path, problem.message))
     items = tuple(Item(name, tuple(found)) for name, found in sorted(notes.items()))
-    return Report(items, tuple(sorted(world.assumed)), tuple(sorted(world.skipped)))
+    hints = migrate_older.hints(world.objects, config=config, found=world.config is not None)
+    return Report(items, tuple(sorted(world.assumed)), tuple(sorted(world.skipped)), hints)
 
 
 def _annotations(ingress: Object) -> list[Note]:
@@ -87,28 +102,46 @@ def _annotations(ingress: Object) -> list[Note]:
         note
         for name, value in sorted(found.items())
         if name.startswith(catalogue.PREFIX)
-        for note in _judge(catalogue.ENTRIES.get(name.removeprefix(catalogue.PREFIX)), name, value)
+        for note in _judge(catalogue.ENTRIES, name, value, removed=catalogue.PREFIX)
     ]
 
 
 def _config(config: Object) -> list[Note]:
     found = sorted((config.get("data") or {}).items())
-    return [note for name, value in found for note in _judge(configmap.ENTRIES.get(name), name, value)]
+    return [note for name, value in found for note in _judge(configmap.ENTRIES, name, value)]
 
 
-def _judge(entry: Entry | None, name: str, value: Any) -> Iterator[Note]:
-    if instead := catalogue.OBSOLETE.get(name.removeprefix(catalogue.PREFIX)):
+def _judge(entries: Mapping[str, Entry], name: str, value: Any, *, removed: str = "") -> Iterator[Note]:
+    word = name.removeprefix(removed)
+    entry = entries.get(word)
+    if not isinstance(value, str):
+        written = str(value).lower() if isinstance(value, bool) else value
+        yield Note("refused", name, f'is no string, and no API server takes it: write "{written}"')
+    if removed and (instead := catalogue.OBSOLETE.get(word)):
         yield Note("same", name, f"{catalogue.GONE}: {instead}")
     elif entry is None:
-        yield Note("refused", name, "is nothing that ingress-nginx documents")
-    if entry is None:
-        return
+        near = difflib.get_close_matches(word, entries, n=1, cutoff=0.8)
+        meant = f"; is {near[0]} meant?" if near else ""
+        yield Note("refused", name, f"is nothing that ingress-nginx documents{meant}")
+    elif isinstance(value, str):
+        yield from _judge_value(entry, name, value)
+
+
+def _judge_value(entry: Entry, name: str, value: str) -> Iterator[Note]:
     problem = catalogue.parse_value({}, entry, value, obj="", path=name)
     if problem is not None:
-        closed = "; its paths answer 503" if entry.guards else ""
-        yield Note("refused", name, problem.message + closed)
+        refused = problem.reason == "Refused"
+        more = migrate_older.instead_of(value) if "snippet" in entry.name else ""
+        after = "; its paths answer 503" if entry.guards else "" if refused else "; it counts for nothing"
+        yield Note("refused", name, (entry.note if refused else problem.message) + more + after)
     elif entry.treatment == "idle" or entry.differs:
         yield Note("differs" if entry.differs else "same", name, entry.note)
+
+
+def _is_default(ingress_class: Object) -> bool:
+    annotations = ingress_class["metadata"].get("annotations") or {}
+    ours = (ingress_class.get("spec") or {}).get("controller") == process.CONTROLLER
+    return ours and annotations.get("ingressclass.kubernetes.io/is-default-class") == "true"
 
 
 @dataclass
@@ -121,6 +154,7 @@ class _World:
     config: Object | None = None
     assumed: set[str] = field(default_factory=set)
     skipped: set[str] = field(default_factory=set)
+    of_itself: dict[str, list[Note]] = field(default_factory=dict)  # what is to be said of an Ingress as it is written
     settings: settings.Settings = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,14 +169,19 @@ class _World:
         classes = {
             one["metadata"]["name"]: (one.get("spec") or {}).get("controller") for one in self._of("IngressClass")
         }
+        default = any(map(_is_default, self._of("IngressClass")))
         for one in self._of("Ingress"):
-            self._sort(one, classes)
+            self._sort(one, classes, default=default)
         self.config = next((one for one in self._of("ConfigMap") if draft.key(one) == self.config_key), None)
 
     def _of(self, kind: str) -> list[Object]:
         return [one for one in self.objects if one.get("kind") == kind]
 
-    def _sort(self, ingress: Object, classes: dict[str, Any]) -> None:
+    def _sort(self, ingress: Object, classes: dict[str, Any], *, default: bool) -> None:
+        notes = self.of_itself.setdefault(draft.key(ingress), [])
+        if older := migrate_older.version(ingress):
+            ingress = migrate_older.converted(ingress)
+            notes.append(Note("refused", "apiVersion", older))
         spec, annotations = ingress.get("spec"), ingress["metadata"].get("annotations")
         named = spec.get("ingressClassName") if isinstance(spec, dict) else None
         named = named or (annotations.get(_LEGACY_CLASS) if isinstance(annotations, dict) else None)
@@ -150,6 +189,8 @@ class _World:
             self.skipped.add(f"Ingress/{draft.key(ingress)} (class {named})")
             return
         if not named and isinstance(spec, dict):
+            if not default:
+                notes.append(Note("differs", "spec.ingressClassName", _NO_CLASS))
             ingress = {**ingress, "spec": {**spec, "ingressClassName": process.CLASS}}
         self.ingresses.append(ingress)
 
@@ -230,5 +271,6 @@ def _service(namespace: str, name: str, port: Object) -> Object:
 
 def _stand_in(kind: str, namespace: str, name: str) -> Object:
     pem = {"tls.crt": "-----BEGIN CERTIFICATE-----", "tls.key": "-----BEGIN PRIVATE KEY-----"}
-    data = {**pem, "ca.crt": pem["tls.crt"], "auth": "someone:{SHA}x", "someone": "{SHA}x"}
+    word = "{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk="
+    data = {**pem, "ca.crt": pem["tls.crt"], "auth": f"someone:{word}", "someone": word}
     return {"kind": kind, "metadata": {"namespace": namespace, "name": name}, "stringData": data}

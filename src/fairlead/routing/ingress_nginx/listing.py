@@ -14,7 +14,9 @@ _INTRODUCTION = """\
 `fairlead up --ingress-nginx` takes Ingresses of class `nginx` (by `ingressClassName`, the old annotation, or an
 IngressClass whose controller is `k8s.io/ingress-nginx`) with the behaviour that their users rely on.
 `fairlead migrate ingress-nginx -f DIR` says beforehand, object by object, what stays the same (exit status 0), what
-differs (1) and what is refused (2); with `--kubeconfig` it asks a cluster.
+differs (1) and what is refused (2), and names what it could not read (3), such as the templates of a chart, which Helm
+renders first; with `--kubeconfig` it asks a cluster. An Ingress of v1beta1, which no API server takes any more, is
+judged as what it would be today; Secrets and Services that are not among the manifests are taken to exist, and named.
 [Every case of ingress-nginx' own end-to-end tests](ingress-nginx-cases.md) is listed with what happens to it here.
 
 ## What is kept on purpose
