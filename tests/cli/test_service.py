@@ -2,13 +2,12 @@
 
 import os
 import shutil
-import socket
 import subprocess
 
 import pytest
 from click.testing import CliRunner
 
-from fairlead.cli import serve, service
+from fairlead.cli import service
 
 
 def printed(*words):
@@ -49,11 +48,3 @@ def test_a_machine_without_systemd_is_told():
     done = CliRunner().invoke(service.command, ["install", "--name", "shop"])
     assert done.exit_code != 0
     assert "systemd does not run here" in done.output
-
-
-def test_systemd_is_told_when_the_cluster_is_up(tmp_path, monkeypatch):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
-        door.bind(str(tmp_path / "notify"))
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        serve._notify("READY=1")
-        assert door.recv(100) == b"READY=1"

@@ -35,7 +35,7 @@ class Log:
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = getattr(record, "fields", {})
-        stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         parts = [f"{stamp} {record.levelname.lower():7} {record.getMessage()}"]
         parts += [f"{key}={value}" for key, value in fields.items()]
         text = " ".join(parts)

@@ -6,13 +6,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 from typing import Any
 
 import click
 
 from fairlead.base import log
-from fairlead.cli import options, serving
+from fairlead.cli import notify, options, serving
 from fairlead.cluster import config, errors, state, wiring
 
 
@@ -27,15 +26,16 @@ def command(name: str, ready_fd: int, log_level: str, **how: Any) -> None:
         os.set_inheritable(ready_fd, False)  # `up` waits for its end: the engine must not hold it open
     log.configure(level=log_level)
     folder = state.StateFolder.of(name)
+    notifier = notify.Notifier(os.environ)
 
     async def work(cluster: wiring.Cluster, stop: asyncio.Event) -> None:
         folder.remember(how)
         _tell(ready_fd, "ready")
-        _notify("READY=1")
+        notifier.tell("READY=1")
         await stop.wait()
 
     try:
-        serving.run(folder, options.configured(name, ephemeral=False, **how), work)
+        serving.run(folder, options.configured(name, ephemeral=False, **how), work, notifier=notifier)
     except (errors.CannotStart, config.AddressError, state.StateError) as error:
         _tell(ready_fd, str(error))
         if ready_fd < 0:
@@ -44,14 +44,6 @@ def command(name: str, ready_fd: int, log_level: str, **how: Any) -> None:
     except Exception as error:  # the log that tells more may be on the disk that is full
         _tell(ready_fd, f"the cluster did not start: {type(error).__name__}: {error}; see {folder.log}")
         raise
-
-
-def _notify(text: str) -> None:
-    """Tells the service manager, if one started us."""
-    address = os.environ.pop("NOTIFY_SOCKET", "")
-    if address:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
-            door.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
 def _tell(descriptor: int, word: str) -> None:

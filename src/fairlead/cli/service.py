@@ -1,8 +1,9 @@
 """`fairlead service`: a cluster that comes up with the machine, by a systemd unit.
 
 Promises: the unit stops the cluster as `down` does (drained, with the time it needs), keeps pods and traffic through a
-crash of fairlead (only its own process is killed, the next start adopts the rest), and counts as started when the
-cluster is. `--user` is for the user's own systemd. `--dry-run` prints the unit and touches nothing. Refused: a machine
+crash of fairlead (only its own process is killed, the next start adopts the rest), replaces a fairlead that hangs for a
+minute in the same way, and counts as started when the cluster is.
+`--user` is for the user's own systemd. `--dry-run` prints the unit and touches nothing. Refused: a machine
 without systemd.
 """
 
@@ -99,6 +100,8 @@ KillMode=process
 TimeoutStartSec=90
 TimeoutStopSec=180
 Restart=on-failure
+WatchdogSec=60
+WatchdogSignal=SIGKILL
 RestartSec=1
 Delegate=yes
 LimitNOFILE=1048576

@@ -9,13 +9,19 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 
-from fairlead.base import garbage, handover, privilege
-from fairlead.cluster import config, doorkeeper, errors, families, rootless, state, wiring
+from fairlead.base import clock as clocks
+from fairlead.base import garbage, handover, privilege, tasks
+from fairlead.base import log as logs
+from fairlead.cli import notify
+from fairlead.cluster import config, doorkeeper, errors, families, log_files, rootless, state, wiring
 
+log = logs.get(__name__)
 Work = Callable[[wiring.Cluster, asyncio.Event], Awaitable[None]]
 
 
-def run(folder: state.StateFolder, wanted: config.ClusterConfig, work: Work) -> None:
+def run(
+    folder: state.StateFolder, wanted: config.ClusterConfig, work: Work, *, notifier: notify.Notifier | None = None
+) -> None:
     """Starts the cluster, does `work` (which returns when the event is set), closes the cluster. Raises CannotStart."""
     families.decide(wanted.ip_family, folder.read())  # a refusal must not touch what an earlier life left running
     outside = _namespaces(folder, wanted)  # before there is a thread
@@ -25,7 +31,7 @@ def run(folder: state.StateFolder, wanted: config.ClusterConfig, work: Work) -> 
     handover.quick()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(folder, wanted, work, outside))
+            runner.run(_run(folder, wanted, work, outside=outside, notifier=notifier))
     finally:
         garbage.leave()
         if outside is not None:
@@ -53,7 +59,12 @@ def _namespaces(folder: state.StateFolder, wanted: config.ClusterConfig) -> root
 
 
 async def _run(
-    folder: state.StateFolder, wanted: config.ClusterConfig, work: Work, outside: rootless.Outside | None
+    folder: state.StateFolder,
+    wanted: config.ClusterConfig,
+    work: Work,
+    *,
+    outside: rootless.Outside | None,
+    notifier: notify.Notifier | None,
 ) -> None:
     loop = asyncio.get_running_loop()
     stop, hurry = asyncio.Event(), asyncio.Event()
@@ -64,7 +75,9 @@ async def _run(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, asked)
     cluster = wiring.Cluster(folder, wanted, outside=outside)
-    tidying = asyncio.ensure_future(garbage.tidy(cluster.clock))
+    housework = _housework(folder, cluster.clock)
+    if notifier is not None:
+        housework.start(notifier.live(cluster.clock), name="watchdog")
     try:
         starting = asyncio.ensure_future(cluster.start())
         stopping = asyncio.ensure_future(stop.wait())
@@ -75,5 +88,16 @@ async def _run(
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
     finally:
-        tidying.cancel()
         await cluster.close(hurry=hurry)
+        await housework.close()  # last: who ends, lives
+
+
+def _housework(folder: state.StateFolder, clock: clocks.Clock) -> tasks.Nursery:
+    made = tasks.Nursery("housework", on_failure=_failed)
+    made.keep(lambda: garbage.tidy(clock), name="garbage", clock=clock)
+    made.keep(lambda: log_files.keep_small(folder.log, clock=clock), name="logs", clock=clock)
+    return made
+
+
+def _failed(where: str, error: BaseException) -> None:
+    log.error("a task failed; this is a bug", error=error, where=where)
