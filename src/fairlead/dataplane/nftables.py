@@ -123,13 +123,15 @@ class NftablesPlane:
         return Ack(self._acked, self.nacks)
 
     async def in_flight(self, address: str) -> int:
-        return await self._with_link(conntrack.established, address)
+        return len(await self._with_link(conntrack.established, address))
 
     async def drained(self, address: str) -> int:
         wait, longest = _POLL_SECONDS
-        while await self.in_flight(address):
+        flows = await self._with_link(conntrack.established, address)
+        while flows:
             await self._clock.sleep(wait)
             wait = min(wait * 1.5, longest)
+            flows = await self._with_link(conntrack.left_of, address, flows)
         return 0
 
     async def close(self, *, purge: bool = False) -> None:
