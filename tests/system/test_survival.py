@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -51,16 +52,17 @@ async def test_a_killed_worker_is_back_at_once_and_loses_no_listener(my_app: loc
     assert len(moments) <= 100
 
 
+def _words(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""
+
+
 def engine_worker(my_app: local.Local) -> int:
     """The pid of the engine's worker of that cluster."""
-    from pathlib import Path
-
-    socket_path = str(my_app.state.run / "engine.sock")
-    masters = [
-        int(folder.name)
-        for folder in Path("/proc").iterdir()
-        if folder.name.isdigit() and socket_path.encode() in (folder / "cmdline").read_bytes()
-    ]
+    socket_path = str(my_app.state.run / "engine.sock").encode()
+    masters = [int(one.name) for one in Path("/proc").iterdir() if one.name.isdigit() and socket_path in _words(one)]
     for master in masters:
         children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
         if children:

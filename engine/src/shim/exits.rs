@@ -52,6 +52,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn kills_for_memory_are_counted_in_either_version() {
+        let folder = std::env::temp_dir().join(format!("fl-oom-{}", std::process::id()));
+        let (one, two) = (folder.join("v1"), folder.join("v2"));
+        let texts = [
+            (&one, "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
+            (&two, "memory.events", "low 0\nhigh 7\nmax 9\noom 4\noom_kill 3\noom_group_kill 1\n"),
+        ];
+        for (path, name, text) in texts {
+            fs::create_dir_all(path).unwrap();
+            fs::write(path.join(name), text).unwrap();
+        }
+        let of =
+            |paths: &[&PathBuf]| oom_kills(&paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>());
+        assert_eq!((of(&[&one]), of(&[&two]), of(&[&one, &two]), of(&[&folder])), (2, 3, 5, 0));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
     fn names_that_would_leave_the_folder_are_refused() {
         for name in ["", "../x", "a/b", ".hidden", "Upper"] {
             assert!(check_name(name).is_err(), "{name}");
