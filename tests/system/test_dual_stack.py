@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections import Counter
@@ -19,6 +21,7 @@ import yaml
 from fairlead.api import kinds
 from fairlead.client import errors
 from fairlead.node.network import ipv6
+from fairlead.testing import worlds
 from tests.system import conftest, listing, load, local, test_services
 
 pytestmark = [
@@ -26,6 +29,10 @@ pytestmark = [
     pytest.mark.skipif(not ipv6.available(), reason="this kernel has IPv6 switched off"),
 ]
 Object = dict[str, Any]
+OUTSIDE = (
+    ("198.51.100.1/30", "198.51.100.2/30", ""),
+    ("2001:db8:0:5e::1/126", "2001:db8:0:5e::2/126", "nodad"),
+)  # addresses for documentation: the node's and the other machine's
 MODES = [mode for mode in conftest.MODES if mode != "loopback"]
 
 
@@ -138,6 +145,50 @@ async def test_names_have_the_addresses_of_both_families(cluster: local.Local) -
     ips = [[entry["ip"] for entry in pod["status"]["podIPs"]] for pod in await pods(cluster)]
     assert resolve("headless", "A") == {first for first, _ in ips}
     assert resolve("headless", "AAAA") == {six for _, six in ips}
+
+
+async def test_addresses_have_names_and_status_tells_all_of_them(cluster: local.Local) -> None:
+    shown = cluster.fairlead("status", "--name", cluster.name).stdout
+    for one in await addresses(cluster, "both"):
+        said = cluster.fairlead("resolve", "--name", cluster.name, one).stdout
+        assert "PTR both.default.svc.cluster.local." in said
+        assert f"http://{f'[{one}]' if ':' in one else one}/   default/both" in shown
+    pod, *_ = await pods(cluster)
+    six = pod["status"]["podIPs"][1]["ip"]
+    assert ".headless.default.svc.cluster.local." in cluster.fairlead("resolve", "--name", cluster.name, six).stdout
+
+
+@pytest.fixture
+def outside(cluster: local.Local) -> Iterator[worlds.Space]:
+    """Another machine, which knows this one by the link between them and knows nothing of pods."""
+    if cluster.network != "kernel":
+        pytest.skip("pasta or slirp4netns has the way out of rootless mode")
+    link = f"fo{secrets.token_hex(3)}"
+    space = worlds.Space(link)
+    servers = []
+    try:
+        worlds.run(f"ip link add {link} type veth peer name eth0 netns {link}", f"ip link set {link} up")
+        space.ip("link set eth0 up")
+        for here, there, flags in OUTSIDE:
+            worlds.run(f"ip addr add {here} dev {link} {flags}")
+            space.ip(f"addr add {there} dev eth0 {flags}")
+            servers.append(space.call(worlds.server, there.partition("/")[0], worlds.PORT, socket.SOCK_STREAM))
+        yield space
+    finally:
+        for one in servers:
+            one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        worlds.run(f"ip link del {link}", f"ip netns del {link}")
+
+
+async def test_pods_reach_another_machine_as_the_node(cluster: local.Local, outside: worlds.Space) -> None:
+    """Of each family; that machine has no way back to pods' addresses, so nothing would come back as it is."""
+    pod, *_ = await pods(cluster)
+    code = "import socket,sys; [print(socket.create_connection((h, 8080), 5).recv(99).decode()) for h in sys.argv[1:]]"
+    hosts = [there.partition("/")[0] for _, there, _ in OUTSIDE]
+    said = cluster.kubectl("exec", pod["metadata"]["name"], "--", sys.executable, "-c", code, *hosts).splitlines()
+    assert [line.split()[2] for line in said if line] == [here.partition("/")[0] for here, _, _ in OUTSIDE]
+    assert outside.exec("ip -6 route show default") == ""
 
 
 async def test_a_node_port_is_there_on_both_loopback_addresses(cluster: local.Local) -> None:

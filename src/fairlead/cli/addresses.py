@@ -47,21 +47,23 @@ def ingress_urls(ingresses: list[Object], record: state.Record) -> list[tuple[st
 
 
 def service_urls(services: list[Object], record: state.Record) -> list[tuple[str, str]]:
-    """(address, namespace/name) of every Service port that has an address; the port it is really carried at."""
+    """(address, namespace/name) of every Service port at each of its addresses; the port it is really carried at."""
+    within = " (in the cluster; from here: fairlead curl)" if record.network == "rootless" else ""
     found = []
     for service in services:
         metadata, spec = service["metadata"], service.get("spec", {})
-        address = spec.get("clusterIP", "")
-        if address in ("", "None") or metadata["name"] == "kubernetes":
+        if spec.get("clusterIP", "") in ("", "None") or metadata["name"] == "kubernetes":
             continue
-        for port in spec.get("ports", ()):
-            at = carried_port(record, port["port"])
-            scheme = "udp" if port.get("protocol") == "UDP" else "http" if port["port"] in (80, 8080) else "tcp"
-            host = settings.bracketed(address)
-            tail = "" if scheme == "http" and at == 80 else f":{at}"
-            within = " (in the cluster; from here: fairlead curl)" if record.network == "rootless" else ""
-            found.append((f"{scheme}://{host}{tail}/", f"{metadata['namespace']}/{metadata['name']}{within}"))
+        title = f"{metadata['namespace']}/{metadata['name']}{within}"
+        own = spec.get("clusterIPs") or [spec["clusterIP"]]
+        found += [(_url(address, port, record), title) for port in spec.get("ports", ()) for address in own]
     return found
+
+
+def _url(address: str, port: Object, record: state.Record) -> str:
+    at = carried_port(record, port["port"])
+    scheme = "udp" if port.get("protocol") == "UDP" else "http" if port["port"] in (80, 8080) else "tcp"
+    return f"{scheme}://{settings.bracketed(address)}{'' if scheme == 'http' and at == 80 else f':{at}'}/"
 
 
 def carried_port(record: state.Record, port: int) -> int:

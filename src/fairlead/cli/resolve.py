@@ -1,10 +1,12 @@
 """`fairlead resolve NAME`: asks the cluster's own DNS from this shell, with the search path that a pod has.
 
     fairlead resolve my-app-service                  fairlead resolve -n shop db-0.db
+    fairlead resolve 10.96.7.9                       fairlead resolve fd00:10:244::5
     fairlead resolve -t SRV _http._tcp.my-app-service.default.svc.cluster.local
 
-Every answer is one line: name, seconds it may be kept, type, value. Exit 1: there is no such name; the names that were
-tried are told. The cluster's DNS answers for the cluster domain and asks the machine's own resolvers for the rest.
+An address is asked for its name. Every answer is one line: name, seconds it may be kept, type, value. Exit 1: there is
+no such name; the names that were tried are told. The cluster's DNS answers for the cluster domain and asks the
+machine's own resolvers for the rest.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import dns.message
 import dns.name
 import dns.rcode
 import dns.rdatatype
+import dns.reversename
 import dns.rrset
 
 from fairlead.cli import failure, options, remote
@@ -33,12 +36,14 @@ _ENOUGH_DOTS = 5  # `ndots` of a pod
 @click.command("resolve")
 @options.name
 @click.option("-n", "--namespace", default="default", show_default=True, help="Whose search path is used.")
-@click.option("-t", "--type", "types", multiple=True, default=("A", "AAAA"), show_default=True, help="Record types.")
-@click.argument("what", metavar="NAME")
+@click.option("-t", "--type", "types", multiple=True, help="Record types (A and AAAA; PTR of an address).")
+@click.argument("what", metavar="NAME|ADDRESS")
 def command(name: str, namespace: str, types: tuple[str, ...], what: str) -> None:
-    """What the cluster's DNS answers for a name."""
+    """What the cluster's DNS answers for a name, or which name an address has."""
     server = door(remote.inside(name))
-    tried = list(candidates(what, namespace))
+    reverse = reversed_name(what)
+    types = types or (("PTR",) if reverse else ("A", "AAAA"))
+    tried = [reverse] if reverse else list(candidates(what, namespace))
     answers = asyncio.run(first_answer(server, tried, types))
     if not answers:
         raise failure.Failure(f"{what}: no {' or '.join(types)} record; asked {server} for {', '.join(tried)}")
@@ -52,6 +57,14 @@ def door(record: state.Record) -> str:
     if not record.dns:
         raise failure.Failure("this cluster was started by an older fairlead; `fairlead down`, then `fairlead up -d`")
     return record.dns
+
+
+def reversed_name(what: str) -> str:
+    """The name below in-addr.arpa or ip6.arpa that stands for an address (in brackets or not); "" for what is none."""
+    try:
+        return dns.reversename.from_address(what.strip("[]")).to_text()
+    except (dns.exception.SyntaxError, ValueError):
+        return ""
 
 
 def candidates(what: str, namespace: str) -> Iterator[str]:
