@@ -1,7 +1,11 @@
-"""The Node as others see it: capacity, conditions, addresses, and a Lease that is renewed every ten seconds."""
+"""The Node as others see it: capacity, conditions, addresses, and a Lease that is renewed every ten seconds.
+
+A shortage (`pressure`) is looked for as often and told at once, in a condition and an Event.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import shutil
@@ -11,7 +15,7 @@ from typing import Any
 from fairlead.api import kinds
 from fairlead.base import clock, log
 from fairlead.client import errors
-from fairlead.node import settings
+from fairlead.node import pressure, settings
 
 _log = log.get(__name__)
 Object = dict[str, Any]
@@ -38,6 +42,9 @@ class NodeObject:
     def __init__(self, node: settings.NodeSettings, doors: settings.Doors) -> None:
         self._node = node
         self._doors = doors
+        self._since = doors.clock.now()
+        self._gauge = pressure.Gauge(node.folder)
+        self._pressure = pressure.Pressure()
 
     async def register(self) -> None:
         """Makes the Node, or brings its labels and status up to date. Raises ApiError."""
@@ -61,7 +68,17 @@ class NodeObject:
             if not error.already_exists:
                 raise
             await client.patch(kinds.NODE, name, {"metadata": {"labels": labels}})
+        await self._look()
         await self._write_status()
+
+    async def _look(self) -> bool:
+        """Whether a shortage has begun or ended."""
+        turns = self._pressure.observe(await asyncio.to_thread(self._gauge.read), self._doors.clock.now())
+        name = self._node.name
+        about = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}  # as the kubelet names it
+        for turn in turns:
+            self._doors.recorder.event(about, "Warning" if turn.warning else "Normal", turn.reason, turn.message)
+        return bool(turns)
 
     async def _write_status(self) -> None:
         patch = {"status": self.status(self._doors.clock.now())}
@@ -79,7 +96,9 @@ class NodeObject:
         return {
             "capacity": capacity,
             "allocatable": capacity,
-            "conditions": [_condition(*entry, stamp) for entry in _CONDITIONS],
+            "conditions": [
+                _condition(*entry, stamp) for entry in (*self._pressure.conditions(), (*_READY, self._since))
+            ],
             "addresses": [
                 *(
                     {"type": "InternalIP", "address": one}
@@ -93,13 +112,13 @@ class NodeObject:
         }
 
     async def run(self) -> None:
-        """Renews the Lease until cancelled."""
+        """Renews the Lease and looks for shortages until cancelled."""
         timer = self._doors.clock
         written = timer.monotonic()
         while True:
             try:
                 await self._renew()
-                if timer.monotonic() - written >= STATUS_SECONDS:
+                if await self._look() or timer.monotonic() - written >= STATUS_SECONDS:
                     await self._write_status()
                     written = timer.monotonic()
             except (errors.ApiError, OSError) as error:
@@ -131,22 +150,17 @@ class NodeObject:
         await client.create(kinds.LEASE, lease, namespace=LEASE_NAMESPACE)
 
 
-_CONDITIONS = (
-    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-    ("Ready", "True", "KubeletReady", "the node agent runs pods"),
-)
+_READY = ("Ready", "True", "KubeletReady", "the node agent runs pods")
 
 
-def _condition(name: str, word: str, reason: str, message: str, stamp: str) -> Object:
+def _condition(name: str, word: str, reason: str, message: str, since: float, stamp: str) -> Object:
     return {
         "type": name,
         "status": word,
         "reason": reason,
         "message": message,
         "lastHeartbeatTime": stamp,
-        "lastTransitionTime": stamp,
+        "lastTransitionTime": clock.rfc3339(since),
     }
 
 
