@@ -1,6 +1,11 @@
 """A hostile string harms only the object that carries it; one test for each CVE that taught the rule."""
 
+import contextlib
+import functools
+import pathlib
+import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -168,32 +173,84 @@ def annotated(world: Any, **annotations: str) -> list[str]:
 LOAD = "load_module /tmp/evil.so;"
 
 
-def test_cve_2021_25746_a_directive_in_any_annotation(world: Any) -> None:
-    assert annotated(world, app_root=f"/;}}\n{LOAD}") == [
+#: with a line break, which no value may have, and without one: then the value's own parser is alone
+BREAKS = pytest.mark.parametrize("end", ["\n", ""], ids=["with a line break", "without"])
+
+
+@BREAKS
+def test_cve_2021_25746_a_directive_in_any_annotation(world: Any, end: str) -> None:
+    assert annotated(world, app_root=f"/;}}{end}{LOAD}") == [
         "InvalidValue Ingress/evil/evil metadata.annotations[app-root]"
     ]
 
 
-def test_cve_2025_1097_auth_tls_match_cn(world: Any) -> None:
-    assert annotated(world, auth_tls_match_cn=f"CN=a)#(\n){{}}\n{LOAD}")
+def test_cve_2021_25746_a_line_break_where_any_text_is_welcome(world: Any) -> None:
+    assert annotated(world, canary_by_header_value=f"ok\n{LOAD}", upstream_vhost=f"ok\r\n{LOAD}") == [
+        f"InvalidValue Ingress/evil/evil metadata.annotations[{name}]"
+        for name in ("canary-by-header-value", "upstream-vhost")
+    ]
+
+
+@BREAKS
+def test_cve_2025_1097_auth_tls_match_cn(world: Any, end: str) -> None:
+    assert annotated(world, auth_tls_match_cn=f"CN=a)#({end}){{}}{end}){LOAD}")
     assert world.goes("http://evil.example/") == "503"
 
 
-def test_cve_2025_1098_mirror_target_and_host(world: Any) -> None:
-    assert len(annotated(world, mirror_target=f"http://x/#;\n}}\n{LOAD}", mirror_host=f"ok;\n{LOAD}")) == 2
+@BREAKS
+def test_cve_2025_1098_mirror_target_and_host(world: Any, end: str) -> None:
+    assert len(annotated(world, mirror_target=f"http://x/#;{end}}}{LOAD}", mirror_host=f"ok;{end}{LOAD}")) == 2
     assert world.route("http://evil.example/").mirrors == ()
 
 
-def test_cve_2025_24514_auth_url(world: Any) -> None:
-    assert annotated(world, auth_url=f"http://example.com/#;\n{LOAD}")
+@BREAKS
+def test_cve_2025_24514_auth_url(world: Any, end: str) -> None:
+    assert annotated(world, auth_url=f"http://example.com/#;{end}{LOAD}")
     assert world.goes("http://evil.example/") == "503"
 
 
 def test_cve_2025_1974_validation_opens_and_runs_nothing(world: Any) -> None:
-    """The admission controller ran nginx over the object. Here a translation is a pure function: what its modules may
-    import is checked by import-linter, and a file or engine that an annotation names is never touched."""
-    assert annotated(world, ssl_ciphers="ssl_engine /proc/1/fd/7", auth_proxy_set_headers="/proc/self/environ")
+    """The admission controller ran nginx over the object. A translation is a pure function: what its modules may import
+    is checked by import-linter, and here the interpreter itself tells of whatever is opened, resolved or run."""
+    words = {
+        "ssl-ciphers": "ssl_engine /proc/1/fd/7", "auth-proxy-set-headers": "/proc/self/environ",
+        "auth-url": "http://localhost/x", "mirror-target": "http://evil.example:1/x", "auth-tls-secret": "evil/x",
+        "custom-headers": "environ", "configuration-snippet": LOAD, "rewrite-target": "/$(id)",
+    }  # fmt: skip
+    world.ingress("evil", "evil.example", ROOT, annotations=words, namespace="evil")
+    world.translate()  # whatever is imported late is there now
+    with heard() as events:
+        world.translate()
+    assert events == []
+    with heard() as events, pathlib.Path(__file__).open():
+        pass
+    assert events == ["open"]
     assert world.goes("http://evil.example/") == "503"
+
+
+_ears: list[list[str]] = []
+_LOUD = ("open", "socket.", "subprocess.", "os.", "shutil.", "exec", "import", "ctypes.", "urllib.")
+
+
+@functools.cache
+def _listen() -> None:
+    def hear(event: str, _: Any) -> None:
+        if _ears and event.startswith(_LOUD):
+            _ears[-1].append(event)
+
+    sys.addaudithook(hear)  # for good: an interpreter does not forget one
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[list[str]]:
+    """The audit events of files, sockets and processes meanwhile."""
+    _listen()
+    found: list[str] = []
+    _ears.append(found)
+    try:
+        yield found
+    finally:
+        _ears.remove(found)
 
 
 def test_cve_2026_24512_the_path_of_a_rule(world: Any) -> None:
@@ -204,8 +261,9 @@ def test_cve_2026_24512_the_path_of_a_rule(world: Any) -> None:
     assert "load_module" not in msgspec.json.encode(world.translate().structure).decode()
 
 
-def test_cve_2026_3288_a_rewrite_target(world: Any) -> None:
-    assert annotated(world, rewrite_target=f'/" break; }}\n{LOAD}') == [
+@BREAKS
+def test_cve_2026_3288_a_rewrite_target(world: Any, end: str) -> None:
+    assert annotated(world, rewrite_target=f'/" break; }}{end}{LOAD}') == [
         "InvalidValue Ingress/evil/evil metadata.annotations[rewrite-target]"
     ]
 
