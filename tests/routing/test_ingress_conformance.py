@@ -1,7 +1,8 @@
 """The features of kubernetes-sigs/ingress-controller-conformance, scenario by scenario, for both of our classes.
 
-Path rules are the whole table of test_ingress_strategies.py and of the golden ingress-path-table; load balancing is
-proved with real pods in tests/system.
+Path rules are every row of the Ingress documentation's table, too, which test_ingress_strategies.py and the golden
+ingress-path-table have for our own class. Load balancing is proved with the engine (tests/system/
+test_ingress_nginx_walk.py).
 """
 
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from fairlead.routing import outcome, settings, table, translate
+from tests.routing import test_ingress_strategies
 
 CLASSES = ("fairlead", "nginx")
 WHERE = settings.Settings(
@@ -82,6 +84,59 @@ def test_host_rules_with_tls_are_served_over_https(named: str) -> None:
 def test_an_ingress_of_a_class_that_is_nobodys_is_not_served() -> None:
     spec = {"ingressClassName": "some-invalid-class-name", "rules": [rule("", ("/", "Prefix", "echo"))]}
     assert served(spec, "http://any/") == ["404"]
+
+
+#: path_rules.feature: the paths of a host, and what each request path leads to
+FEATURES = {
+    "exact": ([("/foo", "Exact", "foo-exact")], {"/foo": "foo-exact", "/foo/": "404", "/FOO": "404", "/bar": "404"}),
+    "prefix": (
+        [("/foo", "Prefix", "foo-prefix"), ("/aaa/bbb", "Prefix", "single"), ("/aaa", "Prefix", "echo")],
+        {
+            "/foo": "foo-prefix", "/foo/": "foo-prefix", "/FOO": "404", "/aaa/bbb": "single", "/aaa/bbb/ccc": "single",
+            "/aaa/ccc": "echo", "/aaaccc": "404",
+        },
+    ),
+    "mixed": ([("/foo", "Prefix", "foo-prefix"), ("/foo", "Exact", "foo-exact")], {"/foo": "foo-exact"}),
+    "trailing slash": (
+        [("/aaa/bbb/", "Prefix", "single"), ("/foo/", "Exact", "foo-exact")],
+        {"/aaa/bbb": "single", "/aaa/bbb/": "single", "/foo": "404"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("named", CLASSES)
+@pytest.mark.parametrize("feature", FEATURES)
+def test_path_rules(named: str, feature: str) -> None:
+    paths, asked = FEATURES[feature]
+    spec = {"ingressClassName": named, "rules": [rule("h", *paths)]}
+    assert served(spec, *(f"http://h{path}" for path in asked)) == list(asked.values())
+
+
+@pytest.mark.parametrize("named", CLASSES)
+@pytest.mark.parametrize(("kind", "paths", "asked", "wanted"), test_ingress_strategies.SPECIFIED)
+def test_the_path_table_of_the_documentation(
+    named: str, kind: str, paths: list[str], asked: str, wanted: str | None
+) -> None:
+    names = dict(zip(paths, ("echo", "single", "wildcard"), strict=False))
+    spec = {
+        "ingressClassName": named,
+        "rules": [rule("h", *((path, kind, name) for path, name in names.items()))],
+        "defaultBackend": backend("fallback"),
+    }
+    assert served(spec, f"http://h{asked}") == [names[wanted] if wanted else "fallback"]
+
+
+@pytest.mark.parametrize("named", CLASSES)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH"])
+def test_default_backend_serves_every_method(named: str, method: str) -> None:
+    ingress = {
+        "metadata": {"namespace": "default", "name": "i"},
+        "spec": {"ingressClassName": named, "defaultBackend": backend("echo")},
+    }
+    made = translate.translate(translate.Snapshot(services=[service("echo")], ingresses=[ingress]), WHERE).structure
+    for host in ("my-host", ""):
+        found = outcome.of(made, "edge-http", outcome.Request(host=host, uri="/resource", method=method))
+        assert [name for name, _ in found.backends] == ["default/echo:3000/http"]
 
 
 @pytest.mark.parametrize("named", CLASSES)

@@ -119,3 +119,19 @@ async def test_the_engine_answers_as_the_table_says(source: str, plane: engine.E
             for ask in row.case.asks:
                 wrong += [f"{row.name}: {one}" for one in await contradictions(ask, ports)]
     assert wrong == []
+
+
+@pytest.mark.parametrize("named", ["fairlead", "nginx"])
+async def test_a_hundred_requests_reach_all_of_ten_endpoints(named: str, plane: engine.EnginePlane) -> None:
+    """The feature load_balancing of ingress-controller-conformance."""
+    ports = {"http": local.free_port(), "https": local.free_port()}
+    only = walk.Written(host="-", class_name=named, paths=[], default="echo")
+    made = on_ports(walk.structure(walk.Row(walk.File("", "", []), walk.Case("", ingresses=[only])))[0], ports)
+    async with contextlib.AsyncExitStack() as stack:
+        ten = tuple([await stack.enter_async_context(service(f"pod{number}")) for number in range(10)])
+        await plane.apply_endpoints([table.BackendEndpoints(backend=name, endpoints=ten) for name in made.backends])
+        await plane.acked(await plane.apply(made))
+        asked = walk.request(walk.Ask("GET http://load-balancing/"))
+        told = [await test_golden_requests.send(asked, ports) for _ in range(100)]
+    assert {status for status, _, _ in told} == {200}
+    assert {said["name"] for _, _, said in told} == {f"pod{number}" for number in range(10)}
