@@ -86,9 +86,9 @@ class Cluster:
     def processes(self) -> dict[str, list[int]]:
         """Our processes by part: fairlead, engine, shims. The pods' own are not among them."""
         found: dict[str, list[int]] = {"fairlead": [], "engine": [], "shims": []}
-        for process in psutil.process_iter(["cmdline", "pid"]):
+        for process in psutil.process_iter(["cmdline", "pid", "name"]):
             words = process.info["cmdline"] or []
-            part = _part(words, str(self.folder), self.name)
+            part = _part(words, process.info["name"], str(self.folder), self.name)
             if part == "engine":
                 found[part] += cpu.family([process.info["pid"]])
             elif part:
@@ -134,12 +134,10 @@ def _writes_to(pid: int, folder: Path) -> bool:
         return False
 
 
-def _part(words: list[str], folder: str, name: str) -> str:
+def _part(words: list[str], title: str, folder: str, name: str) -> str:
     line = " ".join(words)
-    if folder in line and "--spawner" in words:
-        return "fairlead"
-    if folder in line and words[1:2] == ["shim"]:
-        return "shims"
+    if folder in line and words[1:2] == ["shim"]:  # a shim is a copy of the spawner, with its command line
+        return "fairlead" if "--spawner" in words and title != "fairlead-shim" else "shims"
     if folder in line and words[1:2] == ["master"]:  # whatever the binary is called
         return "engine"
     if "fairlead.cli.main" in line and name in words and ("serve" in words or "up" in words):

@@ -22,11 +22,15 @@ from bench.soak_acts import Object
 
 SUMMARY = "random acts on a cluster under load for minutes: failed requests, and what grows"
 _ACT_SECONDS = (0.5, 6.0)
+_SETTLE_SECONDS = 620.0  # the API server compacts every 300 what is older than 300
 _MOODY = "moody.localhost"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """--seed N."""
+    """--seed N --settle S."""
+    parser.add_argument(
+        "--settle", type=float, default=-1.0, help="seconds of idling before the last census (620; quick: 0)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="which random acts")
 
 
@@ -45,6 +49,9 @@ async def run(lab_: lab.Lab) -> report.Report:
             await soak.part(5.0, quiet=True)
             await soak.part(seconds * 0.25, kill_fairlead=True)
             await soak.part(seconds * 0.75)
+            settle = lab_.options.settle if lab_.options.settle >= 0 else 0.0 if lab_.quick else _SETTLE_SECONDS
+            if settle:
+                await soak.idle(settle)
         return soak.report()
 
 
@@ -82,6 +89,11 @@ class _Soak:
         await asyncio.sleep(3.0)  # connections that ended leave the tables
         self.counts.append(await asyncio.to_thread(census.take, self._made))
         self._lab.progress(f"at rest: {json.dumps({name: round(value, 2) for name, value in self.counts[-1].items()})}")
+
+    async def idle(self, seconds: float) -> None:
+        """History is compacted and what is kept of it in memory goes: the last census is taken anew."""
+        await asyncio.sleep(seconds)
+        self.counts[-1] = await asyncio.to_thread(census.take, self._made)
 
     def _load(self) -> list[rolling.Stream]:
         streams = rolling.mixed(self._lab, self._ways, rate=80.0, seconds=3600.0)
