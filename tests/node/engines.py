@@ -73,9 +73,10 @@ def docker_service():
             ["umount", "-R", *map(str, (folder / "run" / "netns").glob("*"))], capture_output=True, check=False
         )
         shutil.rmtree(folder, ignore_errors=True)
-        for group in Path("/sys/fs/cgroup").glob(f"*/{folder.name}"):
-            with contextlib.suppress(OSError):
-                group.rmdir()
+        plugins = Path("/run/docker/plugins")  # which dockerd makes, whatever its folders are
+        for left in (*Path("/sys/fs/cgroup").glob(f"*/{folder.name}"), plugins, plugins.parent):
+            with contextlib.suppress(OSError):  # others use it
+                left.rmdir()
 
 
 def _import(path: str, tar: Path) -> None:

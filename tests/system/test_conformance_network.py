@@ -4,6 +4,7 @@ the real command line, kubectl and packets. docs/conformance.md has the whole li
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -38,6 +39,7 @@ def cluster() -> Iterator[local.Local]:
         yield made
     finally:
         local.remove(made)
+        shutil.rmtree(folder)
 
 
 def pod(name: str, *, app: str = "net", args: tuple[str, ...] = ("http:8080", "udp:8081"), **spec: Any) -> Object:

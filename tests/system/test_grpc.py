@@ -4,6 +4,7 @@ where other Services send all calls of a connection to one pod."""
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -64,6 +65,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[local.Local]:
         yield made
     finally:
         local.remove(made)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture
