@@ -94,8 +94,7 @@ def _cgroups(name: str) -> int:
 
 
 def _rules() -> Figures:
-    """Chains, rules, and elements of maps and sets of all tables here. Text, as nft 1.0.6 aborts when it is to write
-    rules of ours as JSON."""
+    """Chains, rules, and elements of maps and sets of all tables here."""
     text = "\n".join(_lines("nft", "list", "ruleset"))
     lists = re.findall(r"elements = \{(.*?)\}", text, re.DOTALL)
     return {

@@ -219,6 +219,8 @@ async def test_what_the_engine_must_balance_is_redirected_to_it(world, kernel):
                 assert seen[0] == space.address
             client.close()
             connection.close()
+    assert f"dnat ip to {worlds.GATEWAY}:15006" in world.node.exec("nft list ruleset")
+    assert '"port": 15006' in world.node.exec("nft -j list ruleset")  # with two bytes too many it aborts
     (nack,) = await carry(kernel, structure(l7), of(WEB, *world.pods))
     assert "no transparent http Listener" in nack.message
 

@@ -177,10 +177,11 @@ def rule_expressions(rule: nft_rules.Rule) -> list[tuple[bytes, ...]]:
         case nft_rules.Drop():
             return [(_verdict(0),)]
         case nft_rules.Redirect():
-            size = 4 if rule.family == 4 else 16
-            constant = packed(rule.address) + port_key(rule.port)
-            address = _immediate(_ADDRESS, constant[:size])
-            return [(address, _immediate(_port_register(rule.family), constant[size:]), _dnat(rule.family))]
+            address = _immediate(_ADDRESS, packed(rule.address))
+            port = _immediate(
+                _port_register(rule.family), struct.pack(">H", rule.port)
+            )  # padded, `nft -j` aborts at it
+            return [(address, port, _dnat(rule.family))]
         case nft_rules.Allow():
             return [*_goto_from(rule.family, rule.networks, rule.chain), (_verdict(0),)]
         case nft_rules.FromHere():
