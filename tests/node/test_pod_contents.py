@@ -195,6 +195,13 @@ async def test_the_pod_has_its_own_name_hosts_processes_and_not_our_state(node):
     assert lines[-1] == "end"
 
 
+async def test_a_mount_over_the_hosts_file_wins(node):
+    (node.folder / "own").write_text("10.9.8.7 mine\n")
+    pod = {"volumes": [{"name": "own", "hostPath": {"path": str(node.folder / "own")}}]}
+    mounts = [{"name": "own", "mountPath": "/etc/hosts"}]
+    assert await run_to_end(node, "web", "cat /etc/hosts", pod=pod, volumeMounts=mounts) == "10.9.8.7 mine\n"
+
+
 async def test_identity_and_capabilities_are_as_asked(node):
     line = "id -u; id -g; id -G; grep -E 'CapBnd|CapEff|NoNewPrivs' /proc/self/status"
     context = {"runAsUser": 12345, "runAsGroup": 54321, "capabilities": {"drop": ["ALL"]}}

@@ -166,7 +166,30 @@ async def test_a_sub_path_is_made_of_variables_and_may_not_leave_the_volume(node
     )
     assert out == "hello\n"
     bad = [{"name": "d", "mountPath": "/mine", "subPathExpr": "$(PLACE)"}]
-    env = [{"name": "PLACE", "value": "/tmp"}]
-    await node.create("bad", {"containers": [container(volumeMounts=bad, env=env)], **pod})
-    seen = await node.until("bad", lambda pod: state(pod).get("state", {}).get("waiting", {}).get("message"))
-    assert "must be relative" in state(seen)["state"]["waiting"]["message"]
+    for name, place, why in (
+        ("far", "/tmp", "must be relative"),
+        ("up", "..", "must be"),
+        ("none", "", "missing value"),
+    ):
+        env = [{"name": "PLACE", "value": place}]
+        await node.create(name, {"containers": [container(volumeMounts=bad, env=env)], **pod})
+        seen = await node.until(name, lambda pod: state(pod).get("state", {}).get("waiting", {}).get("message"))
+        assert why in state(seen)["state"]["waiting"]["message"]
+
+
+async def test_a_sub_path_that_fails_may_be_mended_while_the_pod_waits(node):
+    named = {"name": "PLACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['place']"}}}
+    mounts = [{"name": "d", "mountPath": "/mine", "subPathExpr": "$(PLACE)"}, {"name": "d", "mountPath": "/all"}]
+    line = "echo hello > /mine/x; cat /all/here/x; sleep 600"
+    await node.create(
+        "web", {"volumes": [{"name": "d", "emptyDir": {}}],
+                "containers": [container(sh=line, volumeMounts=mounts, env=[named])]},
+    )  # fmt: skip
+    seen = await node.until("web", lambda pod: state(pod).get("state", {}).get("waiting", {}).get("message"))
+    assert "missing value for PLACE" in state(seen)["state"]["waiting"]["message"]
+    await node.client.patch(kinds.POD, "web", {"metadata": {"annotations": {"place": "here"}}}, namespace="default")
+    await node.until("web", ready)
+    async with asyncio.timeout(10):
+        while [piece async for piece in node.agent.logs("default", "web")] != [b"hello\n"]:
+            await asyncio.sleep(0.02)
+    assert state(await node.get("web"))["restartCount"] == 0

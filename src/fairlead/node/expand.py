@@ -23,6 +23,11 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     return _TOKEN.sub(replacement, text)
 
 
+def missing(text: str, values: Mapping[str, str]) -> list[str]:
+    """The names in references of the text that have no value, or an empty one."""
+    return [name for name in _TOKEN.findall(text) if name and not values.get(name)]
+
+
 def expand_all(texts: Iterable[str], values: Mapping[str, str]) -> tuple[str, ...]:
     """Each text with its references replaced."""
     return tuple(expand(text, values) for text in texts)

@@ -188,7 +188,10 @@ class PodVolumes:
 
     def _source(self, volume: Object, mount: Object, values: Mapping[str, str]) -> Path:
         root = self.folder_of(volume)
-        below = mount.get("subPath") or expand.expand(mount.get("subPathExpr") or "", values)
+        expression = mount.get("subPathExpr") or ""
+        if lacking := expand.missing(expression, values):
+            raise volume_content.VolumeProblem(f"subPathExpr {expression!r}: missing value for {', '.join(lacking)}")
+        below = mount.get("subPath") or expand.expand(expression, values)
         if not below:
             return root
         if below.startswith("/") or ".." in below.split("/"):
