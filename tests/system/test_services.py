@@ -317,6 +317,19 @@ async def test_a_port_of_localhost_is_there_by_either_name_of_it(cluster: local.
 
 # -- beside others
 
+
+async def test_who_flushes_our_rules_is_told_of_on_the_node(cluster: local.Local, client: protocol.Client) -> None:
+    if cluster.network != "kernel":
+        pytest.skip("only where the machine's own rules are ours, too")
+    subprocess.run(["nft", "flush", "chain", "inet", f"fairlead-{cluster.name}", "prerouting"], check=True)
+    told = await asyncio.wait_for(
+        local.until(client, kinds.EVENT, lambda found: any(one["reason"] == "RulesRepaired" for one in found)), 20
+    )
+    (one,) = [event for event in told if event["reason"] == "RulesRepaired"]
+    assert one["involvedObject"]["kind"] == "Node" and one["type"] == "Warning"
+    assert "rules are gone" in one["message"]
+
+
 STRANGERS = """
 table inet stranger {
   set known { type ipv4_addr; flags interval; elements = { 10.0.0.0/8, 192.0.2.0/24 }; }

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from fairlead.base import clock as clocks
 from fairlead.base import log as logs
 from fairlead.base import tasks
-from fairlead.cluster import config, errors, state
+from fairlead.cluster import config, errors, repairs, state
 from fairlead.dataplane import nftables
 from fairlead.dataplane import plane as planes
 from fairlead.dataplane.connect_time import plane as connect_time
@@ -36,6 +36,7 @@ class KernelPlanes:
     ) -> None:
         self._folder, self._wanted = folder, wanted
         self._record = state.Record()
+        self.repairs = repairs.Repairs(clock)
         self._clock, self._on_failure = clock, on_failure
         self._nursery = tasks.Nursery("connect time", on_failure=on_failure)
         self._nftables: nftables.NftablesPlane | None = None
@@ -57,6 +58,7 @@ class KernelPlanes:
             services=_given(record.service_cidr, record.second_service_cidr),
             gateways=_given(network.gateway, network.second_gateway),
             on_obstacles=self._blocked,
+            on_repair=self.repairs.note,
         )
         await self._nftables.start()
         if self._wanted.connect_time == "off":

@@ -331,12 +331,14 @@ class Cluster:
         log.info("images", runtime=images.reason)
         shared = informers.Informers(client, clock=self.clock, rng=self._rng, on_failure=self._failed)
         self._closing("node informers", shared.close)
+        recorder = self._recorder(client, "kubelet", place.NODE_NAME)
+        self.kernel_planes.repairs.tell_by(recorder, place.NODE_NAME)
         self.agent = agent.NodeAgent(
             settings,
             node_settings.Doors(
                 client=client,
                 informers=shared,
-                recorder=self._recorder(client, "kubelet", place.NODE_NAME),
+                recorder=recorder,
                 network=network,
                 processes=runs,
                 containers=images.runtime,

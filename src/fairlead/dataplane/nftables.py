@@ -57,9 +57,11 @@ class NftablesPlane:
         gateways: Sequence[str] = (),
         nft: str = "nft",
         on_obstacles: Callable[[Sequence[str]], None] = lambda _: None,
+        on_repair: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`pods` and `services` are this cluster's networks, `gateways` the node's addresses among the pods;
-        `on_obstacles` is told when the chains of others in which pods' packets end, whatever we do, are not as before.
+        `on_obstacles` is told when the chains of others in which pods' packets end, whatever we do, are not as before;
+        `on_repair` what had become of our rules, when they are there again.
 
         Raises ValueError for what is no name or network."""
         self._table = nft_skeleton.check_name(table_name)
@@ -84,7 +86,7 @@ class NftablesPlane:
         self._settled = asyncio.Condition()
         self._lock = asyncio.Lock()  # the writer's socket has one user at a time
         self._turn = asyncio.Lock()  # from a decision to its commit, nobody else decides
-        self._on_obstacles = on_obstacles
+        self._on_obstacles, self._on_repair = on_obstacles, on_repair
         self.obstacles: tuple[str, ...] = ()
         self._seen: tuple[str, ...] = ()
         self.reloads = 0
@@ -286,6 +288,7 @@ class NftablesPlane:
                         self._in_doubt = True
                         self._changed.set()
                         raise
+                    self._on_repair(problem)
 
     def _check(self, link: netlink.Netlink) -> str:
         now = nft_check.generation(link)
