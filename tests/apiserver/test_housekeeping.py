@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from fairlead.api import kinds
-from fairlead.apiserver import housekeeping, server
+from fairlead.apiserver import certificates, housekeeping, server
 from fairlead.base import clock as clocks
 from fairlead.client import inprocess
 from fairlead.store import memory, protocol
@@ -87,3 +89,13 @@ async def test_a_disk_that_was_full_for_an_hour_ends_neither(bench: Bench) -> No
     await bench.clock.advance(2 * housekeeping.COMPACT_SECONDS)
     assert bench.store.compacted > 0
     assert await bench.events() == 0
+
+
+async def test_a_server_that_runs_for_a_year_shows_no_certificate_that_is_over(bench: Bench) -> None:
+    place = ("127.0.0.1", bench.server.port)
+    before = await asyncio.to_thread(ssl.get_server_certificate, place)
+    bench.clock.jump((certificates.SERVER_DAYS - certificates.RENEW_DAYS) * 86400.0)
+    await bench.clock.advance(certificates.LOOK_SECONDS)
+    async with asyncio.timeout(5):
+        while await asyncio.to_thread(ssl.get_server_certificate, place) == before:
+            await asyncio.sleep(0.01)

@@ -1,7 +1,8 @@
 """The cluster's certificates: one CA, the server's, and client certificates signed by it. EC P-256, 0600 keys.
 
 Made when first needed and kept in the state folder's `pki/`; the server's is made again when it lacks a name or
-address, or has under 30 days left. `cryptography` is imported only when something must be made.
+address, or has under 30 days left, at the start or while it runs. `cryptography` is imported only when
+something must be made.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ ADDRESSES = ("127.0.0.1", "::1")
 CA_DAYS = 3650
 SERVER_DAYS = 365
 RENEW_DAYS = 30
+LOOK_SECONDS = 6 * 3600.0
 
 
 def ensure(folder: Path, *, extra: Iterable[str], now: float) -> None:

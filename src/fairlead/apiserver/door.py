@@ -237,11 +237,16 @@ class _Sink:
         await self._protocol._drain_helper()  # there is no public way to wait for it without writing
 
 
+def show(tls: ssl.SSLContext, folder: Path) -> None:
+    """New connections are shown the folder's server certificate."""
+    tls.load_cert_chain(folder / "server.crt", folder / "server.key")
+
+
 def context(folder: Path) -> ssl.SSLContext:
     """TLS 1.2 or newer with the folder's server certificate; client certificates of its CA are accepted."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    made.load_cert_chain(folder / "server.crt", folder / "server.key")
+    show(made, folder)
     made.load_verify_locations(folder / "ca.crt")
     made.verify_mode = ssl.CERT_OPTIONAL
     made.set_alpn_protocols(["http/1.1"])

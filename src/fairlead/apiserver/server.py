@@ -13,6 +13,7 @@ import functools
 import os
 import random
 import secrets
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,11 +134,7 @@ class ApiServer:
     async def start(self) -> None:
         """Raises OSError for an address that cannot be listened on."""
         config = self._config
-        certificates.ensure(
-            config.state_folder / "pki",
-            extra=(*config.addresses, *config.hosts, self._own_address()),
-            now=self._clock.now(),
-        )
+        self._ensure_certificates()
         entries = self._store.page("services/").entries
         services.restore([codec.decode(entry.value) for entry in entries], self._allocator)
         for entry in self._store.page(f"{definitions.BUCKET}/").entries:
@@ -162,11 +159,24 @@ class ApiServer:
         await own_service.publish(self._store, self.chain, self._allocator, addresses=self._reachable(), port=self.port)
         self.chain.audit = audit.Audit(config.state_folder / "log" / "audit.log", self.chain.metrics, clock=self._clock)
         self._keep(self.chain.audit.run, name="audit log")
+        self._keep(functools.partial(self._renew_certificates, tls), name="certificates")
         self._nursery.start(asyncio.to_thread(self.chain.tokens.warm), name="the tokens' key")
         self._keep(functools.partial(housekeeping.compact, self._store, self._clock), name="compaction")
         self._keep(functools.partial(housekeeping.expire_events, self._store, self._clock), name="expiry of Events")
         self._keep(functools.partial(housekeeping.place_waiting_pods, self.chain, SYSTEM), name="placement")
         self._keep(functools.partial(cleanup.run, self._store, self.chain, SYSTEM, self._nursery), name="definitions")
+
+    def _ensure_certificates(self) -> None:
+        config = self._config
+        extra = (*config.addresses, *config.hosts, self._own_address())
+        certificates.ensure(config.state_folder / "pki", extra=extra, now=self._clock.now())
+
+    async def _renew_certificates(self, tls: ssl.SSLContext) -> None:
+        """A server that runs for a year does not show a certificate that is over."""
+        while True:
+            await self._clock.sleep(certificates.LOOK_SECONDS)
+            await asyncio.to_thread(self._ensure_certificates)
+            door.show(tls, self._config.state_folder / "pki")
 
     def _keep(self, work: tasks.Work, *, name: str) -> None:
         self._nursery.keep(work, name=name, clock=self._clock)
