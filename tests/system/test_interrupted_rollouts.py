@@ -41,9 +41,10 @@ REPLICAS = 3
 SURGE = 1
 SECONDS = 30
 SERVER = """
-import os, socket, sys, threading
+import os, socket, threading
+born = open("/proc/self/stat").read().rpartition(")")[2].split()[19]
 with open(os.environ["SEEN"], "a") as seen:
-    seen.write(f"{os.environ['HOSTNAME']} {os.getpid()}\\n")
+    seen.write(f"{os.environ['HOSTNAME']} {os.getpid()} {born}\\n")
 def serve(one):
     seen = b""
     while data := one.recv(65536):
@@ -127,20 +128,13 @@ class Proof:
             self.process.terminate()
             await self.process.wait()
 
-    def starts(self) -> dict[str, list[int]]:
-        """Pod name -> the processes that were started for it."""
-        found: dict[str, list[int]] = {}
+    def starts(self) -> dict[str, list[tuple[str, str]]]:
+        """Pod name -> the processes that were started for it, each with when (numbers are given again)."""
+        found: dict[str, list[tuple[str, str]]] = {}
         for line in (self.folder / "seen").read_text().splitlines():
-            name, pid = line.split()
-            found.setdefault(name, []).append(int(pid))
+            name, pid, born = line.split()
+            found.setdefault(name, []).append((pid, born))
         return found
-
-    def runs(self, pid: int) -> bool:
-        """Whether that process is (still, and by now nobody else's) one of the application's."""
-        try:
-            return str(self.folder / "server.py").encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            return False
 
     def look(self, changed: Object) -> None:
         """What must hold after every change."""
@@ -160,6 +154,14 @@ class Proof:
         if len(staying) > REPLICAS + SURGE:
             self.broken.append(f"{len(staying)} pods: {at}")
         self.names |= self.pods.keys()
+
+
+def _runs(process: tuple[str, str]) -> bool:
+    pid, born = process
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19] == born
+    except OSError:
+        return False
 
 
 def _said(changed: Object) -> str:
@@ -262,7 +264,7 @@ def _check(proof: Proof, pods: list[Object], image: str, before: set[str]) -> No
     assert proof.names - before == {pod["metadata"]["name"] for pod in pods}, "made more pods than it had to"
     starts = proof.starts()
     assert {name: len(pids) for name, pids in starts.items() if len(pids) > 1} == {}, "started twice"
-    alive = {name for name, pids in starts.items() if any(map(proof.runs, pids))}
+    alive = {name for name, pids in starts.items() if any(map(_runs, pids))}
     assert alive == {pod["metadata"]["name"] for pod in pods}
     assert {one.name for one in proof.cluster.state.pods.glob("[!.]*")} == {pod["metadata"]["uid"] for pod in pods}
     proof.names = set(alive)
