@@ -220,6 +220,26 @@ async def test_slices_follow_the_pods_of_a_deployment() -> None:
         assert (await cluster.client.list(kinds.ENDPOINTS, namespace="default")).items == []
 
 
+async def test_a_slice_that_somebody_changed_is_put_right() -> None:
+    async with workloads.FakeCluster() as cluster:
+        body = {name: value for name, value in service().items() if name != "metadata"}
+        await cluster.client.create(kinds.SERVICE, {**body, "metadata": {"name": "web"}}, namespace="default")
+        await cluster.client.create(kinds.DEPLOYMENT, workloads.deployment())
+        await cluster.settle(1)
+        (one,) = (await cluster.client.list(kinds.ENDPOINT_SLICE, namespace="default")).items
+        await cluster.client.update(kinds.ENDPOINT_SLICE, {**one, "endpoints": one["endpoints"][:1]})
+        await cluster.settle()
+        (one,) = (await cluster.client.list(kinds.ENDPOINT_SLICE, namespace="default")).items
+        assert len(one["endpoints"]) == 3
+
+
+def test_a_pod_concerns_no_service_before_it_has_an_address() -> None:
+    found = pod(1)
+    unplaced = {**found, "status": {"phase": "Pending"}}
+    assert desired.said_by(unplaced) == desired.said_by(None)
+    assert desired.said_by(found) != desired.said_by(unplaced)
+
+
 @pytest.mark.parametrize(
     ("wanted", "hints"),
     [

@@ -1,4 +1,5 @@
-"""Of many changes of an owner's pods that come together few are decided; where there is no crowd each is, at once."""
+"""Of many changes of an owner's pods that come together few are decided; where there is no crowd each is, at once. What
+others write into a status is put right."""
 
 import itertools
 
@@ -39,3 +40,15 @@ async def test_each_pod_is_told_where_there_is_no_crowd() -> None:
 
 async def test_pods_of_a_crowd_are_told_of_together_and_none_is_forgotten() -> None:
     assert 1 <= await _counted(crowd=leisure.MANY + 1) <= 5
+
+
+async def test_a_status_that_somebody_else_wrote_is_put_right() -> None:
+    async with workloads.FakeCluster() as cluster:
+        await cluster.client.create(kinds.DEPLOYMENT, workloads.deployment())
+        await cluster.settle(1)
+        (found,) = (await cluster.client.list(kinds.REPLICA_SET)).items
+        assert found["status"]["readyReplicas"] == 3
+        await cluster.client.update(kinds.REPLICA_SET, {**found, "status": {"replicas": 7}}, subresource="status")
+        await cluster.settle()
+        (found,) = (await cluster.client.list(kinds.REPLICA_SET)).items
+        assert (found["status"]["replicas"], found["status"]["readyReplicas"]) == (3, 3)

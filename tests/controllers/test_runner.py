@@ -86,6 +86,27 @@ async def test_nothing_is_decided_before_every_list_is_there() -> None:
     await counter.shared.close()
 
 
+async def test_a_controller_knows_its_own_last_write_but_not_while_it_waits_to_see_it() -> None:
+    counter = Counter()
+    counter.wanted = 1
+    counter.shared.start()
+    await counter.shared.wait_synced()
+    counter.server.fail = lambda request: exchange.Response(500) if ("watch", "true") in request.query else None
+    counter.server.store.end_watches()
+    counter.runner.add("all")
+    await clock.settle()
+    (made,) = (await counter.server.client().list(CM)).items
+    assert counter.runner.wrote("all", CM, made)
+    changed = {**made, "metadata": {**made["metadata"], "resourceVersion": "999"}}
+    assert not counter.runner.wrote("all", CM, changed)
+    assert not counter.runner.wrote("other", CM, made)
+    counter.runner.add("all")
+    await clock.settle()
+    assert not counter.runner.wrote("all", CM, made)  # the key waits for the news of it
+    await counter.runner.close()
+    await counter.shared.close()
+
+
 async def test_a_refusal_costs_one_write_not_all_of_them() -> None:
     counter = Counter()
     counter.wanted = 100

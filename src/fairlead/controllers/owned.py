@@ -17,7 +17,16 @@ Decide = Callable[[Object], writes.Decision]
 class OwnedPods:
     """Follows owners of one kind and their pods, and adds the owner's key to a runner when one of them changes."""
 
-    def __init__(self, given: context.Context, name: str, kind: Kind, decide: Decide, *also: informer.Informer) -> None:
+    def __init__(
+        self,
+        given: context.Context,
+        name: str,
+        kind: Kind,
+        decide: Decide,
+        *also: informer.Informer,
+        all_at_once: bool = False,
+    ) -> None:
+        """`all_at_once`: after its own write of an owner `decide` wants nothing more of it."""
         self.kind = kind
         self.clock = given.clock
         self.owners = given.informers.of(kind)
@@ -32,7 +41,8 @@ class OwnedPods:
             self.pods.cache.add_index("address", _by_address)
             self._gate.on_served.append(self._served)
         self.runner = given.runner(name, self._decide_key, self.owners, self.pods, *also)
-        self.owners.add_handler(lambda change: self.runner.add(change.key))
+        self._all_at_once = all_at_once
+        self.owners.add_handler(self._owner_changed)
         self.pods.add_handler(self._pod_changed)
 
     def follow(self, other: informer.Informer) -> None:
@@ -59,6 +69,11 @@ class OwnedPods:
             for pod in self.pods.cache.indexed("address", address):
                 if (key := runner.key_of_owner(pod, self.kind.kind)) is not None:
                     self._concern(key)
+
+    def _owner_changed(self, change: informer.Change) -> None:
+        known = self._all_at_once and change.new is not None
+        if not (known and self.runner.wrote(change.key, self.kind, change.object)):
+            self.runner.add(change.key)
 
     def _pod_changed(self, change: informer.Change) -> None:
         for key in runner.owners(change, self.kind.kind):

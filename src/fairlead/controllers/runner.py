@@ -56,10 +56,18 @@ class Runner:
         self._informers = dict(informers)
         self._recorder = recorder
         self._unseen: dict[str, _Unseen] = {}
+        self._waiting: set[str] = set()  # keys whose writes must be seen before the next decision
         self.queue = queueing.Queue(name, self._work, clock=clock, rng=rng, on_failure=on_failure)
 
     def add(self, key: str) -> None:
         self.queue.add(key)
+
+    def wrote(self, key: str, kind: Kind, obj: Object) -> bool:
+        """Whether the object is as that key's last decision left it and nothing waits to see it: for a controller
+        that decides all of it at once, there is nothing to decide again."""
+        unseen = self._unseen.get(key)
+        version = obj["metadata"].get("resourceVersion")
+        return unseen is not None and key not in self._waiting and unseen.versions.get(kind) == version
 
     def follow(self, one: informer.Informer) -> None:
         """Decides on that informer's view, too."""
@@ -80,7 +88,9 @@ class Runner:
         for needed in list(self._informers.values()):
             await needed.wait_synced()
         if not self._fresh(key):
+            self._waiting.add(key)
             return STALE_SECONDS
+        self._waiting.discard(key)
         decision = self._decide(key)
         if not isinstance(decision, writes.Decision):
             decision = await decision

@@ -48,8 +48,7 @@ class Endpoints:
         self.legacy.queue.add_after(key, LEGACY_DELAY_SECONDS)
 
     def _pod_changed(self, change: informer.Change) -> None:
-        both = change.old is not None and change.new is not None
-        if both and desired.said_by(change.old or {}) == desired.said_by(change.new or {}):
+        if desired.said_by(change.old) == desired.said_by(change.new):
             return
         states = [state for state in (change.old, change.new) if state is not None]
         for service in self._services.cache.list(change.object["metadata"]["namespace"]):
@@ -65,9 +64,10 @@ class Endpoints:
             self.runner.add(cache.key_of(service))
 
     def _slice_changed(self, change: informer.Change) -> None:
-        """Somebody may have changed what is ours; our own writes are decided again and found right."""
+        """Somebody may have changed what is ours."""
         for name in _by_service(change.object):
-            self.runner.add(name)
+            if change.new is None or not self.runner.wrote(name, kinds.ENDPOINT_SLICE, change.new):
+                self.runner.add(name)
         for name in _by_mirrored(change.object):
             self.mirror.add(name)
 
@@ -128,8 +128,7 @@ def _managed(endpoints: Object) -> bool:
 
 
 def _selects(selector: Object, obj: Object) -> bool:
-    labels = obj["metadata"].get("labels") or {}
-    return all(labels.get(name) == text for name, text in selector.items())
+    return bool(selector.items() <= (obj["metadata"].get("labels") or {}).items())
 
 
 def _ours(service: Object) -> bool:

@@ -129,8 +129,11 @@ def _moved(pod: Object) -> dict[int, int]:
         return {}
 
 
-def said_by(pod: Object) -> tuple[Any, ...]:
-    """All that endpoints depend on in a pod: while it stays, nothing needs to be decided again."""
+def said_by(pod: Object | None) -> tuple[Any, ...]:
+    """All that endpoints depend on in a pod: while it stays, nothing needs to be decided again. A pod without an
+    address is as one that is not there."""
+    if pod is None or not ((pod.get("status") or {}).get("podIP") or (pod.get("status") or {}).get("podIPs")):
+        return ()
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     return (
         metadata.get("uid"),

@@ -15,7 +15,7 @@ class ReplicaSets:
     """The controller; `runner` is its queue."""
 
     def __init__(self, given: context.Context) -> None:
-        self._owned = owned.OwnedPods(given, NAME, kinds.REPLICA_SET, self._decide)
+        self._owned = owned.OwnedPods(given, NAME, kinds.REPLICA_SET, self._decide, all_at_once=True)
         self.runner = self._owned.runner
 
     def _decide(self, owner: Object) -> writes.Decision:
