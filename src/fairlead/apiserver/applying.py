@@ -148,6 +148,5 @@ def track(obj: Object, old: Object, info: requests.Info, resource: resources.Res
     known = managers.decode(given or entries)
     me = _me(info, resource, "Update", now)
     changed = managers.update(old, obj, known, me, schema)
-    obj["metadata"]["managedFields"] = (
-        entries if changed == managers.decode(entries) else [one.encode() for one in changed]
-    )
+    before = known if given in (None, entries) else managers.decode(entries)
+    obj["metadata"]["managedFields"] = entries if changed == before else [one.encode() for one in changed]

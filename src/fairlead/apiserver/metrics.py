@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import resource
 from collections import Counter
 from pathlib import Path
@@ -33,10 +34,8 @@ class Metrics:
             if len(self._durations) >= _MAX_SERIES:
                 return
             series = self._durations[verb, name] = [0.0] * (len(BUCKETS) + 2)
-        for index, limit in enumerate(BUCKETS):
-            if seconds <= limit:
-                series[index] += 1
-                break
+        if seconds <= BUCKETS[-1]:
+            series[bisect.bisect_left(BUCKETS, seconds)] += 1
         series[-2] += 1
         series[-1] += seconds
 

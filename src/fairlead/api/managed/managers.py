@@ -171,7 +171,10 @@ def update(
     live: Object, new: Object, known: list[Manager], me: Manager, schema: pack.Schema, *, without: tuple[str, ...] = ()
 ) -> list[Manager]:
     """The managers after `me` changed the live object to the new one by an update."""
-    before, after = owned(live, schema, without=without), owned(new, schema, without=without)
+    touched = {key for key in (*live, *new) if live.get(key, ITEM_MISSING) != new.get(key, ITEM_MISSING)}
+    before, after = (
+        owned({key: obj[key] for key in touched if key in obj}, schema, without=without) for obj in (live, new)
+    )
     changed = {path for path, value in after.items() if before.get(path, ITEM_MISSING) != value}
     removed = {path for path in before if path not in after}
     if not changed and not removed:
