@@ -51,6 +51,8 @@ class ProcessRuntime:
 
     async def open(self, spec: runtime.SandboxSpec, listener: runtime.Listener) -> ProcessSandbox:
         folder = self._settings.folder / spec.uid
+        if not folder.exists():  # nothing to adopt: a pod that is new
+            return await self._make(folder, spec, listener)
         try:
             connection = await shim.connect(folder)
         except OSError:

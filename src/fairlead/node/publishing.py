@@ -48,7 +48,10 @@ class Publisher:
         """The record may say something new."""
         self._quiet.clear()
         self._dirty.set()
-        if status.is_pod_ready(self._owner.pod, self._owner.record) != self._said_ready():
+        said = self._said_ready()
+        if not said and not any(known.ready for known in self._owner.record.containers.values()):
+            return  # the usual case, seen with half the effort
+        if status.is_pod_ready(self._owner.pod, self._owner.record) != said:
             self._urgent.set()
 
     def _said_ready(self) -> bool:
