@@ -252,7 +252,12 @@ async def test_pods_survive_us_and_are_adopted(house):
     assert found.ip == before["status"]["podIP"]
     assert found.containers["app"].restarts == 0
     assert (await house.get("web"))["status"] == before["status"]
-    assert b"".join([piece async for piece in house.agent.logs("default", "web")]) == b"up\n"
+    said = b""
+    async with asyncio.timeout(10):  # the process may not have said it yet
+        async for piece in house.agent.logs("default", "web", follow=True):
+            said += piece
+            if said == b"up\n":
+                break
 
 
 async def test_what_ended_while_we_were_away_is_restarted(house):
