@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.base import x509
-from fairlead.cli import lbfolder
+from fairlead.cli import lb, lbfolder
 from tests.system import load, local
 
 pytestmark = pytest.mark.system
@@ -246,3 +246,10 @@ async def test_a_port_that_is_taken_names_its_holder(address: str) -> None:
     assert process.returncode == 1
     assert f"pid {os.getpid()}" in said.decode(), said
     assert not lbfolder.place(arguments[1]).exists()
+
+
+def test_a_port_that_an_engine_of_ours_has_says_how_that_is_adopted_or_ended() -> None:
+    refused = ["listener/web: sockets[0]: tcp:0.0.0.0:80 is taken by fairlead-master (pid 77)"]
+    (said,) = lb.hint(refused)
+    assert "adopts" in said and said.endswith("kill 77")
+    assert lb.hint(["listener/web: sockets[0]: tcp:0.0.0.0:80 is taken by nginx (pid 77)"]) == []

@@ -10,7 +10,7 @@ import pytest
 from click import testing
 
 from fairlead.api import manifest
-from fairlead.cli import main, run
+from fairlead.cli import apply, failure, main, run
 from fairlead.cluster import state
 
 COMMANDS = (("status",), ("logs", "x"), ("kubeconfig",), ("explain", "x"), ("down",), ("resolve", "x"), ("backup", "x"))
@@ -53,3 +53,17 @@ def test_a_mistyped_command_is_told_what_was_meant() -> None:
 def test_the_package_runs_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "fairlead", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("fairlead, version ")
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "words"),
+    [
+        ("gateway.networking.k8s.io/v1", "Gateway", "Gateway API's kinds are not served here: routes are Ingresses"),
+        ("shop.example/v1", "Basket", "a custom resource is applied with kubectl"),
+        ("v1", "Deployment", "served: apps/v1"),
+    ],
+)
+def test_a_kind_that_is_not_served_says_what_to_do(version: str, kind: str, words: str) -> None:
+    text = f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x}}\n"
+    with pytest.raises(failure.Failure, match=words):
+        apply.plan(manifest.load_manifests(text, source="-"))

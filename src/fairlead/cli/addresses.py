@@ -22,6 +22,7 @@ async def lines(client: protocol.Client, record: state.Record, folder: state.Sta
     ]
     found += [f"service   {url}   {title}" for url, title in service_urls(services, record)]
     host = settings.bracketed(record.api_address)
+    found += [f"balancer  {url}   {title}" for url, title in load_balancer_urls(services)]
     found.append(f"api       https://{host}:{record.api_port}   ({_reach([f'{host}:0'])})")
     if record.dns:
         found.append(f"dns       {record.dns}   (cluster.local; `fairlead resolve NAME`)")
@@ -56,13 +57,30 @@ def service_urls(services: list[Object], record: state.Record) -> list[tuple[str
             continue
         title = f"{metadata['namespace']}/{metadata['name']}{within}"
         own = spec.get("clusterIPs") or [spec["clusterIP"]]
-        found += [(_url(address, port, record), title) for port in spec.get("ports", ()) for address in own]
+        found += [
+            (_url(address, port["port"], port.get("protocol", "TCP"), carried_port(record, port["port"])), title)
+            for port in spec.get("ports", ())
+            for address in own
+        ]
     return found
 
 
-def _url(address: str, port: Object, record: state.Record) -> str:
-    at = carried_port(record, port["port"])
-    scheme = "udp" if port.get("protocol") == "UDP" else "http" if port["port"] in (80, 8080) else "tcp"
+def load_balancer_urls(services: list[Object]) -> list[tuple[str, str]]:
+    """(address, namespace/name) of every port of a Service of type LoadBalancer, as its status says."""
+    found = []
+    for service in services:
+        title = f"{service['metadata']['namespace']}/{service['metadata']['name']}"
+        for entry in (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or ():
+            for port in entry.get("ports") or ():
+                if entry.get("ip") and not port.get("error"):
+                    found.append((_url(entry["ip"], port["port"], port.get("protocol", "TCP")), title))
+    return found
+
+
+def _url(address: str, port: int, protocol: str, at: int | None = None) -> str:
+    """Where a Service port is asked; `at` is where it is really carried, if elsewhere."""
+    at = at or port
+    scheme = "udp" if protocol == "UDP" else "http" if port in (80, 8080) else "tcp"
     return f"{scheme}://{settings.bracketed(address)}{'' if scheme == 'http' and at == 80 else f':{at}'}/"
 
 

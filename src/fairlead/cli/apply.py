@@ -49,7 +49,7 @@ def plan(manifests: list[manifest.Manifest], *, namespace: str = "default") -> l
         if kind is None:
             where = f"{item.source}:{item.line}: {item.title}"
             served = [of for of, named in known if named == name]
-            hint = f"; served: {', '.join(served)}" if served else ""
+            hint = f"; served: {', '.join(served)}" if served else _elsewhere(version)
             unknown.append(f"{where}: kind: no matches for kind {name!r} in version {version!r}{hint}")
             continue
         space = (item.object["metadata"].get("namespace") or namespace) if kind.namespaced else ""
@@ -65,6 +65,16 @@ class Applied:
 
     written: list[protocol.Object]
     warnings: list[str]
+
+
+def _elsewhere(version: str) -> str:
+    """What to do with a kind that is not built in."""
+    group = version.partition("/")[0] if "/" in version else ""
+    if group.endswith("gateway.networking.k8s.io"):
+        return "; Gateway API's kinds are not served here: routes are Ingresses"
+    if "." in group and not group.endswith(".k8s.io"):
+        return "; a custom resource is applied with kubectl, once the cluster runs and has its definition"
+    return ""
 
 
 async def apply(client: protocol.Client, planned: list[Planned]) -> Applied:

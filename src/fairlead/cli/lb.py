@@ -9,6 +9,7 @@ reads everything at once. Killed, it leaves an engine that carries on, and the n
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sys
 from pathlib import Path
@@ -76,7 +77,10 @@ class _Balancer:
             click.echo("the running configuration stays as it is", err=True)
             return
         refused = await self.apply()
-        click.echo("applied the changed file" + "".join(f"\n  refused: {text}" for text in refused), err=True)
+        for text in refused:
+            click.echo(f"{click.style('error', fg='red')}: {text}", err=True)
+        rest = ", but for what is told above: there it stays as it was" if refused else ""
+        click.echo(f"applied the changed file{rest}", err=True)
 
     async def resolve(self) -> bool:
         """Looks every name up; one that cannot be resolved keeps its last addresses. True when something changed."""
@@ -147,10 +151,11 @@ async def _serve(
 ) -> None:
     destination = _destination(log_to)
     if refused := await balancer.apply():
-        raise failure.Failure(*refused)
+        raise failure.Failure(*refused, *hint(refused))
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(balancer.reload()))
     for listener in balancer.current.structure.listeners.values():
-        click.echo(f"listening {listener.protocol}://{listener.sockets[0].partition(':')[2]}")
+        for socket_id in listener.sockets:
+            click.echo(f"listening {listener.protocol}://{socket_id.partition(':')[2]}")
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(balancer.keep())]
@@ -166,6 +171,17 @@ async def _serve(
                 task.cancel()
     except* failure.Failure as several:
         raise several.exceptions[0] from None
+
+
+def hint(refused: list[str]) -> list[str]:
+    """What to do where an engine of ours has the port."""
+    held = re.search(r"taken by fairlead-master \(pid (\d+)\)", " ".join(refused))
+    if held is None:
+        return []
+    return [
+        "that is an engine of fairlead's: another fairlead lb or cluster runs; or a killed lb has left it, which the "
+        f"same -f or --listen adopts, and which ends with: kill {held[1]}"
+    ]
 
 
 def _destination(log_to: str) -> access_log.Destination | None:
