@@ -7,6 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -20,6 +21,9 @@ use crate::tls::upstream::Upstream;
 use crate::tls::{ALPN_H2, ALPN_HTTP1};
 
 const AGENT: &str = "fairlead-check";
+/// How much of an answer, and for how long, is read after its status is known.
+const MOST_ANSWER_BYTES: usize = 10 << 10;
+const REST: Duration = Duration::from_secs(1);
 
 /// How a Backend's endpoints are checked.
 #[derive(Clone)]
@@ -88,9 +92,25 @@ where
     http(policy, &request, stream).await
 }
 
+/// Lets the server say the rest: one that is cut off while it writes logs an error of its own at every check. It decides
+/// nothing, and nobody waits for it.
+async fn read_out<T: AsyncRead + Unpin>(mut stream: T, already: usize) {
+    let mut left = MOST_ANSWER_BYTES.saturating_sub(already);
+    let mut buffer = [0; 4096];
+    let _ = tokio::time::timeout(REST, async {
+        while left > 0 {
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(some) => left = left.saturating_sub(some),
+            }
+        }
+    })
+    .await;
+}
+
 async fn http<T>(policy: &ActiveHealth, request: &str, mut stream: T) -> io::Result<()>
 where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();
@@ -101,6 +121,7 @@ where
     }
     let status =
         std::str::from_utf8(&head).ok().and_then(|h| h.strip_prefix("HTTP/1.")?.get(2..5)?.parse::<u16>().ok());
+    tokio::task::spawn_local(read_out(stream, head.len()));
     match status {
         Some(status) if (policy.expected.0..=policy.expected.1).contains(&status) => Ok(()),
         Some(status) => Err(io::Error::other(format!("status {status}"))),

@@ -1,8 +1,9 @@
 //! Endpoints that are thrown out, checked and let back.
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -75,4 +76,21 @@ fn a_port_that_nobody_listens_at_fails_a_tcp_check() {
     let event = engine.wait_for("endpoint");
     assert_eq!((&event["state"], &event["port"]), (&json!("returned"), &json!(gone)), "{event}");
     drop(listener);
+}
+
+#[test]
+fn a_checked_server_may_finish_its_answer() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut engine = Engine::start(1);
+    engine.simple(&[port], json!({"health": {"path": "/healthz", "interval_seconds": 0.02}}));
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut buffer = [0; 1024];
+    assert!(stream.read(&mut buffer).unwrap() > 0, "the request");
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n").unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let early = stream.read(&mut buffer);
+    assert!(early.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "closed before the answer was whole");
+    stream.write_all(b"fine").unwrap();
+    drop(stream);
 }
