@@ -68,6 +68,13 @@ def test_what_would_be_made_and_where_requests_would_go(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
+def test_a_dual_stack_service_is_no_mistake_where_both_families_are_to_be(tmp_path: Path) -> None:
+    both = WEB.replace("spec: {selector", "spec: {ipFamilyPolicy: RequireDualStack, selector")
+    assert dry(tmp_path, both)[0] == 0
+    code, said = dry(tmp_path, both, "--ip-family", "ipv4")
+    assert code == 1 and any("Service/shop/web" in line for line in said)
+
+
 def test_every_mistake_is_told(tmp_path: Path) -> None:
     code, said = dry(tmp_path, WEB.replace("targetPort: http", "targetPort: htpp") + POLICY)
     assert code == 0

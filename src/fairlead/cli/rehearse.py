@@ -19,6 +19,7 @@ from fairlead.api import kinds
 from fairlead.cli import addresses, apply, bringup, failure, known
 from fairlead.client import errors, exchange, protocol
 from fairlead.cluster import backup, config, imagefile, rehearsal, state
+from fairlead.cluster import errors as cannot
 from fairlead.routing import emptiness
 
 Object = dict[str, Any]
@@ -41,7 +42,7 @@ class Rehearsal:
         running = bool(folder.holder())
         record = folder.read() if running else _record(self.wanted)
         try:
-            async with _copied(folder, running) as (client, copy):
+            async with _copied(folder, running, self.wanted.ip_family) as (client, copy):
                 before = [await _found(client, one) for one in self.plan.planned]
                 applied = await apply.apply(client, self.plan.planned)
                 for one, old, new in zip(self.plan.planned, before, applied.written, strict=True):
@@ -57,7 +58,7 @@ class Rehearsal:
                     *await _empty(client, found, self.plan.planned),
                 ]:
                     bringup.say(f"{click.style('warning', fg='yellow')}   {text}")
-        except (backup.BackupError, state.StateError) as error:
+        except (backup.BackupError, state.StateError, cannot.CannotStart) as error:
             raise failure.Failure(str(error)) from None
         bringup.say("nothing was started or changed (--dry-run)")
 
@@ -90,9 +91,11 @@ def _record(wanted: config.ClusterConfig) -> state.Record:
 
 
 @contextlib.asynccontextmanager
-async def _copied(folder: state.StateFolder, running: bool) -> AsyncIterator[tuple[protocol.Client, state.StateFolder]]:
+async def _copied(
+    folder: state.StateFolder, running: bool, ip_family: str
+) -> AsyncIterator[tuple[protocol.Client, state.StateFolder]]:
     if not running:
-        async with rehearsal.of(folder, None) as made:
+        async with rehearsal.of(folder, None, ip_family) as made:
             yield made
         return
     from fairlead.cli import backup as saving
