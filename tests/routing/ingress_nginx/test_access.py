@@ -66,7 +66,8 @@ def test_a_guard_that_is_wrong_or_refused_closes_the_path_and_says_why(world: An
     guarded(world, **annotations)
     world.ingress("b", "a.example", ("/other", "Prefix", "other"))
     assert world.goes("http://a.example/x") == "503"
-    assert world.goes("http://a.example/other") == "other /other"
+    whole = "auth_tls_secret" in annotations  # a certificate is asked for at the whole host
+    assert world.goes("http://a.example/other") == ("503" if whole else "other /other")
     assert world.problems()
 
 
@@ -128,10 +129,10 @@ def test_another_service_is_asked_first(world: Any) -> None:
 
 def test_client_certificates_are_asked_for(world: Any) -> None:
     world.secret("ca", ca_crt=CA)
-    world.ingress("open", "a.example", ROOT)
+    world.ingress("open", "b.example", ROOT)
     world.ingress("guarded", "a.example", ("/admin", "Prefix", "web"), annotations={"auth-tls-secret": "default/ca"})
     assert world.ask("http://a.example/admin").asks == ("certificate",)
-    assert world.ask("http://a.example/").asks == ()
+    assert world.ask("http://b.example/").asks == ()
     assert world.problems() == []
 
 
@@ -216,3 +217,34 @@ def test_answers_of_the_service_are_remembered_as_documented(
     guarded(world, auth_url=url, auth_cache_key="$cookie_session", auth_cache_duration=value)
     request = world.route("http://a.example/").access.request
     assert (request.cache_statuses, request.cache_seconds) == (statuses, seconds)
+
+
+def two_at_one_host(world: Any, *, second: str, secret: str = "ca") -> None:
+    world.ingress("a", "a.example", ("/admin", "Prefix", "web"), annotations={"auth-tls-secret": secret})
+    world.ingress("b", "a.example", ("/", "Prefix", "web"), namespace=second)
+
+
+@pytest.mark.parametrize("second", ["default", "other"])
+def test_a_certificate_that_one_ingress_asks_for_is_asked_for_at_the_whole_host(world: Any, second: str) -> None:
+    world.secret("ca", ca_crt=CA)
+    two_at_one_host(world, second=second)
+    for url in ("http://a.example/admin", "http://a.example/", "https://a.example/x"):
+        assert world.ask(url).asks == ("certificate",)
+    world.ingress("c", "c.example", ROOT)
+    assert world.ask("http://c.example/").asks == ()
+
+
+def test_an_ingress_with_an_authority_of_its_own_is_judged_by_that(world: Any) -> None:
+    world.secret("ca", ca_crt=CA)
+    world.secret("own", ca_crt=CA.replace("x", "y"))
+    two_at_one_host(world, second="default")
+    world.ingress("c", "a.example", ("/c", "Prefix", "web"), annotations={"auth-tls-secret": "default/own"})
+    asked = [world.route(f"http://a.example{path}").access.certificate.ca_pem for path in ("/", "/admin", "/c")]
+    assert asked == [CA, CA, CA.replace("x", "y")]
+
+
+@pytest.mark.parametrize(("second", "answer"), [("default", "503"), ("other", "web /")])
+def test_a_broken_authority_closes_its_own_namespaces_paths_alone(world: Any, second: str, answer: str) -> None:
+    two_at_one_host(world, second=second, secret="missing")
+    assert world.goes("http://a.example/admin") == "503"
+    assert world.goes("http://a.example/") == answer

@@ -35,6 +35,8 @@ judged as what it would be today; Secrets and Services that are not among the ma
 * Paths that begin with one of `no-auth-locations` (`/.well-known/acme-challenge`) ask for no password, and no service.
 * Where a path's Service is missing, `default-backend` answers and is told so (X-Code, X-Service-Name and others).
 * A redirect to a mere path is written out with scheme and host, unless `relative-redirects` is true.
+* A client certificate that one Ingress asks for is asked for at every path of its hosts: an Ingress
+  that names a Secret of its own is judged by that, the others by the oldest one's.
 * Limits count by client address over all paths of an Ingress, with nginx' burst.
 
 ## What is different on purpose
@@ -63,7 +65,8 @@ judged as what it would be today; Secrets and Services that are not among the ma
 * `service-upstream`: the Service's own policy (its annotations, a BackendPolicy, `sessionAffinity`) decides instead of
   the Ingress's `load-balance`, hash and sticky cookie. But connections go to the endpoints, which are drained as ever;
   what watches the ClusterIP (a mesh's sidecar, rules of a firewall) does not see them. Each request is balanced, not
-  each connection, and `sessionAffinity: ClientIP` goes by the client's own address instead of the proxy's.
+  each connection, `sessionAffinity: ClientIP` goes by the client's own address instead of the proxy's, and a request
+  that failed may be tried at another endpoint.
 * A redirect to https keeps the path as it was sent; ingress-nginx cuts off its last slash.
 * `cors-allow-origin` without one entry that is an origin allows nobody, instead of everybody. Where everybody is
   allowed with credentials, a browser is told its own origin, since browsers refuse `*` then; without an Origin nothing

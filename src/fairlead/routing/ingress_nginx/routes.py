@@ -41,9 +41,9 @@ class Routes:
 
     def add_site(self, site: sites.Site) -> None:
         """All locations of a host, and what it is redirected from."""
-        regex = site.regex
+        regex, certified = site.regex, site.certified
         for location in site.locations:
-            _Location(self, site, location, regex).add()
+            _Location(self, site, location, regex=regex, certified=certified).add()
         if site.www:
             status = self.config.get("http-redirect-code", 308)
             name = f"{site.first.object}/www/{site.www}"
@@ -66,7 +66,9 @@ class Routes:
 class _Location:
     """One location."""
 
-    def __init__(self, routes: Routes, site: sites.Site, location: sites.Location, regex: bool) -> None:
+    def __init__(
+        self, routes: Routes, site: sites.Site, location: sites.Location, *, regex: bool, certified: sites.Source | None
+    ) -> None:
         self._routes, self._site, self._location, self._regex = routes, site, location, regex
         self._source, self._words, self._config = location.source, location.source.words, routes.config
         self._work = routes.work
@@ -75,7 +77,7 @@ class _Location:
         self._fallback = ""
         self._surroundings = surroundings.Surroundings(
             location, self.get, config=self._config, secrets=routes.secrets, config_maps=routes.config_maps,
-            found=routes.backends, tell=self._tell,
+            found=routes.backends, tell=self._tell, certified=certified,
         )  # fmt: skip
 
     def get(self, name: str, default: Any = None) -> Any:

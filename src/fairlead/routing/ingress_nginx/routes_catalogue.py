@@ -93,7 +93,7 @@ ANSWERS = (
 )
 OTHERS = (
     refused("configuration-snippet", SNIPPET, guards=True),
-    refused("server-snippet", SNIPPET, guards=True),
+    refused("server-snippet", f"{SNIPPET}; other Ingresses of the host were under it, too, and stay open", guards=True),
     refused("stream-snippet", SNIPPET),
     refused("enable-modsecurity", "there is no ModSecurity here", guards=True, harmless=("false",)),
     refused("enable-owasp-core-rules", "there is no ModSecurity here", guards=True, harmless=("false",)),

@@ -70,6 +70,12 @@ class Site:
     www: str = ""  # the host that is redirected to this one
 
     @property
+    def certified(self) -> Source | None:
+        """The first Ingress that asks for client certificates, which ingress-nginx asks for at the whole host."""
+        asking = (one.source for one in self.locations if "auth-tls-secret" in one.source.words)
+        return next(asking, None)
+
+    @property
     def regex(self) -> bool:
         """Whether all paths are regular expressions, matched without regard to case."""
         return any(_asks_for_regex(location) for location in self.locations)

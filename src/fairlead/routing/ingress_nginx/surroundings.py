@@ -28,9 +28,11 @@ class Surroundings:
         config_maps: objects.Lookup,
         found: backends.Backends,
         tell: Tell,
+        certified: sites.Source | None,
     ) -> None:
         self._location, self._source, self._get, self._config = location, location.source, get, config
         self._secrets, self._config_maps, self._backends, self._tell = secrets, config_maps, found, tell
+        self._certified = certified
 
     def access(self) -> table.Access | None:
         """Networks, credentials and client certificates."""
@@ -44,10 +46,22 @@ class Surroundings:
             if asks
             else None,
             request=self._auth_request() if asks else None,
-            certificate=access.certificate(self._get, namespace=namespace, secrets=self._secrets),
+            certificate=self._certificate(),
             any=self._get("satisfy", "all") == "any",
         )
         return None if one == table.Access(any=one.any) else one
+
+    def _certificate(self) -> table.ClientCertificate | None:
+        """The Ingress's own wish, else that of the first of its host; a broken one of another namespace is none."""
+        own, other = self._source, self._certified
+        if "auth-tls-secret" in own.words or other is None:
+            return access.certificate(self._get, namespace=own.namespace, secrets=self._secrets)
+        try:
+            return access.certificate(other.words.get, namespace=other.namespace, secrets=self._secrets)
+        except ValueError:
+            if other.namespace == own.namespace:
+                raise
+            return None
 
     def _tell_of_users(self, message: str) -> None:
         self._tell(f"metadata.annotations[{catalogue.PREFIX}auth-secret]", "UnsupportedPassword", message)
