@@ -126,7 +126,7 @@ class StateFolder:
 
     def remember(self, options: dict[str, Any]) -> None:
         """Writes down with which options the cluster is started now."""
-        (self.path / "options.json").write_bytes(msgspec.json.encode(options))
+        self._replace("options.json", msgspec.json.encode(options))
 
     def options(self) -> dict[str, Any]:
         """With which it was started last; lists are tuples, as on a command line."""
@@ -164,10 +164,19 @@ class StateFolder:
 
     def write(self, record: Record) -> None:
         """Replaces the record at once or not at all."""
-        draft = self.path / "cluster.json.new"
-        draft.write_bytes(msgspec.json.encode(record))
-        draft.chmod(0o600)
-        draft.replace(self.path / "cluster.json")
+        self._replace("cluster.json", msgspec.json.encode(record))
+
+    def _replace(self, name: str, content: bytes) -> None:
+        """A full disk, or a process that is killed midway, leaves the old file as it was."""
+        draft = self.path / f"{name}.new"
+        try:
+            with draft.open("wb") as file:
+                os.fchmod(file.fileno(), 0o600)
+                file.write(content)
+            draft.replace(self.path / name)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
 
     def holder(self) -> int:
         """The pid of the fairlead that runs this cluster; 0 if none does."""

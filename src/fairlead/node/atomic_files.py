@@ -39,12 +39,7 @@ def write(folder: Path, files: Mapping[str, FileContent], *, owner: tuple[int, i
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     if _current(folder) == dict(files):
         return False
-    generation = Path(tempfile.mkdtemp(prefix="..", dir=folder))
-    generation.chmod(0o755)
-    for path, content in files.items():
-        if "/" in path:
-            (generation / path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        _write_file(f"{generation}/{path}", content, owner)
+    generation = _generation(folder, files, owner)
     before = folder / _DATA
     old = before.readlink() if before.is_symlink() else None
     if old is None:  # the first generation: nobody reads yet
@@ -58,6 +53,20 @@ def write(folder: Path, files: Mapping[str, FileContent], *, owner: tuple[int, i
     _relink(folder, {path.split("/", 1)[0] for path in files})
     shutil.rmtree(folder / old, ignore_errors=True)
     return True
+
+
+def _generation(folder: Path, files: Mapping[str, FileContent], owner: tuple[int, int] | None) -> Path:
+    made = Path(tempfile.mkdtemp(prefix="..", dir=folder))
+    try:
+        made.chmod(0o755)
+        for path, content in files.items():
+            if "/" in path:
+                (made / path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            _write_file(f"{made}/{path}", content, owner)
+    except BaseException:  # a full disk is not to get fuller with each attempt
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    return made
 
 
 def first(
