@@ -108,6 +108,7 @@ OTHERS = (
     idle("opentracing-trust-incoming-span", "no spans are made; trace headers pass through"),
     refused("enable-opentelemetry", "no spans are made; trace headers pass through", harmless=("false",)),
     idle("opentelemetry-trust-incoming-span", "no spans are made; trace headers pass through"),
+    idle("opentelemetry-trust-incoming-spans", "no spans are made; trace headers pass through"),  # as an example has it
     idle("opentelemetry-operation-name", "no spans are made; trace headers pass through"),
     idle("enable-access-log", "the doors have one log: `fairlead up --access-log FILE`", values.flag, differs=True),
     idle("enable-rewrite-log", "the engine writes no rewrite log; `fairlead explain` tells", values.flag),
