@@ -24,7 +24,8 @@ force-ssl-redirect from-to-www-redirect global-rate-limit global-rate-limit-igno
 global-rate-limit-window http2-push-preload influxdb-host influxdb-measurement influxdb-port influxdb-server-name
 limit-allowlist limit-burst-multiplier limit-connections limit-rate limit-rate-after limit-rpm limit-rps
 limit-whitelist load-balance mirror-host mirror-request-body mirror-target modsecurity-snippet
-modsecurity-transaction-id opentelemetry-operation-name opentelemetry-trust-incoming-span opentelemetry-trust-incoming-spans
+modsecurity-transaction-id opentelemetry-operation-name opentelemetry-trust-incoming-span
+opentelemetry-trust-incoming-spans
 opentracing-trust-incoming-span permanent-redirect permanent-redirect-code preserve-trailing-slash proxy-body-size
 proxy-buffer-size proxy-buffering proxy-buffers-number proxy-connect-timeout proxy-cookie-domain proxy-cookie-path
 proxy-http-version proxy-max-temp-file-size proxy-next-upstream proxy-next-upstream-timeout proxy-next-upstream-tries
