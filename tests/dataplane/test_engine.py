@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from fairlead.base import clock
-from fairlead.dataplane import engine
+from fairlead.dataplane import engine, wire
 from fairlead.routing import table
 from fairlead.testing import engine_peer
 
@@ -238,3 +238,24 @@ async def test_ten_sockets_hundreds_of_listeners_keep_their_order(peer, plane, r
     await settle(plane, sequence)
     assert peer.endpoints_of(WEB) == [f"10.0.0.{rounds - 1}:80"]
     assert peer.table("backends")[WEB]["slow_start_seconds"] == rounds - 1
+
+
+async def test_an_event_that_sets_off_a_bug_loses_none_that_came_with_it(peer, failures):
+    def stumble(event):
+        if isinstance(event, wire.Demand):
+            raise KeyError("controllers")
+
+    plane = engine.EnginePlane(
+        peer.path, clock=clock.SystemClock(), on_failure=lambda *one: failures.append(one), on_event=stumble
+    )
+    await plane.start()
+    await plane.connected()
+    peer.hold_acks()
+    waiting = asyncio.ensure_future(plane.acked(await plane.apply(table.Structure(backends={}))))
+    await plane.apply_endpoints(())
+    peer.say({"type": "demand", "backend": "default/web:80", "waiting": 1})
+    peer.release_acks()
+    async with asyncio.timeout(5):
+        await waiting
+        await plane.connected()
+    await plane.close()

@@ -153,7 +153,8 @@ class Cluster:
         log.error("a task failed; this is a bug", error=error, where=where)
 
     def _engine_event(self, event: wire.Event) -> None:
-        if isinstance(event, wire.Demand):  # NAMESPACE/SERVICE:PORT[/http]
+        # NAMESPACE/SERVICE:PORT[/http]; what an adopted engine tells before there are controllers its statistics repeat
+        if isinstance(event, wire.Demand) and hasattr(self, "controllers"):
             namespace, _, rest = event.backend.partition("/")
             self.controllers.sleeper.demand(namespace, rest.partition(":")[0])
 
@@ -241,7 +242,7 @@ class Cluster:
             binary=spawn.find_binary(),
             log_path=str(self.folder.log / "engine.log"),
             on_event=self._engine_event,
-            on_nacks=lambda _: self.traffic.retranslate(),
+            on_nacks=lambda _: self.traffic.retranslate() if hasattr(self, "traffic") else None,
         )
         await self.engine.start()
         self._closing("engine", self._stop_engine)

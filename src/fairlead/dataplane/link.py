@@ -15,8 +15,10 @@ import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from fairlead.base import log as logs
 from fairlead.dataplane import wire
 
+log = logs.get(__name__)
 MAX_DESCRIPTORS = 200  # per frame; the kernel's limit is 253
 _READ_BYTES = 1 << 18
 
@@ -90,6 +92,13 @@ class Link:
         numbers = array.array("i", [one.fileno() for one in descriptors])
         return self._socket.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)])
 
+    def _hand_on(self, event: wire.Event) -> None:
+        """A bug that one event sets off must not lose those that came with it: somebody waits for their acks."""
+        try:
+            self._on_event(event)
+        except Exception as error:
+            log.error("an event of the engine's is lost; this is a bug", error=error, type=type(event).__name__)
+
     def _readable(self) -> None:
         try:
             data = self._socket.recv(_READ_BYTES)
@@ -97,7 +106,7 @@ class Link:
                 self.lose("the engine closed the connection")
                 return
             for body in self._frames.feed(data):
-                self._on_event(wire.decode_event(body))
+                self._hand_on(wire.decode_event(body))
                 if not self._open:
                     return
         except BlockingIOError:
