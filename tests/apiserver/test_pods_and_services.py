@@ -209,6 +209,10 @@ async def test_proxy(client: rest.RestClient, run: kubectl.Kubectl, door: pod_do
     listener.close()
 
 
+async def test_the_kubelets_own_api_is_refused_by_name(run: kubectl.Kubectl) -> None:
+    assert "nodes/proxy is not offered" in (await run("get", "--raw", "/api/v1/nodes/x/proxy/stats", code=1)).err
+
+
 async def test_a_refused_service_takes_nothing_and_frees_nothing(client: rest.RestClient) -> None:
     kept = await client.create(
         kinds.SERVICE, {"metadata": {"name": "kept"}, "spec": {"ports": [{"port": 80}]}}, namespace="default"

@@ -24,3 +24,14 @@ def test_equal_names_of_two_namespaces_are_two_rows() -> None:
     assert rows == ["pod/db-0", "pod/shop/db-0"]
     obj = {"metadata": {"namespace": "shop", "name": "db"}, "spec": {"replicas": 0}}
     assert board.workload(obj, "StatefulSet").title == "statefulset/shop/db"
+
+
+def test_an_init_container_that_fails_again_and_again_is_the_pods_failure() -> None:
+    obj = pod("default", "web-0", "StatefulSet", "web")
+    waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
+    obj["status"] = {
+        "phase": "Pending",
+        "initContainerStatuses": [{"name": "init", "state": waiting}],
+        "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}}],
+    }
+    assert board.pod(obj) == board.Row("pod/web-0", "failed", "CrashLoopBackOff: back-off 10s")

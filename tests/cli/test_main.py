@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click import testing
 
@@ -67,3 +69,24 @@ def test_a_kind_that_is_not_served_says_what_to_do(version: str, kind: str, word
     text = f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x}}\n"
     with pytest.raises(failure.Failure, match=words):
         apply.plan(manifest.load_manifests(text, source="-"))
+
+
+def commands(group: click.Group, path: str = "fairlead") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        assert found is not None
+        yield f"{path} {name}", found
+        if isinstance(found, click.Group):
+            yield from commands(found, f"{path} {name}")
+
+
+def test_every_command_and_every_option_says_what_it_is_for() -> None:
+    silent = [
+        f"{path} {option.opts[-1]}"
+        for path, command in commands(main.main)
+        for option in command.params
+        if isinstance(option, click.Option) and not option.hidden and not option.help
+    ]
+    assert not silent, "\n".join(silent)
+    assert [path for path, command in commands(main.main) if not command.help] == []

@@ -74,7 +74,7 @@ def pod(obj: Object) -> Row:
         return Row(called, "failed", status.get("message") or status.get("reason", ""))
     if status.get("phase") == "Succeeded":
         return Row(called, "ready", "completed")
-    for container in status.get("containerStatuses", ()):
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         waiting = container.get("state", {}).get("waiting")
         if waiting and waiting.get("reason") not in (None, "", "ContainerCreating", "PodInitializing"):
             return Row(called, "failed", f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": "))

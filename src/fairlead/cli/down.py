@@ -19,7 +19,7 @@ from fairlead.cluster import state, teardown
 @options.name
 @click.option("--purge", is_flag=True, help="Remove the state, too (objects, certificates, token, logs).")
 @click.option("--force", is_flag=True, help="Do not drain; kill at once.")
-@click.option("--timeout", default=120.0, metavar="SECONDS", help="How long a gentle end may take.")
+@click.option("--timeout", default=120.0, show_default=True, metavar="SECONDS", help="How long a gentle end may take.")
 def command(name: str, purge: bool, force: bool, timeout: float) -> None:
     """Take the cluster down; nothing that runs stays behind."""
     try:

@@ -27,7 +27,7 @@ Object = dict[str, Any]
 
 @click.command("explain")
 @options.name
-@click.option("-n", "--namespace", default="default", show_default=True)
+@click.option("-n", "--namespace", default="default", show_default=True, help="Where it is.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="For a URL: a request header.")
 @click.option("-X", "--request", "method", default="GET", help="For a URL: the method.")
 @click.argument("what", metavar="URL|service/NAME|pod/NAME|hpa/NAME")

@@ -72,7 +72,7 @@ def replay(
 @command.command("explain")
 @options.name
 @click.argument("target", metavar="[hpa/]NAME")
-@click.option("-n", "--namespace", default="default", show_default=True)
+@click.option("-n", "--namespace", default="default", show_default=True, help="Where it is.")
 def explain(name: str, target: str, namespace: str) -> None:
     """Say why an HPA of a running cluster did what it did last."""
     import asyncio

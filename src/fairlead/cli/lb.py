@@ -31,7 +31,7 @@ GRACE_SECONDS = 30.0
 @click.option("--listen", "listen", multiple=True, metavar="SCHEME://ADDR:PORT", help="http, https, tcp, udp or tls.")
 @click.option("--to", "to", multiple=True, metavar="ADDR:PORT[,weight=N]", help="A server; repeat it.")
 @click.option("--algorithm", default="", help="round-robin, least-request, ip-hash, prequal, ...")
-@click.option("--check", default="", metavar="http:/PATH|tcp|grpc", help="Test the servers actively.")
+@click.option("--check", default="", metavar="http:/PATH|tcp|grpc[:SERVICE]", help="Test the servers actively.")
 @click.option("--cert", default="", metavar="FILE", help="Certificate chain for https listeners (PEM).")
 @click.option("--key", default="", metavar="FILE", help="Its private key (PEM).")
 @click.option("-f", "--file", "file", type=click.Path(), help="Listeners, routes and policies as YAML.")

@@ -20,11 +20,11 @@ _WORKLOADS = (kinds.DEPLOYMENT, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.REPL
 
 @click.command("logs")
 @options.name
-@click.option("-n", "--namespace", default="default", show_default=True)
+@click.option("-n", "--namespace", default="default", show_default=True, help="Where it is.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as it prints.")
 @click.option("--tail", default=-1, help="Only the last lines.")
 @click.option("--previous", is_flag=True, help="The container's life before this one.")
-@click.option("--timestamps", is_flag=True)
+@click.option("--timestamps", is_flag=True, help="When each line was printed.")
 @click.argument("what")
 def command(name: str, namespace: str, what: str, **how: Any) -> None:
     """Logs of POD, or of every pod of deployment/NAME (statefulset/, daemonset/, replicaset/, job/)."""

@@ -40,7 +40,9 @@ def command() -> None:
 @click.option("--kubeconfig", "use_cluster", is_flag=True, help="Read the cluster of $KUBECONFIG instead.")
 @click.option("--context", default="", help="The kubeconfig's context.")
 @click.option("--config", default=settings.Settings().ingress_nginx_config, show_default=True, help="The ConfigMap.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", help="For people, or for programs."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Leave out what stays the same.")
 def ingress_nginx(
     paths: tuple[str, ...], use_cluster: bool, context: str, config: str, output: str, quiet: bool

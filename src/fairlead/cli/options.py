@@ -128,7 +128,13 @@ def given(how: dict[str, Any]) -> dict[str, Any]:
 def launching(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of commands that start something: in the background or not, and how long it may take."""
     for option in (
-        click.option("--timeout", default=120.0, metavar="SECONDS", help="How long everything may take to get ready."),
+        click.option(
+            "--timeout",
+            default=120.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long everything may take to get ready.",
+        ),
         click.option("--keep", is_flag=True, help="In the foreground: keep the state for the next start."),
         click.option("-d", "--detach", is_flag=True, help="Run in the background; `fairlead down` ends it."),
     ):

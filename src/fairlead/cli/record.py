@@ -24,7 +24,7 @@ _KINDS = {"service": "Service", "svc": "Service", "ingress": "Ingress", "ing": "
 @click.command("record")
 @options.name
 @click.argument("what", metavar="service/NAME|ingress/NAME")
-@click.option("-n", "--namespace", default="default", show_default=True)
+@click.option("-n", "--namespace", default="default", show_default=True, help="Where it is.")
 @click.option("--seconds", default=0, metavar="N", help="How long; default: until Ctrl-C.")
 @click.option("-o", "--output", type=click.File("w", lazy=False), default="-", help="The file (standard output).")
 def command(name: str, what: str, namespace: str, seconds: int, output: IO[str]) -> None:

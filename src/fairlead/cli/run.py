@@ -28,11 +28,11 @@ IMAGE = "localhost/process"
 @options.name
 @options.serving
 @options.launching
-@click.option("--replicas", default=1, show_default=True, type=click.IntRange(0, 1000))
+@click.option("--replicas", default=1, show_default=True, type=click.IntRange(0, 1000), help="How many copies.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="The port it listens on.")
 @click.option("--app", default="", help="The name of it all (the command's name).")
 @click.option("--host", default="", help="The Ingress' host (APP.localhost).")
-@click.option("--env", "environment", multiple=True, metavar="NAME=VALUE")
+@click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="A variable of the command; repeat it.")
 @click.option("--probe", default="", metavar="/PATH", help="Readiness by HTTP (default: it takes connections).")
 @click.option("--cpu", default="100m", show_default=True, help="CPU request of a copy.")
 @click.option("--max-replicas", default=0, help="Scale up to so many by CPU (50 %).")
@@ -44,7 +44,7 @@ IMAGE = "localhost/process"
     help="Leave such files alone, too (logs, databases, caches and version control are left alone anyway).",
 )
 @click.option("--dry-run", is_flag=True, help="Only print the manifests.")
-@click.option("-o", "output", type=click.Choice(["yaml"]), default="yaml")
+@click.option("-o", "output", type=click.Choice(["yaml"]), default="yaml", help="How --dry-run prints them.")
 @click.argument("words", nargs=-1, required=True, metavar="-- COMMAND...", type=click.UNPROCESSED)
 def command(
     name: str,

@@ -19,7 +19,8 @@ from fairlead.cluster import config, state
 @click.option("--dry-run", is_flag=True, help="Only say what would be created, changed and routed, and every mistake.")
 @click.argument("paths", nargs=-1, metavar="FILE|DIR|-")
 def command(name: str, paths: tuple[str, ...], dry_run: bool, **how: Any) -> None:
-    """Bring manifests up on a local cluster, with traffic flowing through all of it."""
+    """Bring manifests up on a local cluster, with traffic flowing through all of it, until Ctrl-C (with -d: until
+    `fairlead down`). Without manifests: what the cluster has from before, and whatever kubectl applies."""
     started = time.monotonic()
     found = source.read(paths) if paths else source.Sources()
     planned = apply.plan(found.manifests)

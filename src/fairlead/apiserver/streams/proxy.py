@@ -42,6 +42,10 @@ def split_name(text: str) -> tuple[str, str]:
 
 async def answer(store: protocol.Store, info: requests.Info, door: pod_door.PodDoor | None) -> exchange.Response:
     """The backend's answer. Raises ApiError."""
+    if info.resource not in ("pods", "services"):
+        raise status.not_implemented(
+            f"{info.resource}/proxy is not offered by fairlead: kubectl logs, exec and top ask the API server itself"
+        )
     name, port = split_name(info.name)
     try:
         async with asyncio.timeout(SECONDS):
