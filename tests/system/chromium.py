@@ -64,7 +64,7 @@ async def page(*, arguments: tuple[str, ...] = ()) -> AsyncIterator[Page]:
     process = await asyncio.create_subprocess_exec(
         BINARY, *words, *arguments, "about:blank",
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "HOME": str(profile)}, start_new_session=True,
+        env={**os.environ, "HOME": str(profile), "TMPDIR": str(profile)}, start_new_session=True,
     )  # fmt: skip
     try:
         port = await asyncio.wait_for(_port(profile), PATIENCE_SECONDS)
