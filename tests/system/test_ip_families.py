@@ -45,7 +45,7 @@ def deployment() -> Object:
     made = test_services.deployment()
     container = made["spec"]["template"]["spec"]["containers"][0]
     stop = {"preStop": {"httpGet": {"path": "/stop", "port": "http"}}}
-    container |= {"args": ["dual:8080"], "lifecycle": stop}
+    container |= {"args": ["dual:8080", "dualudp:8081"], "lifecycle": stop}
     return made
 
 
@@ -65,6 +65,8 @@ OBJECTS = (
     test_services.service("plain", type="NodePort"),
     test_services.service("calls", ports=CALLS),
     test_services.service("headless", clusterIP="None"),
+    test_services.service("datagrams", ports=test_services.DATAGRAMS),
+    test_services.service("sticky", sessionAffinity="ClientIP"),
     INGRESS,
 )
 
@@ -144,7 +146,7 @@ async def test_every_address_that_objects_tell_is_ipv6(cluster: local.Local) -> 
         slices = (await client.list(kinds.ENDPOINT_SLICE, namespace="default")).items
         assert {one["addressType"] for one in slices} == {"IPv6"}
         assert {one["metadata"]["labels"]["kubernetes.io/service-name"] for one in slices} == {
-            "kubernetes", "plain", "calls", "headless",
+            "kubernetes", "plain", "calls", "headless", "datagrams", "sticky",
         }  # fmt: skip
         endpoints = await client.get(kinds.ENDPOINTS, "kubernetes", namespace="default")
         assert endpoints["subsets"][0]["addresses"] == [{"ip": told["hostIP"]}]
@@ -193,18 +195,27 @@ async def test_a_rollout_fails_no_request_and_its_hooks_are_answered(cluster: lo
     assert "Failed" not in cluster.kubectl("get", "events", "-o", "jsonpath={.items[*].reason}")
 
 
+async def test_a_client_on_one_udp_socket_is_answered_again_within_a_second(cluster: local.Local) -> None:
+    async with cluster.client() as client:
+        await test_services.is_answered_again(cluster, client, await address(cluster, "datagrams"))
+
+
 async def test_the_next_life_is_of_the_same_family_and_another_is_refused(cluster: local.Local) -> None:
     async def only_new_ones() -> list[Object] | None:
         found = await pods(cluster)
         return found if len(found) == 3 else None
 
     own, before = await address(cluster, "plain"), await test_services.until(only_new_ones, 40)
+    sticky = await address(cluster, "sticky")
+    kept_by = await test_services.who(cluster, sticky)
+    assert {await test_services.who(cluster, sticky) for _ in range(6)} == {kept_by}
     os.kill(cluster.state.holder(), signal.SIGKILL)
     refused = cluster.up("--ip-family", "dual", check=False)
     assert "IPv6 first" in refused.stderr
     cluster.up()
     assert await address(cluster, "plain") == own
     assert (await test_services.who(cluster, own)).startswith("net-")
+    assert {await test_services.who(cluster, sticky) for _ in range(6)} == {kept_by}
     kept = {one["metadata"]["uid"]: one["status"]["podIPs"] for one in await pods(cluster)}
     assert kept == {one["metadata"]["uid"]: one["status"]["podIPs"] for one in before}
 

@@ -117,9 +117,9 @@ async def who(cluster: local.Local, host: str, port: int = 80) -> str:
 # -- while pods go
 
 
-def datagrams(cluster: local.Local) -> socket.socket:
+def datagrams(cluster: local.Local, host: str) -> socket.socket:
     with netlink.visiting(cluster.within) if cluster.within else contextlib.nullcontext():
-        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     made.settimeout(0.02)
     return made
 
@@ -127,11 +127,15 @@ def datagrams(cluster: local.Local) -> socket.socket:
 async def test_a_client_on_one_udp_socket_is_answered_again_within_a_second_of_its_pods_end(
     cluster: local.Local, client: protocol.Client
 ) -> None:
-    place = (await address(client, "datagrams"), 81)
-    asking = datagrams(cluster)
+    await is_answered_again(cluster, client, await address(client, "datagrams"))
+
+
+async def is_answered_again(cluster: local.Local, client: protocol.Client, host: str) -> None:
+    """Within a second of the end of the pod that answers datagrams there."""
+    asking = datagrams(cluster, host)
 
     def ask() -> str:
-        asking.sendto(b"?", place)
+        asking.sendto(b"?", (host, 81))
         with contextlib.suppress(TimeoutError, ConnectionRefusedError):
             return asking.recv(100).decode()
         return ""

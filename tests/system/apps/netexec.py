@@ -1,4 +1,5 @@
-"""Answers its host's name over HTTP and UDP on the given ports: netexec.py http:8080 udp:8081 …, dual: HTTP on [::]."""
+"""Answers its host's name over HTTP and UDP on the given ports: netexec.py http:8080 udp:8081 …, on [::] dual: HTTP and
+dualudp: UDP."""
 
 import http.server
 import os
@@ -32,9 +33,9 @@ class Dual(http.server.ThreadingHTTPServer):
     address_family = socket.AF_INET6
 
 
-def datagrams(port):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as answering:
-        answering.bind((os.environ.get("HOST", ""), port))
+def datagrams(port, family, host):
+    with socket.socket(family, socket.SOCK_DGRAM) as answering:
+        answering.bind((host, port))
         while True:
             _, client = answering.recvfrom(2048)
             answering.sendto(NAME.encode(), client)
@@ -47,5 +48,7 @@ for word in sys.argv[1:]:
         threading.Thread(target=server.serve_forever).start()
     elif kind == "dual":
         threading.Thread(target=Dual(("::", int(port)), Answers).serve_forever).start()
+    elif kind == "dualudp":
+        threading.Thread(target=datagrams, args=(int(port), socket.AF_INET6, "::")).start()
     else:
-        threading.Thread(target=datagrams, args=(int(port),)).start()
+        threading.Thread(target=datagrams, args=(int(port), socket.AF_INET, os.environ.get("HOST", ""))).start()
