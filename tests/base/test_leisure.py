@@ -50,10 +50,29 @@ async def test_who_cannot_wait_any_longer_does_not() -> None:
 
 def test_much_that_is_urgent_is_a_crowd() -> None:
     made = leisure.Leisure(clock.FakeClock())
-    for _ in range(leisure.MANY):
+    for _ in range(leisure.ROOM):
         made.begin()
     assert not made.crowded
     made.begin()
     assert made.crowded
     made.end()
     assert not made.crowded
+
+
+async def test_more_waits_for_room_but_not_for_longer_than_it_says() -> None:
+    time = clock.FakeClock()
+    made = leisure.Leisure(time)
+    made.room = 1
+    made.begin()
+    await made.room_for_more(at_most_seconds=60)
+    made.begin()
+    more = asyncio.ensure_future(made.room_for_more(at_most_seconds=1))
+    await time.advance(0.9)
+    assert not more.done()
+    await time.advance(0.2)
+    assert more.done()
+    more = asyncio.ensure_future(made.room_for_more(at_most_seconds=60))
+    await time.advance(0.5)
+    made.end()
+    await time.advance(leisure.LOOK_SECONDS)
+    assert more.done()

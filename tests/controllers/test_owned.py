@@ -5,6 +5,7 @@ import itertools
 
 from fairlead.api import kinds
 from fairlead.base import leisure
+from fairlead.controllers import runner
 from fairlead.testing import workloads
 
 PODS = 30
@@ -39,7 +40,7 @@ async def test_each_pod_is_told_where_there_is_no_crowd() -> None:
 
 
 async def test_pods_of_a_crowd_are_told_of_together_and_none_is_forgotten() -> None:
-    assert 1 <= await _counted(crowd=leisure.MANY + 1) <= 5
+    assert 1 <= await _counted(crowd=leisure.ROOM + 1) <= 5
 
 
 async def test_a_status_that_somebody_else_wrote_is_put_right() -> None:
@@ -52,3 +53,17 @@ async def test_a_status_that_somebody_else_wrote_is_put_right() -> None:
         await cluster.settle()
         (found,) = (await cluster.client.list(kinds.REPLICA_SET)).items
         assert (found["status"]["replicas"], found["status"]["readyReplicas"]) == (3, 3)
+
+
+async def test_while_more_pods_wait_to_start_than_can_new_ones_are_made_a_few_at_a_time() -> None:
+    made = workloads.FakeCluster()
+    rush = leisure.Leisure(made.clock)
+    made.use(leisure=rush)
+    async with made as cluster:
+        for _ in range(2 * rush.room):
+            rush.begin()
+        await cluster.client.create(kinds.DEPLOYMENT, workloads.deployment(replicas=PODS))
+        await cluster.settle(1.5 * runner.RUSH_SECONDS)
+        assert 1 <= len(await cluster.pods()) < PODS / 2
+        await cluster.settle(PODS * runner.RUSH_SECONDS)
+        assert len(await cluster.pods()) == PODS

@@ -12,13 +12,15 @@ from fairlead.base import clock as clocks
 
 PAUSE_SECONDS = 0.05  # what was urgent has consequences, which are as urgent
 LOOK_SECONDS = 0.02
-MANY = 4
+ROOM = 4
 
 
 class Leisure:
-    """Counts what is urgent now. Pairs of `begin` and `end`; `calm` waits."""
+    """Counts what is urgent now. Pairs of `begin` and `end`; `calm` and `room_for_more` wait. `room` is how much of
+    what is urgent is done side by side; what is more waits for its turn."""
 
     def __init__(self, clock: clocks.Clock) -> None:
+        self.room = ROOM
         self._clock = clock
         self._urgent = 0
         self._ended_at = float("-inf")
@@ -35,7 +37,7 @@ class Leisure:
     @property
     def crowded(self) -> bool:
         """So much is urgent that what comes soon again is better done once for all of it."""
-        return self._urgent > MANY
+        return self._urgent > self.room
 
     @property
     def _is_calm(self) -> bool:
@@ -45,6 +47,13 @@ class Leisure:
         """Returns in a calm moment, after so long, or once `unless` says that it cannot wait any longer."""
         end = self._clock.monotonic() + at_most_seconds
         while not self._is_calm and not unless() and (left := end - self._clock.monotonic()) > 0:
+            await self._clock.sleep(min(LOOK_SECONDS, left))
+
+    async def room_for_more(self, *, at_most_seconds: float) -> None:
+        """Returns when new urgent things would be begun soon, or after so long: until then they only take time from
+        those that have begun."""
+        end = self._clock.monotonic() + at_most_seconds
+        while self._urgent >= 2 * self.room and (left := end - self._clock.monotonic()) > 0:
             await self._clock.sleep(min(LOOK_SECONDS, left))
 
     def __repr__(self) -> str:

@@ -38,6 +38,7 @@ class Context:
             clock=self.clock,
             rng=self.rng,
             on_failure=self.on_failure,
+            leisure=self.leisure,
         )
         self.runners.append(made)
         return made

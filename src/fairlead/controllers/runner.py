@@ -12,13 +12,16 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from fairlead.api import kinds
 from fairlead.api.kinds import Kind
 from fairlead.base import clock as clocks
+from fairlead.base import leisure as leisures
 from fairlead.client import errors, events, informer, protocol
 from fairlead.controllers import queueing, writes
 from fairlead.controllers.writes import Object
 
 Decide = Callable[[str], writes.Decision | Awaitable[writes.Decision]]
+IN_A_RUSH, RUSH_SECONDS = 8, 0.1  # new pods at once, and how long they wait, while more wait to start than can
 MOST_AT_ONCE = 32  # writes of one decision in flight: more would hold the loop for longer than 20 ms
 STALE_SECONDS = 30.0  # a watch that has told nothing so long is looked at again
 
@@ -48,6 +51,7 @@ class Runner:
         clock: clocks.Clock,
         rng: random.Random,
         on_failure: informer.Failure,
+        leisure: leisures.Leisure | None = None,
     ) -> None:
         self.name = name
         self.refused: dict[str, str] = {}  # key -> why its last Create or Delete was refused
@@ -55,6 +59,8 @@ class Runner:
         self._client = client
         self._informers = dict(informers)
         self._recorder = recorder
+        self._leisure = leisure
+        self._left: set[str] = set()  # keys whose decision was not carried out to its end
         self._unseen: dict[str, _Unseen] = {}
         self._waiting: set[str] = set()  # keys whose writes must be seen before the next decision
         self.queue = queueing.Queue(name, self._work, clock=clock, rng=rng, on_failure=on_failure)
@@ -96,6 +102,9 @@ class Runner:
             decision = await decision
         for write in decision.writes:
             await self._apply(key, write)
+        if key in self._left:
+            self._left.discard(key)
+            return 0.0
         return decision.again_seconds
 
     def _fresh(self, key: str) -> bool:
@@ -125,12 +134,27 @@ class Runner:
     async def _slow_start(self, key: str, all_writes: tuple[writes.Create | writes.Delete, ...]) -> None:
         done, size = 0, 1
         while done < len(all_writes):
+            if self._is_rush and all_writes[done].kind is kinds.POD and isinstance(all_writes[done], writes.Create):
+                if done >= IN_A_RUSH:
+                    self._left.add(key)  # for another look: they may not be wanted any more
+                    return
+                size = await self._paced(size)
             batch = all_writes[done : done + size]
             results = await asyncio.gather(*(self._tell(key, write) for write in batch), return_exceptions=True)
             failed = [result for result in results if isinstance(result, BaseException)]
             if failed:
                 raise failed[0]
             done, size = done + len(batch), min(size * 2, MOST_AT_ONCE)
+
+    @property
+    def _is_rush(self) -> bool:
+        return self._leisure is not None and self._leisure.crowded
+
+    async def _paced(self, size: int) -> int:
+        """How many pods to make now: while many wait to start, so few and so late that the first are served first."""
+        assert self._leisure is not None
+        await self._leisure.room_for_more(at_most_seconds=RUSH_SECONDS)
+        return min(size, IN_A_RUSH)
 
     async def _tell(self, key: str, write: writes.Create | writes.Update | writes.Patch | writes.Delete) -> None:
         told = write.told

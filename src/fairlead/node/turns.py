@@ -11,13 +11,16 @@ import os
 
 from fairlead.base import leisure as leisures
 
+MOST = 16  # however many cores: all of them share one loop, which a few keep busy
+
 
 class Turns:
     """The turns of one node."""
 
     def __init__(self, leisure: leisures.Leisure, *, at_once: int = 0) -> None:
-        self._free = asyncio.Semaphore(at_once or 2 * (os.cpu_count() or 1))
         self._leisure = leisure
+        leisure.room = at_once or min(2 * (os.cpu_count() or 1), MOST)
+        self._free = asyncio.Semaphore(leisure.room)
 
     async def take(self) -> Turn:
         """Returns when it is the caller's turn, first come first served."""
