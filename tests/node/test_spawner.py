@@ -30,12 +30,12 @@ async def test_shims_outlive_their_spawner_and_a_new_one_goes_on(folder):
     os.kill(made._child.pid, signal.SIGKILL)
     await made._child.ended.wait()
     connection = await shim.connect(folder / "a")
-    assert (await connection.request("state"))["shim_pid"] == first
+    assert (await connection.request("state"))["shim_pid"] == first.pid
     async with asyncio.timeout(10):
         while made._connection is not None:
             await asyncio.sleep(0)
     second = await made.start("b", CONFIG, files={"agent.json": "{}"}, timeout_seconds=10)
-    assert second != first
+    assert second.pid != first.pid
     assert (folder / "b" / "agent.json").read_text() == "{}"
     for name in ("a", "b"):
         connection = await shim.connect(folder / name)
@@ -48,7 +48,8 @@ async def test_a_shim_holds_nothing_of_the_spawners_whose_only_children_are_shim
     made = spawner.Spawner(houses.engine(), folder)
     if len(houses.engine()) > 1:
         pytest.skip("needs the engine's shim: set FAIRLEAD_ENGINE")
-    pids = await asyncio.gather(*(made.start(name, CONFIG, files={}, timeout_seconds=10) for name in "abcdef"))
+    shims = await asyncio.gather(*(made.start(name, CONFIG, files={}, timeout_seconds=10) for name in "abcdef"))
+    pids = [one.pid for one in shims]
     assert len(set(pids)) == 6
     theirs = sockets(made._child.pid)
     assert theirs

@@ -18,6 +18,7 @@ mod kill;
 mod launch;
 mod logs;
 mod loopback;
+mod netlink;
 mod output;
 mod prepare;
 mod probes;

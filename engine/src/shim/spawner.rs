@@ -1,12 +1,12 @@
 //! `shim DIR --spawner`: starts shims for a node agent whose own process is too big to be copied for each of them.
 //!
 //! Requests come on standard input, a Unix stream socket, in the framing of `control::frame`:
-//! `{id, name, config, files?: {name: text}}`; the answer is `{type: "started", id, pid}` once `DIR/name/shim.sock` listens, else
-//! `{type: "error", id, message}`. The folder is made where it is missing; `config` becomes its
-//! the shim's, and each of `files` is replaced at once. Promises: each shim has a process of its own while it starts
-//! (forked, see `launch`), which enters the pod's namespaces and ends, so that many start side by side and none can
-//! hurt another; shims live on when the requests' socket closes and this process ends. Refuses: requests that it
-//! cannot read.
+//! `{id, name, config, files?: {name: text}, network?: [{inside, messages}]}`; the answer is
+//! `{type: "started", id, pid, connected}` once `DIR/name/shim.sock` listens and the network's messages are sent, else
+//! `{type: "error", id, message}`. The folder is made where it is missing; `config` is the shim's, and each of `files`
+//! is replaced at once. Promises: each shim has a process of its own while it starts (forked, see `launch`), which
+//! enters the pod's namespaces and ends, so that many start side by side and none can hurt another; shims live on when
+//! the requests' socket closes and this process ends. Refuses: requests that it cannot read.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -26,6 +26,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::launch::{self, Seat};
+use super::netlink::{self, Netlink};
 use crate::control::frame::{self, FrameReader};
 
 #[derive(Deserialize)]
@@ -35,6 +36,8 @@ struct Request {
     config: Box<RawValue>,
     #[serde(default)]
     files: BTreeMap<String, String>,
+    #[serde(default)]
+    network: Vec<netlink::Batch>,
 }
 
 pub fn run(folder: &Path) -> Result<u8, String> {
@@ -58,6 +61,8 @@ fn serve(folder: &Path) -> io::Result<Option<Seat>> {
     let deaths = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let channel = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    // What the processor can do is found out here once, not in every shim: asking is slow in a virtual machine.
+    let _ = memchr::memchr(0, &[1; 64]);
     let mut reader = FrameReader::default();
     loop {
         let mut fds = [PollFd::new(&channel, PollFlags::IN), PollFd::from_borrowed_fd(deaths.as_fd(), PollFlags::IN)];
@@ -89,11 +94,17 @@ fn start(folder: &Path, request: &Request, channel: &UnixStream) -> Seat {
     let directory = folder.join(&request.name);
     let taken = prepare(&directory, request).and_then(|()| {
         let config = serde_json::from_str(request.config.get()).map_err(|error| format!("config: {error}"))?;
-        Seat::take(&directory, config)
+        let outside = Netlink::open();
+        let seat = Seat::take(&directory, config)?;
+        // Who asked connects it otherwise where this is refused, and hears the reason.
+        let connected = outside.and_then(|mut outside| netlink::connect(&mut outside, &request.network)).is_ok();
+        Ok((seat, connected && !request.network.is_empty()))
     });
-    match taken.and_then(|seat| Ok((seat, launch::fork().map_err(launch::cannot_fork)?))) {
-        Ok((seat, Fork::Child)) => return seat,
-        Ok((_, Fork::Parent(pid))) => tell(channel, &json!({"type": "started", "id": request.id, "pid": pid})),
+    match taken.and_then(|taken| Ok((taken, launch::fork().map_err(launch::cannot_fork)?))) {
+        Ok(((seat, _), Fork::Child)) => return seat,
+        Ok(((_, connected), Fork::Parent(pid))) => {
+            tell(channel, &json!({"type": "started", "id": request.id, "pid": pid, "connected": connected}));
+        }
         Err(message) => refuse(channel, request, &message),
     }
     std::process::exit(0)

@@ -128,6 +128,10 @@ class ContainerSandbox:
     def adopted(self) -> bool:
         return self.inner.adopted
 
+    @property
+    def connected(self) -> bool:
+        return False
+
     def running(self) -> Mapping[str, runtime.Running]:
         return self._running
 

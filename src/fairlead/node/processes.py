@@ -71,14 +71,14 @@ class ProcessRuntime:
             "loopback_up": spec.own_network,
             "sysctls": spec.sysctls,
         }
-        pid = await self._spawner.start(
-            spec.uid, config, files=spec.files, timeout_seconds=self._settings.start_seconds
+        made = await self._spawner.start(
+            spec.uid, config, files=spec.files, timeout_seconds=self._settings.start_seconds, wiring=spec.wiring
         )
         try:
             connection = await shim.connect(folder)
         except OSError as error:
             raise runtime.StartFailed("FailedCreatePodSandBox", str(error)) from error
-        return ProcessSandbox(self._settings, folder, connection, listener, made=pid)
+        return ProcessSandbox(self._settings, folder, connection, listener, made=made)
 
     async def found(self) -> Sequence[str]:
         try:
@@ -109,20 +109,21 @@ class ProcessSandbox:
         connection: shim.ShimConnection,
         listener: runtime.Listener,
         *,
-        made: int = 0,
+        made: spawner.Made | None = None,
     ) -> None:
-        """`made` is the pid of a shim that is new; another must be observed."""
+        """`made` is a shim that is new; another must be observed."""
         self._settings = settings
         self._can_mount = "mnt" in settings.namespaces
         self._folder = folder
         self._connection = connection
         self._listener = listener
-        self._adopted = not made
+        self._adopted = made is None
+        self._connected = made is not None and made.connected
         self._running: dict[str, runtime.Running] = {}
         self._ended: list[runtime.Exit] = []
         self._gone: set[int] = set()
         self._probes: dict[str, Callable[[bool, str], None]] = {}
-        self._netns_pid = self.shim_pid = made
+        self._netns_pid = self.shim_pid = made.pid if made is not None else 0
         connection.on_event = self._on_event
         connection.on_gone = lambda: listener.lost("the pod's shim has ended")
 
@@ -133,6 +134,10 @@ class ProcessSandbox:
     @property
     def adopted(self) -> bool:
         return self._adopted
+
+    @property
+    def connected(self) -> bool:
+        return self._connected
 
     def running(self) -> Mapping[str, runtime.Running]:
         return self._running

@@ -66,6 +66,14 @@ class PodAddress:
     second: str = ""  # its address of the other family, in a cluster of both
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Route netlink messages that are sent in a pod's network namespace or in ours."""
+
+    inside: bool
+    messages: bytes
+
+
 class Network(Protocol):
     """One network mode of a local cluster (DESIGN §5)."""
 
@@ -96,8 +104,12 @@ class Network(Protocol):
     def allocate(self, pod_uid: str, *, wanted: str = "") -> PodAddress:
         """An address for that pod; the one it has if it has one; `wanted` if it is free (adoption)."""
 
-    async def attach(self, pod_uid: str, pid: int) -> None:
-        """Connects the network namespace of `pid` to the pod's address. Nothing to do in loopback mode."""
+    def wiring(self, pod_uid: str) -> Sequence[Batch]:
+        """What connects a new network namespace to the pod's address; whoever makes the namespace may send it."""
+
+    async def attach(self, pod_uid: str, pid: int, *, connected: bool = False) -> None:
+        """Connects the network namespace of `pid` to the pod's address, unless its `wiring` has `connected` it. Nothing
+        to do in loopback mode."""
 
     async def detach(self, pod_uid: str) -> None:
         """Takes the pod's link away and frees its address."""

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from fairlead.node import streams
+from fairlead.node import protocols, streams
 
 Object = dict[str, Any]
 
@@ -158,6 +158,7 @@ class SandboxSpec:
     files: Mapping[str, str] = field(default_factory=dict)  # in the pod's folder before anything of it runs
     share_processes: bool = True
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    wiring: Sequence[protocols.Batch] = ()  # what connects its network, for a runtime that can send it
 
 
 class Listener(Protocol):
@@ -179,6 +180,11 @@ class Sandbox(Protocol):
 
     @property
     def adopted(self) -> bool: ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether the wiring was sent and did it."""
+        ...
 
     def running(self) -> Mapping[str, Running]:
         """What ran when the sandbox was opened (adoption)."""

@@ -7,13 +7,23 @@ StartFailed. Why it is there: each copy of our own process, for a pod's shim, st
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairlead.node import children, runtime, shim
+from fairlead.node import children, protocols, runtime, shim
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A shim's pid, and whether its network is connected."""
+
+    pid: int
+    connected: bool = False
 
 
 class Spawner:
@@ -26,20 +36,27 @@ class Spawner:
         self._starting = asyncio.Lock()
 
     async def start(
-        self, name: str, config: Mapping[str, Any], *, files: Mapping[str, str], timeout_seconds: float
-    ) -> int:
-        """The pid of a new shim in the folder of that name, which has those files and listens. Raises StartFailed."""
+        self,
+        name: str,
+        config: Mapping[str, Any],
+        *,
+        files: Mapping[str, str],
+        timeout_seconds: float,
+        wiring: Sequence[protocols.Batch] = (),
+    ) -> Made:
+        """A new shim in the folder of that name, which has those files and listens. Raises StartFailed."""
+        network = [{"inside": one.inside, "messages": base64.b64encode(one.messages).decode()} for one in wiring]
         try:
             async with asyncio.timeout(timeout_seconds):
                 connection = await self._connected()
-                answer = await connection.request("start", name=name, config=config, files=files)
+                answer = await connection.request("start", name=name, config=config, files=files, network=network)
         except (shim.ShimGone, shim.ShimRefused) as error:
             raise runtime.StartFailed("FailedCreatePodSandBox", str(error)) from error
         except OSError as error:
             raise runtime.StartFailed("FailedCreatePodSandBox", f"the shim cannot be started: {error}") from error
         except TimeoutError as error:
             raise runtime.StartFailed("FailedCreatePodSandBox", "the shim did not answer") from error
-        return int(answer["pid"])
+        return Made(int(answer["pid"]), connected=bool(answer.get("connected")))
 
     async def _connected(self) -> shim.ShimConnection:
         async with self._starting:

@@ -212,11 +212,12 @@ class PodWorker:
                 own_network,
                 files,
                 sysctls=_sysctls(self.pod) if own_network else {},
+                wiring=self.doors.network.wiring(self.uid) if own_network and self.runtime.name == "process" else (),
             )
             sandbox = await self.runtime.open(spec, self.containers)
             self.sandbox = sandbox
             if own_network:
-                await self.doors.network.attach(self.uid, sandbox.netns_pid)
+                await self.doors.network.attach(self.uid, sandbox.netns_pid, connected=sandbox.connected)
         except (runtime.StartFailed, runtime.SandboxLost, protocols.NetworkUnavailable, OSError) as error:
             await self._not_opened(str(error))
             return False

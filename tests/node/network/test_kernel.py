@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import os
 import subprocess
+import zlib
 from pathlib import Path
 
+import house as houses
 import pytest
 
-from fairlead.node import protocols
+from fairlead.node import protocols, shim, spawner
 from fairlead.node.network import choose, ipv6, kernel
 
 pytestmark = pytest.mark.usefixtures("own_network")
@@ -200,6 +202,73 @@ async def test_whoever_asks_is_told_the_pods_namespaces():
         await network.detach("a")
         assert told[2:] == [("a", first), ("a", 0)]
     await network.close()
+
+
+@contextlib.asynccontextmanager
+async def shims(network: kernel.KernelNetwork, folder: Path, *uids: str):
+    """New shims with those pods' wiring."""
+    if len(houses.engine()) > 1:
+        pytest.skip("needs the engine's shim: set FAIRLEAD_ENGINE")
+    starter = spawner.Spawner(houses.engine(), folder)
+    config = {"pod": "default/web", "namespaces": ["net"], "loopback_up": True}
+    made = {}
+    try:
+        for uid in uids:
+            network.allocate(uid)
+            made[uid] = await starter.start(uid, config, files={}, timeout_seconds=10, wiring=network.wiring(uid))
+        yield list(made.values())
+    finally:
+        for uid in made:
+            connection = await shim.connect(folder / uid)
+            await connection.request("stop")
+            await connection.close()
+        await starter.close()
+
+
+async def test_a_pod_is_connected_while_its_shim_starts_and_just_as_it_would_be_afterwards(tmp_path):
+    before = snapshot()
+    network = kernel.KernelNetwork("tests")
+    await network.start()
+    async with shims(network, tmp_path, "a", "b") as (one, two):
+        assert one.connected
+        assert two.connected
+        assert inside(one.pid, "ping", "-c1", "-W2", "10.244.0.3").returncode == 0
+        assert inside(two.pid, "ping", "-c1", "-W2", "10.244.0.1").returncode == 0
+        assert "2: eth0@" in inside(one.pid, "ip", "link").stdout
+
+        def seen():
+            asked = (("link",), ("address",), ("route",), ("-6", "route"), ("neighbour",))
+            there = [inside(made.pid, "ip", *words).stdout for made in (one, two) for words in asked]
+            return [*(run("ip", *words) for words in asked), *there]
+
+        known, told = seen(), []
+        network.on_namespace = lambda pod, number: told.append(number)
+        for uid, made in (("a", one), ("b", two)):
+            await network.attach(uid, made.pid, connected=True)
+        assert 0 != told[0] != told[1] != 0
+        for uid, made in (("a", one), ("b", two)):
+            await network.attach(uid, made.pid)
+        assert told[2:] == told[:2]
+        assert seen() == known
+        for uid in ("a", "b"):
+            await network.detach(uid)
+        await network.close()
+    assert snapshot() == before
+
+
+async def test_a_pod_whose_links_number_is_taken_is_connected_afterwards(tmp_path):
+    network = kernel.KernelNetwork("tests")
+    await network.start()
+    number = (1 << 28) + (zlib.crc32(network.cidr.encode()) % 4096 << 16) + 2
+    run("ip", "link", "add", "taken", "index", str(number), "type", "veth", "peer", "name", "other")
+    try:
+        async with shims(network, tmp_path, "a") as (made,):
+            assert not made.connected
+            await network.attach("a", made.pid, connected=made.connected)
+            assert inside(made.pid, "ping", "-c1", "-W2", "10.244.0.1").returncode == 0
+    finally:
+        run("ip", "link", "delete", "taken")
+        await network.close()
 
 
 @needs_ipv6

@@ -24,6 +24,11 @@ def available() -> bool:
         return False
 
 
+def known() -> bool:
+    """Whether the kernel has IPv6 at all, on or off."""
+    return _CONF.exists()
+
+
 def enable_here() -> None:
     """Switches IPv6 on in this thread's network namespace, a pod's: it may have the machine's settings of its birth."""
     for name in ("all", "default", "lo"):

@@ -19,6 +19,7 @@ import json
 import os
 import socket
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,7 @@ _log = log.get(__name__)
 
 MTU = 1500
 BOTH = ("IPv4", "IPv6")
+_POD_INDEX = 2  # the next after lo, as every pod's eth0 has it
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _GONE = (errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL)
 
@@ -168,15 +170,38 @@ class KernelNetwork:
         """The host's end of that pod's veth pair."""
         return "fl" + hashlib.sha256(f"{self._cluster}/{pod_uid}".encode()).hexdigest()[:11]
 
-    async def attach(self, pod_uid: str, pid: int) -> None:
+    def wiring(self, pod_uid: str) -> Sequence[protocols.Batch]:
+        """The pair is made in the pod's namespace, with indices that are known before: what needs them is sent at
+        once. The kernel refuses it where one is taken; then `attach` does it step by step."""
+        name, number = self.link_name(pod_uid), self._numbers[pod_uid]
+        ours, theirs = _macs(name)
+        index, me = _host_index(self.cidr, number), os.getpid()
+        numbers = {"index": _POD_INDEX, "peer_index": index}
+        sides = (one.pod_side(_POD_INDEX, number, ours) for one in self._ranges)
+        there = [
+            netlink.new_veth("eth0", mac=theirs, peer=name, peer_mac=ours, peer_pid=me, mtu=MTU, **numbers),
+            netlink.set_up(netlink.LOOPBACK),
+            netlink.set_up(_POD_INDEX),
+            *itertools.chain(*sides),
+        ]
+        here = [netlink.without_ipv6(name)] if ipv6.known() else []
+        here += [netlink.set_alias(name, _alias(self._cluster, pod_uid)), *self._host_side(index, number, theirs)]
+        return (
+            protocols.Batch(inside=True, messages=netlink.frames(there)),
+            protocols.Batch(inside=False, messages=netlink.frames(here)),
+            protocols.Batch(inside=True, messages=netlink.frames([netlink.look_at(_POD_INDEX)])),
+        )
+
+    async def attach(self, pod_uid: str, pid: int, *, connected: bool = False) -> None:
         """Connects that process's namespace; nothing happens when it is connected already."""
-        await self._run(self._attach, pod_uid, pid)
+        await self._run(self._attach, pod_uid, pid, connected)
         self.on_namespace(pod_uid, self._namespaces.get(pod_uid, 0))
 
-    def _attach(self, pod_uid: str, pid: int) -> None:
+    def _attach(self, pod_uid: str, pid: int, connected: bool) -> None:
         with netlink.inside(pid) as there:
             self._namespaces[pod_uid] = there.namespace()
-            self._connect(pod_uid, pid, there)
+            if not connected:
+                self._connect(pod_uid, pid, there)
 
     def _connect(self, pod_uid: str, pid: int, there: netlink.Netlink) -> None:
         assert self._link is not None
@@ -187,34 +212,32 @@ class KernelNetwork:
             netlink.set_alias(name, _alias(self._cluster, pod_uid)),
             netlink.without_ipv6(name),
         ]
-        is_new = True
         try:
             self._link.transact(veth, ignore=(errno.EAFNOSUPPORT,))
         except FileExistsError:
-            is_new = not any(link.name == "eth0" for link in there.links())
-            if is_new:
+            if not any(link.name == "eth0" for link in there.links()):
                 self._link.transact([netlink.delete_link(name)], ignore=_GONE)
                 self._link.transact(veth, ignore=(errno.EAFNOSUPPORT,))
-        self._pod_side(pid, there, number, ours, is_new=is_new)
-        index = socket.if_nametoindex(name)
-        sides = (one.host_side(index, number, theirs) for one in self._ranges)
-        self._link.transact([netlink.set_up(index), *itertools.chain(*sides)])
+        pod_index = there.index("eth0")
+        self._pod_side(pid, there, pod_index, number, ours)
+        self._link.transact(self._host_side(socket.if_nametoindex(name), number, theirs))
+        there.transact([netlink.look_at(pod_index)])
 
-    def _pod_side(self, pid: int, there: netlink.Netlink, number: int, gateway_mac: str, *, is_new: bool) -> None:
-        """The pod's addresses; a pod of an earlier life may lack the second, and a namespace that was born with IPv6
-        off has it switched on."""
-        index = there.index("eth0")
-        if is_new:
-            there.transact([netlink.set_up(netlink.LOOPBACK), netlink.set_up(index)])
+    def _pod_side(self, pid: int, there: netlink.Netlink, index: int, number: int, gateway_mac: str) -> None:
+        """The pod's addresses; a namespace that was born with IPv6 off has it switched on."""
+        there.transact([netlink.set_up(netlink.LOOPBACK), netlink.set_up(index)])
         for one in self._ranges:
             messages = one.pod_side(index, number, gateway_mac)
             try:
-                if is_new or one.version == 6:
-                    there.transact(messages)
+                there.transact(messages)
             except PermissionError:
                 with netlink.visiting(f"/proc/{pid}/ns/net"):
                     ipv6.enable_here()
                 there.transact(messages)
+
+    def _host_side(self, index: int, number: int, pod_mac: str) -> list[netlink.Message]:
+        sides = (one.host_side(index, number, pod_mac) for one in self._ranges)
+        return [netlink.set_up(index), *itertools.chain(*sides)]
 
     async def detach(self, pod_uid: str) -> None:
         await self._run(self._detach, pod_uid)
@@ -266,6 +289,12 @@ def _restore(link: netlink.Netlink, version: int) -> None:
         ipv6.restore(_namespace_folder())
     else:
         _forward(on=False)
+
+
+def _host_index(cidr: str, number: int) -> int:
+    """An index that no other link has: the kernel counts its own from 1. (Of two clusters with the same one, once in
+    4,096, the second has its pods connected by `attach`.)"""
+    return 1 << 28 | (zlib.crc32(cidr.encode()) & 0xFFF) << 16 | number
 
 
 def _alias(cluster: str, pod_uid: str) -> str:

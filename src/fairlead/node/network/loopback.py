@@ -71,7 +71,10 @@ class LoopbackNetwork:
         self._addresses[pod_uid] = known
         return protocols.PodAddress(known, own_network=False)
 
-    async def attach(self, pod_uid: str, pid: int) -> None:
+    def wiring(self, pod_uid: str) -> Sequence[protocols.Batch]:
+        return ()
+
+    async def attach(self, pod_uid: str, pid: int, *, connected: bool = False) -> None:
         """Nothing to do."""
 
     async def detach(self, pod_uid: str) -> None:

@@ -98,12 +98,16 @@ def _link(index: int, flags: int, change: int, attributes: bytes = b"") -> bytes
     return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, flags, change) + attributes
 
 
-def new_veth(name: str, *, mac: str, peer: str, peer_mac: str, peer_pid: int, mtu: int) -> Message:
-    """A veth pair: our end here, the peer in the network namespace of `peer_pid`."""
-    other = _link(0, 0, 0, _text(3, peer) + _attribute(1, _mac(peer_mac)) + _number(4, mtu) + _number(19, peer_pid))
+def new_veth(
+    name: str, *, mac: str, peer: str, peer_mac: str, peer_pid: int, mtu: int, index: int = 0, peer_index: int = 0
+) -> Message:
+    """A veth pair: our end here, the peer in the network namespace of `peer_pid`. The kernel chooses indices of 0."""
+    other = _link(
+        peer_index, 0, 0, _text(3, peer) + _attribute(1, _mac(peer_mac)) + _number(4, mtu) + _number(19, peer_pid)
+    )
     kind = _text(1, "veth") + _attribute(2, _attribute(1, other))
     attributes = _text(3, name) + _attribute(1, _mac(mac)) + _number(4, mtu) + _attribute(18, kind)
-    return Message(_NEW_LINK, _CREATE | _EXCLUSIVE, _link(0, 0, 0, attributes))
+    return Message(_NEW_LINK, _CREATE | _EXCLUSIVE, _link(index, 0, 0, attributes))
 
 
 def set_alias(name: str, alias: str) -> Message:
@@ -119,6 +123,11 @@ def without_ipv6(name: str) -> Message:
 
 def set_up(index: int) -> Message:
     return Message(_NEW_LINK, 0, _link(index, 1, 1))
+
+
+def look_at(index: int) -> Message:
+    """Asks for that link, which makes the kernel (6.8) carry out at once what a link that came up still waits for."""
+    return Message(_GET_LINK, 0, _link(index, 0, 0))
 
 
 def delete_link(name: str) -> Message:
@@ -184,6 +193,17 @@ def add_neighbour(device: int, address: str, mac: str) -> Message:
     )
 
 
+def frames(messages: Sequence[Message], *, first: int = 1) -> bytes:
+    """The messages as they are sent, numbered from `first`, each to be acknowledged."""
+    return b"".join(_frame(one, _REQUEST | _ACK, first + at) for at, one in enumerate(messages))
+
+
+def _frame(message: Message, flags: int, sequence: int) -> bytes:
+    length = 16 + len(message.body)
+    head = struct.pack("=IHHII", length, message.kind, flags | message.flags, sequence, 0)
+    return head + message.body + b"\0" * (-length % 4)
+
+
 class Netlink:
     """One route netlink socket, of the network namespace in which it was opened."""
 
@@ -208,8 +228,8 @@ class Netlink:
     def transact(self, messages: Sequence[Message], *, ignore: Sequence[int] = ()) -> None:
         """Sends all, in order; raises the first error whose errno is not ignored after all were tried."""
         first = self._sequence + 1
-        data = b"".join(self._frame(message, _REQUEST | _ACK) for message in messages)
-        self._socket.send(data)
+        self._socket.send(frames(messages, first=first))
+        self._sequence += len(messages)
         failed: OSError | None = None
         waiting = set(range(first, self._sequence + 1))
         while waiting:
@@ -225,15 +245,10 @@ class Netlink:
         if failed is not None:
             raise failed
 
-    def _frame(self, message: Message, flags: int) -> bytes:
-        self._sequence += 1
-        length = 16 + len(message.body)
-        head = struct.pack("=IHHII", length, message.kind, flags | message.flags, self._sequence, 0)
-        return head + message.body + b"\0" * (-length % 4)
-
     def _dump(self, kind: int, body: bytes) -> Iterator[bytes]:
-        self._socket.send(self._frame(Message(kind, 0, body), _REQUEST | _DUMP))
+        self._sequence += 1
         wanted = self._sequence
+        self._socket.send(_frame(Message(kind, 0, body), _REQUEST | _DUMP, wanted))
         while True:
             for found, sequence, content in _messages(self._socket.recv(1 << 18)):
                 if sequence != wanted:
