@@ -2,7 +2,8 @@
 //!
 //! Promises: the limits of `h2`; when the worker ends or the connection is old, GOAWAY and then the streams' ends; an idle connection is told so
 //! after the Listener's time, and closed; header blocks must be whole within the Listener's limit of time; a stream that the
-//! client takes back ends at once, and what was done for it at the backend.
+//! client takes back ends at once, and what was done for it at the backend. However many streams are opened and taken back, the
+//! thread is others' after `TURN_NANOS`.
 
 mod places;
 mod ready;
@@ -28,6 +29,10 @@ use crate::worker::{clock, deadline::Deadline};
 
 /// Reads in a row before others on this thread get their turn.
 const MOST_READS: u32 = 8;
+/// And about so long.
+const TURN_NANOS: u64 = 500_000;
+/// Streams that come or go between two looks at the clock.
+const EVENTS_PER_LOOK: usize = 8;
 /// An idle connection keeps its places for so long, and after a farewell it has so long to go.
 const TRIM_SECONDS: f64 = 2.0;
 const LEAVE_SECONDS: f64 = 1.0;
@@ -54,6 +59,8 @@ struct Server<C> {
     /// The socket (or TLS before it) has taken bytes and not said that they are gone.
     flushing: bool,
     waiting: Waiting,
+    /// Not everybody who should have had a turn has had it.
+    behind: bool,
     header_seconds: f64,
     idle_seconds: f64,
     age: Age,
@@ -78,6 +85,7 @@ pub async fn serve<C: Client + 'static>(context: Rc<Context>, io: C, whence: Whe
         deadline: context.deadlines.register(),
         flushing: false,
         waiting: Waiting::Headers,
+        behind: false,
         header_seconds: listener.http.request_header_timeout_seconds,
         idle_seconds: listener.http.idle_timeout_seconds,
         age: Age::begin(listener.http.max_connection_age_seconds, || (clock::now_nanos(), context.draw())),
@@ -104,10 +112,12 @@ impl<C: Client> Server<C> {
         connection.take_driver();
         connection.lend_output(|| self.context.buffers.take_output());
         drop(connection);
+        let until = clock::now_nanos() + TURN_NANOS;
         for _ in 0..MOST_READS {
-            let read = self.poll_fill(task);
-            self.seat();
-            self.places.run();
+            // What came before is done first, so that it cannot pile up.
+            let read = if self.behind { Poll::Ready(()) } else { self.poll_fill(task) };
+            let (seated, ran) = (self.seat(until), self.places.run(until));
+            self.behind = !seated || !ran;
             self.leave_in_time();
             if self.poll_flush(task).is_err() || self.connection.borrow().is_over() {
                 return Poll::Ready(());
@@ -121,6 +131,9 @@ impl<C: Client> Server<C> {
                 return Poll::Pending;
             }
             self.places.ready.attend(task);
+            if self.behind || clock::now_nanos() > until {
+                break;
+            }
         }
         task.waker().wake_by_ref();
         Poll::Pending
@@ -164,26 +177,34 @@ impl<C: Client> Server<C> {
         }
     }
 
-    /// Gives new streams their places, and takes those of streams that are gone.
-    fn seat(&mut self) {
+    /// Gives new streams their places, and takes those of streams that are gone; false when some are left for the next turn.
+    #[must_use]
+    fn seat(&mut self, until_nanos: u64) -> bool {
         if self.connection.borrow().is_dead() {
             self.count();
-            return self.places.clear_all();
+            self.places.clear_all();
+            return true;
         }
         self.count();
-        let events = std::mem::take(&mut self.connection.borrow_mut().events);
+        let mut events = std::mem::take(&mut self.connection.borrow_mut().events);
+        let mut done = 0;
         for event in &events {
+            if done % EVENTS_PER_LOOK == EVENTS_PER_LOOK - 1 && clock::now_nanos() > until_nanos {
+                break;
+            }
+            done += 1;
             match event {
                 Event::Opened(key) if self.places.seat(*key) => {}
                 Event::Opened(key) => self.connection.borrow_mut().release(*key, Reason::REFUSED_STREAM),
                 Event::Gone(key) => self.places.clear(*key),
             }
         }
+        events.drain(..done);
+        let all = events.is_empty();
         let mut connection = self.connection.borrow_mut();
-        if connection.events.is_empty() {
-            connection.events = events;
-            connection.events.clear();
-        }
+        events.append(&mut connection.events);
+        connection.events = events;
+        all
     }
 
     fn count(&self) {

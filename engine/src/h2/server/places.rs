@@ -11,6 +11,7 @@ use super::ready::{PLACES, Ready};
 use super::stream::{Place, Stream};
 use crate::h2::pipe::Shared;
 use crate::http::serve::{self, Whence};
+use crate::worker::clock;
 use crate::worker::context::Context;
 
 struct One {
@@ -32,12 +33,17 @@ pub struct Places {
     connection: Shared,
     all: Vec<Option<One>>,
     free: Vec<usize>,
+    /// Those that were woken and have not had their turn.
+    left: [u64; PLACES / 64],
     pub ready: Arc<Ready>,
 }
 
+/// Turns between two looks at the clock.
+const TURNS_PER_LOOK: usize = 4;
+
 impl Places {
     pub fn new(door: Door, connection: Shared) -> Self {
-        Self { door, connection, all: Vec::new(), free: Vec::new(), ready: Arc::default() }
+        Self { door, connection, all: Vec::new(), free: Vec::new(), left: [0; _], ready: Arc::default() }
     }
 
     /// Gives a stream a place; false when there is none.
@@ -90,15 +96,28 @@ impl Places {
         self.free.clear();
     }
 
-    /// Goes on with every place that was woken.
-    pub fn run(&mut self) {
-        for word in 0..PLACES / 64 {
-            let mut bits = self.ready.take(word);
-            while bits != 0 {
-                self.go_on(word * 64 + bits.trailing_zeros() as usize);
-                bits &= bits - 1;
+    /// Goes on with the places that were woken, until that time; false when not all had their turn. They have it next.
+    #[must_use]
+    pub fn run(&mut self, until_nanos: u64) -> bool {
+        if self.left == [0; _] {
+            self.left = std::array::from_fn(|word| self.ready.take(word));
+        }
+        let mut turns = 0;
+        for word in 0..self.left.len() {
+            while self.left[word] != 0 {
+                if turns == TURNS_PER_LOOK {
+                    turns = 0;
+                    if clock::now_nanos() > until_nanos {
+                        return false;
+                    }
+                }
+                turns += 1;
+                let bit = self.left[word].trailing_zeros() as usize;
+                self.left[word] &= self.left[word] - 1;
+                self.go_on(word * 64 + bit);
             }
         }
+        true
     }
 
     fn go_on(&mut self, index: usize) {
@@ -110,5 +129,55 @@ impl Places {
             one.free = true;
             self.free.push(index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::super::super::connection::{Connection, Limits, Role};
+    use super::*;
+    use crate::tls::peer::Peer;
+
+    /// Without a Listener there is nothing to serve: each place ends with its first turn.
+    fn seated(count: usize) -> Places {
+        let mut connection = Connection::new(Limits {
+            role: Role::Server,
+            max_streams: 100,
+            window_bytes: 65_535,
+            connection_window_bytes: 65_535,
+            max_header_bytes: 1000,
+            clock: clock::now_nanos,
+        });
+        let keys: Vec<_> = (0..count).map(|_| connection.open().unwrap()).collect();
+        let peer = ([127, 0, 0, 1], 1).into();
+        let whence = Whence { socket: "s".into(), peer, local: None, destination: None, peer_identity: Peer::Plain };
+        let door = Door { context: Context::new(1), whence, scheme: "http" };
+        let mut places = Places::new(door, Rc::new(RefCell::new(connection)));
+        assert!(keys.into_iter().all(|key| places.seat(key)));
+        places
+    }
+
+    #[test]
+    fn who_has_many_streams_lets_others_have_the_thread_between_them() {
+        let mut places = seated(100);
+        let mut gone = Vec::new();
+        while !places.run(0) {
+            gone.push(places.all.iter().filter(|place| place.is_none()).count());
+        }
+        assert_eq!(gone, (1..25).map(|turn| turn * TURNS_PER_LOOK).collect::<Vec<_>>());
+        assert!(seated(100).run(u64::MAX), "where there is time, all have their turn");
+    }
+
+    #[test]
+    fn a_place_that_is_woken_again_waits_for_those_that_have_waited() {
+        let mut places = seated(12);
+        assert!(!places.run(0));
+        places.ready.mark(0);
+        assert!(!places.run(0) && places.all[7].is_none() && places.all[8].is_some());
+        assert!(places.run(0) && places.all.iter().all(Option::is_none));
+        assert_ne!(places.ready.take(0), 0, "its turn is still to come");
     }
 }
