@@ -1,6 +1,7 @@
 //! Deadlines that cost nothing per request: connections set a number, one sweeper per thread wakes those that are late.
 //!
-//! Promises: a deadline is noticed at most `TICK` late; no timer is armed while nothing is registered.
+//! Promises: a deadline is noticed about `TICK` late; no timer is armed while nothing is registered; however many connections
+//! there are, the thread is others' between some of them.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -12,6 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 pub const TICK: Duration = Duration::from_millis(50);
+/// So many deadlines are looked at before others on this thread have their turn; each is a place in memory of its own.
+const AT_ONCE: usize = 2048;
 
 pub struct Deadlines {
     started: Instant,
@@ -67,15 +70,25 @@ impl Deadlines {
             }
             tokio::time::sleep(TICK).await;
             self.read_clock();
-            let now = self.now_ms.get();
-            for (_, entry) in self.entries.borrow().iter() {
-                if entry.at_ms.get() <= now
-                    && let Some(waker) = entry.waker.borrow().as_ref()
-                {
-                    waker.wake_by_ref();
-                }
+            let mut from = 0;
+            while self.wake_late(from) {
+                from += AT_ONCE;
+                tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// Wakes who is late among so many; false when there are no more behind them.
+    fn wake_late(&self, from: usize) -> bool {
+        let (now, entries) = (self.now_ms.get(), self.entries.borrow());
+        for entry in (from..from + AT_ONCE).filter_map(|key| entries.get(key)) {
+            if entry.at_ms.get() <= now
+                && let Some(waker) = entry.waker.borrow().as_ref()
+            {
+                waker.wake_by_ref();
+            }
+        }
+        from + AT_ONCE < entries.capacity()
     }
 }
 
@@ -142,6 +155,24 @@ impl Drop for Deadline {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_are_looked_at_in_portions_and_the_last_is_woken_too() {
+        let options = tokio::runtime::LocalOptions::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(options).unwrap();
+        runtime.block_on(async {
+            let deadlines = Deadlines::new();
+            let mut all: Vec<_> = (0..AT_ONCE * 3).map(|_| deadlines.register()).collect();
+            let portions = std::iter::successors(Some(0), |from| Some(from + AT_ONCE));
+            assert!(portions.map(|from| deadlines.wake_late(from)).take_while(|more| *more).count() >= 2);
+            let last = all.pop().unwrap();
+            last.set(0.001);
+            let sweeping = tokio::task::spawn_local(deadlines.clone().sweep());
+            let waited: io::Result<()> = last.bound(std::pin::pin!(std::future::pending())).await;
+            assert_eq!(waited.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            sweeping.abort();
+        });
+    }
 
     #[test]
     fn after_an_idle_time_a_deadline_counts_from_now() {
