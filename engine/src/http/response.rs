@@ -41,6 +41,9 @@ pub struct Edits<'a> {
 #[derive(Debug)]
 pub struct Malformed;
 
+/// Fields that a response's Connection may name; as many as a request's.
+const MOST_HOP_NAMES: usize = 16;
+
 /// Parses the head at the start of `input` and writes the client's into `output`. `None`: not whole yet.
 pub fn translate<'b>(
     input: &'b [u8],
@@ -143,15 +146,19 @@ impl<'b> Said<'b> {
                     return Err(Malformed);
                 }
                 Kind::TransferEncoding => said.chunked = true,
-                Kind::Connection => field::tokens(header.value).for_each(|token| {
-                    if token.eq_ignore_ascii_case(b"close") {
-                        said.close = true;
-                    } else if token.eq_ignore_ascii_case(b"keep-alive") {
-                        said.keep_alive = true;
-                    } else {
-                        said.hop_names.push(token);
+                Kind::Connection => {
+                    for token in field::tokens(header.value) {
+                        if token.eq_ignore_ascii_case(b"close") {
+                            said.close = true;
+                        } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                            said.keep_alive = true;
+                        } else if said.hop_names.len() < MOST_HOP_NAMES {
+                            said.hop_names.push(token);
+                        } else {
+                            return Err(Malformed); // each is compared with each field
+                        }
                     }
-                }),
+                }
                 _ => {}
             }
         }
@@ -198,4 +205,22 @@ fn write_fields(
     }
     output.extend_from_slice(&head[run..end]);
     anew.iter().for_each(|framing| forward::write_framing(*framing, output));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request;
+    use super::*;
+
+    #[test]
+    fn a_connection_field_names_no_more_than_so_many() {
+        let judge = |names: usize| {
+            let list: Vec<_> = (0..names).map(|n| format!("x-{n}")).collect();
+            let head = format!("HTTP/1.1 204 No Content\r\nConnection: {}\r\n\r\n", list.join(","));
+            let asked = Asked { head_method: false, http10: false, close: false, upgrade: false };
+            let mut storage = request::storage();
+            translate(head.as_bytes(), &mut storage, asked, Edits::default(), &mut Vec::new()).is_ok()
+        };
+        assert!(judge(MOST_HOP_NAMES) && !judge(MOST_HOP_NAMES + 1));
+    }
 }
