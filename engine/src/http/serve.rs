@@ -131,6 +131,12 @@ pub struct Written {
     logged: Option<Box<Logged>>,
 }
 
+/// Whether more can be said of a head than when it was `looked_at` bytes long: only a line's end, or too many bytes, make a
+/// difference. A head that comes byte by byte would be read anew with each of them.
+fn may_be_whole(head: &[u8], looked_at: usize, most_bytes: usize) -> bool {
+    looked_at == 0 || head.len() >= most_bytes || memchr::memchr(b'\n', &head[looked_at..]).is_some()
+}
+
 fn client(peer: SocketAddr) -> IpAddr {
     peer.ip().to_canonical()
 }
@@ -214,6 +220,7 @@ impl<C: Client> Session<C> {
             self.listener.http.request_header_timeout_seconds
         });
         let mut idle = self.input.is_empty();
+        let mut looked_at = 0;
         loop {
             if !self.input.is_empty() {
                 if output.capacity() == 0 {
@@ -231,10 +238,13 @@ impl<C: Client> Session<C> {
                     seed: self.seed,
                     peer: &self.identity,
                 };
-                match understand::understand(self.input.filled(), &around, output) {
-                    Step::More => output.clear(),
-                    step => return Ok(step),
+                if may_be_whole(self.input.filled(), looked_at, self.listener.http.max_header_bytes) {
+                    match understand::understand(self.input.filled(), &around, output) {
+                        Step::More => output.clear(),
+                        step => return Ok(step),
+                    }
                 }
+                looked_at = self.input.filled().len();
             }
             match self.fill().await {
                 Ok(0) => return Ok(Step::More),
@@ -437,5 +447,18 @@ impl<C: Client> Session<C> {
                 _ => return,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_be_whole;
+
+    #[test]
+    fn a_head_that_comes_in_crumbs_is_looked_at_once_a_line() {
+        let head = b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n\r\n";
+        let looks = (1..=head.len()).filter(|n| may_be_whole(&head[..*n], n - 1, 1000)).count();
+        assert_eq!(looks, 5, "the first byte, and four lines' ends");
+        assert!(may_be_whole(&[b'a'; 64], 63, 64), "too many bytes are one answer, too");
     }
 }
