@@ -420,7 +420,10 @@ impl<C: Client> Session<C> {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            Pin::new(&mut *io).poll_flush(task)
+            match Pin::new(&mut *io).poll_flush(task) {
+                Poll::Pending if deadline.passed(task) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                polled => polled,
+            }
         })
         .await
     }
@@ -430,7 +433,9 @@ impl<C: Client> Session<C> {
         if unread.is_none() && self.io.plain().is_some() {
             return; // to close it is to shut it down
         }
-        let shut = self.io.shutdown().await;
+        // Under TLS our goodbye needs room, which who does not read does not make.
+        self.deadline.set(self.listener.http.idle_timeout_seconds);
+        let shut = self.deadline.bound(std::pin::pin!(self.io.shutdown())).await;
         let Some(patience) = unread.filter(|_| shut.is_ok()) else { return };
         let end = self.context.now_nanos() + (patience.seconds * 1e9) as u64;
         let mut left = patience.bytes;

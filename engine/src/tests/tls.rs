@@ -87,6 +87,28 @@ fn a_certificate_is_shown_by_name_and_swapped_while_connections_live() {
 }
 
 #[test]
+fn a_client_of_tls_that_does_not_read_is_left_after_the_idle_time() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let backend = Backend::start(move |_, stream| {
+        let piece = [&b"1000\r\n"[..], &[b'x'; 4096], b"\r\n"].concat();
+        let mut written = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        while written.is_ok() {
+            written = stream.write_all(&piece);
+        }
+        told.lock().unwrap().send(()).unwrap();
+        false
+    });
+    let mut engine = Engine::start(1);
+    let made = make(&["a.test"]);
+    let http = json!({"http": {"idle_timeout_seconds": 0.2}});
+    let port = listen(&mut engine, &[certificate("c", &made)], http, &backend);
+    let mut stream = connect(port, "a.test", &client(&[&made], None, &[]));
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+    heard.recv_timeout(PATIENCE).expect("the backend is let go");
+}
+
+#[test]
 fn a_client_certificate_is_asked_for() {
     let mut engine = Engine::start(1);
     let backend = Backend::named("hello");

@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context as Task, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -11,6 +12,7 @@ use crate::h2::pipe::Shared;
 const READ_BYTES: usize = 16 << 10;
 /// Reads in a row before others on this thread get their turn.
 const MOST_READS: u32 = 8;
+const PARTING: Duration = Duration::from_secs(1);
 
 struct Driver<T> {
     connection: Shared,
@@ -28,7 +30,9 @@ pub async fn drive<T: AsyncRead + AsyncWrite + Unpin>(connection: Shared, io: T)
     let ended = tokio::task::unconstrained(std::future::poll_fn(|task| driver.poll(task))).await;
     driver.connection.borrow_mut().die(None);
     if ended.is_ok() {
-        let _ = std::future::poll_fn(|task| Pin::new(&mut driver.io).poll_shutdown(task)).await;
+        // Who does not read makes no room for TLS' goodbye, and is not waited for.
+        let goodbye = std::future::poll_fn(|task| Pin::new(&mut driver.io).poll_shutdown(task));
+        let _ = tokio::time::timeout(PARTING, goodbye).await;
     }
 }
 

@@ -129,6 +129,10 @@ impl<C: Client> Exchange<'_, C> {
                 Poll::Pending => return Poll::Pending,
             }
         }
-        Pin::new(&mut self.session.io).poll_flush(task).map_err(|_| Failure::Over)
+        // Under TLS it is this that waits for who does not read.
+        match Pin::new(&mut self.session.io).poll_flush(task) {
+            Poll::Pending if self.session.deadline.passed(task) => Poll::Ready(Err(Failure::Over)),
+            polled => polled.map_err(|_| Failure::Over),
+        }
     }
 }
