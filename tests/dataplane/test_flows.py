@@ -2,6 +2,7 @@
 
 Each document of tests/golden/flows is one case: objects, and rows of (from, to) -> endpoints, REJECT, DROP or PASS, and
 whether the client is masqueraded. Cases of one file follow one another on the same plane, so that changes are tested.
+Files that know IPv4 only are run by IPv6, too, each address replaced by one that means the same.
 `EngineCarried` is what a kernel rule cannot do: rows with `by: engine`, or `engine-http`, go there first. Real packets
 go twice: by nftables alone, and with balancing at connect time beside it, which must carry exactly its rows.
 """
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import pathlib
+import re
 
 import pytest
 import yaml
@@ -34,11 +36,49 @@ NODE = interpret.Node(
 SOURCES = {
     "pod": "10.244.0.2", "pod6": "fd00:244::2", "a": "10.244.0.3", "node": worlds.NODE, "node6": worlds.NODE6,
     "outside": worlds.OUTSIDE, "outside6": worlds.OUTSIDE6, "blocked": "192.0.2.66",
+    "a6": "fd00:244::3", "blocked6": "2001:db8::66",
 }  # fmt: skip
+IPV4 = re.compile(r"(\s*)(\d+\.\d+\.\d+)\.(\d+)(?:(:|/)(\d+))?")
+MEANING = {
+    "10.244.0": "fd00:244::", "10.96.0": "fd00:96::", "192.0.2": "2001:db8::", "198.51.100": "2001:db8:51::",
+    "203.0.113": "2001:db8:113::",
+}  # fmt: skip
+LENGTHS = {"25": "121", "26": "122", "28": "123"}  # the last with OUTSIDE6 in it, as OUTSIDE is in the first
+BY_IPV6 = [path for path in FILES if path.stem not in ("EngineCarried", "TestNodePorts", "TestBadIPs")]
+BOTH = [*((path, False) for path in FILES), *((path, True) for path in BY_IPV6)]
 
 
-def cases(path):
-    return list(yaml.safe_load_all(path.read_text()))
+def named(value):
+    """How a parameter is called."""
+    return value.stem if isinstance(value, pathlib.Path) else {True: "IPv6", False: "as written"}.get(value, value)
+
+
+def cases(path, six=False):
+    found = list(yaml.safe_load_all(path.read_text()))
+    return [by_ipv6(case) for case in found] if six else found
+
+
+def by_ipv6(part):
+    """The same by IPv6."""
+    if isinstance(part, dict):
+        made = {key: by_ipv6(value) for key, value in part.items()}
+        if made.get("from") in ("pod", "a", "node", "outside", "blocked"):
+            made["from"] += "6"
+        if ":" in str(made.get("clusterIP", "")):
+            made["ipFamilies"] = ["IPv6"]
+        return made
+    if isinstance(part, list):
+        return [by_ipv6(one) for one in part]
+    if part == "IPv4":
+        return "IPv6"
+    found = IPV4.fullmatch(part) if isinstance(part, str) else None
+    if found is None:
+        return part
+    blank, head, last, mark, number = found.groups()
+    address = MEANING[head] + ("" if mark == "/" else last)
+    if mark == ":":
+        return f"[{address}]:{number}"
+    return f"{blank}{address}/{LENGTHS[number]}" if mark else address
 
 
 def translated(case):
@@ -59,13 +99,16 @@ def expected(row):
 def check(row, answer, what):
     found = {(e.address, e.port) for e in answer.endpoints} if answer.verdict == "ENDPOINTS" else answer.verdict
     assert found == expected(row), f"{what}: {row['name']}"
-    if row.get("masquerade") is not None and row["from"] != "a":  # "a" is its own endpoint: only real packets tell
+    if row.get("masquerade") is not None and row["from"] not in (
+        "a",
+        "a6",
+    ):  # "a" is its own endpoint: only real packets tell
         assert answer.masquerade == row["masquerade"], f"{what}: {row['name']}: masquerade"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_interpreter(path):
-    for case in cases(path):
+@pytest.mark.parametrize(("path", "six"), BOTH, ids=named)
+def test_the_interpreter(path, six):
+    for case in cases(path, six):
         structure, sets = translated(case)
         delta = {one.backend: one.endpoints for one in sets}
         for row in case["flows"]:
@@ -81,10 +124,10 @@ def test_the_interpreter(path):
 NODE_NETWORKS = (NODE.pod_networks, NODE.service_networks)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_rules(path):
+@pytest.mark.parametrize(("path", "six"), BOTH, ids=named)
+def test_the_rules(path, six):
     state, kernel = nft_state.State(nft_state.Site(NODE.pod_networks)), nft_fake.FakeKernel(NODE)
-    for case in cases(path):
+    for case in cases(path, six):
         structure, sets = translated(case)
         state.want_endpoints(sets)
         state.want_structure(structure)
@@ -117,11 +160,11 @@ def at_the_engine(row, structure):
 def world():
     with worlds.World(pods=7) as made:
         made.outside.ip("addr add 192.0.2.66/24 dev eth0")
-        made.node.exec("sysctl -q -w net.ipv4.icmp_ratelimit=0")  # every REJECT is told
+        made.outside.ip("addr add 2001:db8::66/64 dev eth0 nodad preferred_lft 0")  # only for who binds it
+        made.node.exec("sysctl -q -w net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0")  # every REJECT is told
         for pod in made.pods[1:]:
             for port in (80, 8443, 53, 5353):
                 pod.serve(pod.address, port)
-            for port in (80, 53):
                 pod.serve(pod.address6, port)
             for address in (pod.address, pod.address6):
                 pod.serve(address, 8090, http=True)
@@ -130,14 +173,21 @@ def world():
 
 async def observed(world, row, *, straight=False):
     """(where packets went, whom the servers saw) of enough requests for everyone to have a turn."""
-    spaces = {"pod": world.pods[0], "pod6": world.pods[0], "a": world.pods[1], "node": world.node, "node6": world.node}
+    spaces = {
+        "pod": world.pods[0],
+        "pod6": world.pods[0],
+        "a": world.pods[1],
+        "a6": world.pods[1],
+        "node": world.node,
+        "node6": world.node,
+    }
     space, source = spaces.get(row["from"], world.outside), SOURCES[row["from"]]
     address, port = split(row["to"])
     count = 2 * len(row["goes"]) if isinstance(row["goes"], list) else 1
     protocol = "http" if row.get("by") == "engine-http" else row.get("protocol", "tcp")
     if straight and protocol == "udp":
         protocol = "datagrams"  # a connected socket's are left to nftables
-    bound = source if row["from"] == "blocked" else ""
+    bound = source if row["from"] in ("blocked", "blocked6") else ""
     answers = [
         await world.ask(space, address, port, protocol=protocol, seconds=0.3 if "by" not in row else 2.0, bind=bound)
         for _ in range(count)
@@ -149,9 +199,15 @@ async def observed(world, row, *, straight=False):
 
 @pytest.mark.system
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
-@pytest.mark.parametrize("how_balanced", ["by nftables", "at connect time"])
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-async def test_real_packets(world, failures, folder, path, how_balanced):
+@pytest.mark.parametrize(
+    ("path", "six", "how_balanced"),
+    [
+        *((path, False, how) for path in FILES for how in ("by nftables", "at connect time")),
+        *((path, True, "by nftables") for path in BY_IPV6),
+    ],
+    ids=named,
+)
+async def test_real_packets(world, failures, folder, path, six, how_balanced):
     how = {"clock": clock.SystemClock(), "on_failure": lambda *failure: failures.append(failure)}
     kernel = nftables.NftablesPlane(
         "fairlead-flows", pods=NODE.pod_networks, services=NODE.service_networks, gateways=(worlds.GATEWAY,), **how
@@ -169,7 +225,7 @@ async def test_real_packets(world, failures, folder, path, how_balanced):
                 connecting.admit(pod.name, pod.call(netns.cookie_here))
             await connecting.attach()
             planes.append(connecting)
-        await walk(world, coordinator.Coordinator(planes, **how), path, connecting)
+        await walk(world, coordinator.Coordinator(planes, **how), cases(path, six), connecting)
 
 
 @contextlib.asynccontextmanager
@@ -196,12 +252,12 @@ def is_for_connect_time(structure, sets, row):
     answer = interpret.packet(structure, delta, source=source, protocol=protocol, address=address, port=port, node=NODE)
     own = structure.backends[answer.backend].virtual if answer.verdict == "ENDPOINTS" else ()
     cluster_ip = any((one.address, one.port) == (address, port) and not one.external for one in own)
-    here = row["from"] in ("pod", "pod6", "a", "node", "node6")
+    here = row["from"] in ("pod", "pod6", "a", "a6", "node", "node6")
     return answer.backend, here and cluster_ip and carrier.leads_straight(structure.backends[answer.backend])
 
 
-async def walk(world, planes, path, connecting):
-    for case in cases(path):
+async def walk(world, planes, told, connecting):
+    for case in told:
         structure, sets = translated(case)
         await planes.apply_endpoints(sets)
         async with asyncio.timeout(10):
@@ -217,7 +273,10 @@ async def walk(world, planes, path, connecting):
             assert went == expected(row), f"{case['case']}: {row['name']}"
             if row.get("masquerade") is not None and not row["from"].startswith("node"):
                 masked = SOURCES[row["from"]] not in seen
-                to_itself = straight and row["from"] == "a"  # without a translation there is nothing to masquerade
+                to_itself = straight and row["from"] in (
+                    "a",
+                    "a6",
+                )  # without a translation there is nothing to masquerade
                 assert masked == (row["masquerade"] and not to_itself), (
                     f"{case['case']}: {row['name']}: servers saw {seen}"
                 )
