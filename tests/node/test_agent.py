@@ -9,6 +9,7 @@ from house import condition, container, ready, state
 
 from fairlead.api import kinds
 from fairlead.client import exchange
+from fairlead.node import cgroups
 from fairlead.node.network import loopback
 
 
@@ -557,3 +558,17 @@ async def test_a_pod_whose_task_fails_is_looked_after_again(house):
     (failure,) = house.failures
     assert failure.startswith("node/pod/web: KeyError")
     house.failures.clear()
+
+
+async def test_cgroups_of_pods_that_went_while_we_were_away_are_removed(house, tmp_path):
+    await house.stop()
+    (tmp_path / "cgroup.controllers").touch()
+    left = tmp_path / "fairlead" / "tests" / "gone" / "app"
+    left.mkdir(parents=True)
+    (tmp_path / "cgroup.subtree_control").touch()
+    house.cgroups = cgroups.Cgroups("tests", root=tmp_path)
+    house.network = None
+    await house.start()
+    async with asyncio.timeout(5):
+        while left.parent.exists():
+            await asyncio.sleep(0.01)

@@ -75,3 +75,21 @@ def test_a_hard_limit_is_never_raised():
         "assert cgroups.instead(cgroups.Limits(memory_bytes=1 << 40)) == {'data': (most, most)}"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_cannot_be_removed_yet_goes_with_the_next_pods(root):
+    """A file stands for a process that is still ending: the kernel removes no cgroup with one in it."""
+    found = cgroups.Cgroups("test", root=root, most_processes=9)
+    for uid in ("u1", "u2"):
+        for path in found.plan(uid, "app", LIMITS):
+            (root / path).mkdir(parents=True, exist_ok=True)
+    left = sorted(root.glob("**/u1/app"))
+    assert left and found.uids() == {"u1", "u2"}
+    for path in left:
+        (path / "process").touch()
+    found.remove("u1")
+    assert sorted(root.glob("**/u1/app")) == left
+    for path in left:
+        (path / "process").unlink()
+    found.remove("u2")
+    assert not [*root.glob("**/u1"), *root.glob("**/u2")]

@@ -83,9 +83,9 @@ class NodeAgent:
         ended = {uid for uid, obj in known.items() if obj.get("status", {}).get("phase") in ("Succeeded", "Failed")}
         adoption.hold_addresses(self._doors.network, self._node.folder, ended)
         ender = self._doors.containers or self._doors.processes
-        for uid in await ender.found():
-            if uid not in known:
-                self._nursery.start(ending.end_orphan(ender, uid, self._doors.network), name=f"orphan/{uid}")
+        left = set(await ender.found()) | (self._doors.cgroups.uids() if self._doors.cgroups is not None else set())
+        for uid in left - known.keys():
+            self._nursery.start(ending.end_orphan(ender, uid, self._doors), name=f"orphan/{uid}")
         self._pods.add_handler(self._changed)
         self._nursery.keep(self._node_object.run, name="heartbeat", clock=self._doors.clock)
         self._nursery.keep(self.usage.run, name="usage", clock=self._doors.clock)

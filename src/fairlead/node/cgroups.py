@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,8 @@ class Cgroups:
         self._root = root
         self._unified = (root / "cgroup.controllers").exists()
         self._containers: set[tuple[str, str]] = set()
+        self._leaving: set[str] = set()
+        self._removing = threading.Lock()
         self.why = self._probe()
 
     def _probe(self) -> str:
@@ -137,11 +140,21 @@ class Cgroups:
             return True
         return bool(limits.cpu_cores if controller == "cpu" else limits.memory_bytes)
 
+    def uids(self) -> set[str]:
+        """The pods that have, or are to have, cgroups here."""
+        return {uid for uid, _ in self._containers}
+
     def remove(self, uid: str) -> None:
-        """Takes a pod's cgroups away; they are empty once its processes are gone."""
+        """Takes a pod's cgroups away; they are empty once its processes are gone. What is not yet (a process that was
+        killed is still ending) goes with the next pod's."""
         self._containers = {one for one in self._containers if one[0] != uid}
+        with self._removing:
+            self._leaving = {one for one in {*self._leaving, uid} if not self._remove(one)}
+
+    def _remove(self, uid: str) -> bool:
         for base in self._bases():
             _remove_tree(base / uid)
+        return not any((base / uid).exists() for base in self._bases())
 
     def close(self) -> None:
         """Takes the cluster's cgroups away."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fairlead.api import kinds
 from fairlead.base import log
 from fairlead.client import errors
-from fairlead.node import folders, lifecycle, protocols, racing, runtime
+from fairlead.node import folders, lifecycle, protocols, racing, runtime, settings
 
 if TYPE_CHECKING:
     from fairlead.node import worker
@@ -163,9 +163,11 @@ async def _delete(owner: worker.PodWorker) -> None:
             await owner.doors.clock.sleep(delay)
 
 
-async def end_orphan(found: runtime.Runtime, uid: str, network: protocols.Network) -> None:
-    """Ends a sandbox whose pod nobody knows any more."""
+async def end_orphan(found: runtime.Runtime, uid: str, doors: settings.Doors) -> None:
+    """Ends what is left of a pod that nobody knows any more: its sandbox, its cgroups, its link."""
     _log.info("ending a pod that is no more", uid=uid)
     await found.end(uid)
+    if doors.cgroups is not None:
+        await asyncio.to_thread(doors.cgroups.remove, uid)
     with contextlib.suppress(OSError):  # in its own network's last moments
-        await network.detach(uid)
+        await doors.network.detach(uid)
