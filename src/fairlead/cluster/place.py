@@ -15,6 +15,11 @@ from fairlead.routing import addresses, settings, table
 NODE_NAME = socket.gethostname().lower()
 
 
+def cidrs(network: protocols.Network) -> tuple[str, str]:
+    """The pods' ranges, of their first family first; "" for a second that they have not."""
+    return network.cidr, network.second_cidr
+
+
 def gateways(network: protocols.Network) -> tuple[str, ...]:
     """The node's addresses among pods that have a network of their own, of their first family first."""
     if network.mode == "loopback":

@@ -21,6 +21,7 @@ from fairlead.base import leisure, privilege, tasks
 from fairlead.base import log as logs
 from fairlead.client import events, exchange, informers, inprocess, protocol
 from fairlead.cluster import (
+    api_port,
     config,
     doors,
     edge_certificate,
@@ -51,7 +52,6 @@ from fairlead.store import sqlite
 log = logs.get(__name__)
 ENGINE_GRACE_SECONDS = 30.0
 ENGINE_START_SECONDS = 10.0
-API_PORT = 6443
 _REASONS = (
     protocols.NetworkUnavailable,
     nftables.PlaneUnavailable,
@@ -97,8 +97,7 @@ class Cluster:
         self._hold_folder()
         record = self.folder.read()
         network = await self._network(record)
-        record.service_cidr = ranges.services_beside(network.cidr)
-        record.second_service_cidr = ranges.services_beside(network.second_cidr)
+        record.service_cidr, record.second_service_cidr = map(ranges.services_beside, place.cidrs(network))
         await network.lead(record.service_cidr, record.second_service_cidr)
         record.dns = ranges.dns_door(network.gateway if network.mode != "loopback" else "", network.cidr)
         api = await self._api(record, network)
@@ -178,15 +177,14 @@ class Cluster:
             families=asked.order,
             all_required=asked.all_required,
         )
-        record.ip_family = asked.word
-        record.network, record.network_reason = choice.network.mode, choice.reason
+        record.ip_family, record.network, record.network_reason = asked.word, choice.network.mode, choice.reason
         if self._outside is not None:
             record.network_reason = self._outside.why
             self._outside.inside |= {choice.network.gateway, choice.network.second_gateway}
         record.pod_cidr, record.second_pod_cidr = choice.network.cidr, choice.network.second_cidr
         record.localhost = list(await asyncio.to_thread(ranges.localhost, self._open_socket))
-        record.edge_http = list(ranges.reachable(self.wanted.http, record.localhost))
-        record.edge_https = list(ranges.reachable(self.wanted.https, record.localhost))
+        places = (self.wanted.http, self.wanted.https)
+        record.edge_http, record.edge_https = (list(ranges.reachable(one, record.localhost)) for one in places)
         record.lowest_port, record.ingress_nginx = ranges.lowest_port(), self.wanted.ingress_nginx
         record.started_at = self.clock.now()
         self.folder.write(record)
@@ -197,41 +195,24 @@ class Cluster:
         store = sqlite.SqliteStore(self.folder.store)
         await store.open()
         self._closing("store", store.close)
-        api = await self._listening_api(store, record, network)
+        wanted = server.ApiServerConfig(
+            state_folder=self.folder.path,
+            cluster_name=self.wanted.name,
+            node_name=place.NODE_NAME,
+            port=self.wanted.api_port,
+            addresses=tuple(sorted({self.wanted.api_address, *place.gateways(network)} - set(server.LOOPBACK))),
+            service_cidr=record.service_cidr,
+            second_service_cidr=record.second_service_cidr,
+            controller_rules=permissions.RULES,
+            opener=self._open_socket,
+        )
+        api = await api_port.listening(store, wanted, before=record.api_port, clock=self.clock)
         self._closing("API server", api.close)
         api.write_kubeconfig(self.folder.kubeconfig)
         record.api_address, record.api_port = self.wanted.api_address, api.port
         self.folder.write(record)
         self.client = inprocess.client(api.exchange, server.ADMIN)
         return api
-
-    async def _listening_api(
-        self, store: sqlite.SqliteStore, record: state.Record, network: protocols.Network
-    ) -> server.ApiServer:
-        """The API server at the port asked for, else at the one it had, else at 6443, else at any."""
-        addresses = {self.wanted.api_address, *place.gateways(network)} - {"127.0.0.1", "::1"}
-        ports = [self.wanted.api_port] if self.wanted.api_port else [record.api_port or API_PORT, API_PORT, 0]
-        for port in ports:
-            wanted = server.ApiServerConfig(
-                state_folder=self.folder.path,
-                cluster_name=self.wanted.name,
-                node_name=place.NODE_NAME,
-                port=port,
-                addresses=tuple(sorted(addresses)),
-                service_cidr=record.service_cidr,
-                second_service_cidr=record.second_service_cidr,
-                controller_rules=permissions.RULES,
-                opener=self._open_socket,
-            )
-            api = server.ApiServer(store, wanted, clock=self.clock)
-            try:
-                await api.start()
-            except OSError as error:
-                await api.close()
-                why = os.strerror(error.errno) if error.errno else str(error)
-                continue
-            return api
-        raise errors.CannotStart(f"the API server cannot listen on port {ports[0]}: {why}; see --api-port")
 
     async def _planes(self, network: protocols.Network, record: state.Record) -> coordinator.Coordinator:
         self.engine = engine.EnginePlane(
