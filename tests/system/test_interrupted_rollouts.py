@@ -34,7 +34,7 @@ from fairlead.api.kinds import Kind
 from fairlead.client import errors, protocol
 from tests.system import crashing, load, local
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 POINTS = os.environ.get("FAIRLEAD_CRASH_POINTS", "5")
 SEED = int(os.environ.get("FAIRLEAD_CRASH_SEED", "5"))
 REPLICAS = 3
@@ -247,14 +247,24 @@ async def roll(proof: Proof, number: int, *, after: int | None) -> int:
     if after is not None:
         assert await asyncio.wait_for(proof.process.wait(), SECONDS) == -signal.SIGKILL
         await proof.start()
-    async with asyncio.timeout(SECONDS), proof.cluster.client() as client:
+    try:
+        ended, pods = await asyncio.wait_for(_finished(proof), SECONDS)
+    except TimeoutError:
+        log = (proof.folder / "fairlead.log").read_text()[-4000:]
+        raise AssertionError("\n".join([f"not finished, died after {after}", *proof.history, log])) from None
+    _check(proof, pods, image, names)
+    return ended - begun
+
+
+async def _finished(proof: Proof) -> tuple[int, list[Object]]:
+    """The revision at which the rollout was seen to be over, and its pods."""
+    async with proof.cluster.client() as client:
         await local.until(client, kinds.DEPLOYMENT, lambda found: finished(found[0]))
         pods = await local.until(client, kinds.POD, lambda found: len(found) == REPLICAS)
         ended = int((await client.list(kinds.DEPLOYMENT, namespace="default")).resource_version)
         while {pod["metadata"]["name"] for pod in pods} != proof.pods.keys():  # the watcher has seen it, too
             await asyncio.sleep(0.01)
-    _check(proof, pods, image, names)
-    return ended - begun
+    return ended, pods
 
 
 def _check(proof: Proof, pods: list[Object], image: str, before: set[str]) -> None:
