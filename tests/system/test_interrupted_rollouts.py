@@ -166,9 +166,12 @@ def _runs(process: tuple[str, str]) -> bool:
 
 def _said(changed: Object) -> str:
     """The gist of an object."""
+    if changed["kind"] == "EndpointSlice":
+        return str(changed.get("ports"))
     conditions = changed.get("status", {}).get("conditions", ())
     true = [one["type"] for one in conditions if one["status"] == "True"]
-    return f"{'ending ' if 'deletionTimestamp' in changed['metadata'] else ''}{' '.join(true)}"
+    ending = "ending " if "deletionTimestamp" in changed["metadata"] else ""
+    return f"{ending}{' '.join(true)} {changed['status'].get('podIP', '')}"
 
 
 def _manifests(folder: Path) -> Path:

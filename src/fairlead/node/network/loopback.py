@@ -1,8 +1,10 @@
 """Network mode `loopback`: pods share the host's network, each with an address of 127/8 of its own. Needs nothing.
 
 A cluster takes one of the ranges 127.244.0.0/16 … 127.250.0.0/16 by an abstract Unix socket, so that clusters side by
-side do not meet. `map_ports` says which port a pod listens on: its containerPort where it is free on the pod's address
-and we may bind it, else a free one. Refuses IPv6, which has no such addresses.
+side do not meet. One whose fairlead has died keeps its range by what listens there (its pods, the engine with its DNS):
+taken by another, it would be lost to the next life, and adopted pods be looked for at wrong addresses. `map_ports` says
+which port a pod listens on: its containerPort where it is free on the pod's address and we may bind it, else a free
+one. Refuses IPv6, which has no such addresses.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Literal
 
 from fairlead.node import protocols
@@ -45,6 +49,8 @@ class LoopbackNetwork:
                 "loopback address (::1) where IPv4 has 127.0.0.0/8"
             )
         for candidate in ([self._wanted] if self._wanted else []) + list(RANGES):
+            if candidate != self._wanted and _is_in_use(candidate):
+                continue
             claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             try:
                 claim.bind(f"\0fairlead/{candidate}")
@@ -88,6 +94,18 @@ class LoopbackNetwork:
         if self._claim is not None:
             self._claim.close()
             self._claim = None
+
+
+def _is_in_use(cidr: str) -> bool:
+    """Whether anything listens at an address of that range."""
+    network = ipaddress.ip_network(cidr)
+    for table, listening in (("tcp", "0A"), ("udp", "")):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            address = ipaddress.IPv4Address(int(words[1].partition(":")[0], 16).to_bytes(4, sys.byteorder))
+            if address in network and words[3].startswith(listening):
+                return True
+    return False
 
 
 def map_ports(ip: str, ports: Iterable[int], *, privileged: bool | None = None) -> dict[str, int]:
