@@ -14,6 +14,7 @@ pub mod deadline;
 pub mod estate;
 pub mod resolver;
 pub mod thread;
+pub mod turn;
 
 use std::os::fd::AsFd;
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::h2::pipe::Shared;
+use crate::worker::turn;
 
 const READ_BYTES: usize = 16 << 10;
 /// Reads in a row before others on this thread get their turn.
@@ -51,7 +52,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 return Poll::Pending;
             }
         }
-        task.waker().wake_by_ref();
+        turn::give_way(task);
         Poll::Pending
     }
 

@@ -25,12 +25,12 @@ use crate::http::buffer::Buffer;
 use crate::http::serve::Whence;
 use crate::worker::age::Age;
 use crate::worker::context::{self, Closing, Context};
-use crate::worker::{clock, deadline::Deadline};
+use crate::worker::{clock, deadline::Deadline, turn};
 
 /// Reads in a row before others on this thread get their turn.
 const MOST_READS: u32 = 8;
 /// And about so long.
-const TURN_NANOS: u64 = 500_000;
+const TURN_NANOS: u64 = 250_000;
 /// Streams that come or go between two looks at the clock.
 const EVENTS_PER_LOOK: usize = 8;
 /// An idle connection keeps its places for so long, and after a farewell it has so long to go.
@@ -135,7 +135,7 @@ impl<C: Client> Server<C> {
                 break;
             }
         }
-        task.waker().wake_by_ref();
+        turn::give_way(task);
         Poll::Pending
     }
 
