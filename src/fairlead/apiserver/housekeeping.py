@@ -13,6 +13,7 @@ from fairlead.apiserver import chain as chains
 from fairlead.apiserver import codec, requests, write
 from fairlead.apiserver.behaviours import pods
 from fairlead.base import clock as clocks
+from fairlead.base import garbage
 from fairlead.client import errors, exchange
 from fairlead.store import protocol
 
@@ -27,6 +28,7 @@ async def compact(store: protocol.Store, clock: clocks.Clock) -> None:
     while True:
         await clock.sleep(COMPACT_SECONDS)
         await store.compact(before)
+        await asyncio.to_thread(garbage.give_back)
         before = store.revision
 
 
