@@ -75,16 +75,16 @@ fn a_request_with_a_length_keeps_its_trailers_where_it_tells_of_them_or_the_back
     block_on(async {
         let sender = connect(port).await;
         let grpc = post("/grpc").header("content-type", "application/grpc+proto").body(()).unwrap();
-        for request in [told("/told"), grpc, post("/untold").body(()).unwrap()] {
+        for request in [told("/told"), post("/untold").body(()).unwrap(), grpc] {
             assert_eq!(ask(&sender, request, Some(b"ok".to_vec())).await.body, b"one");
         }
     });
-    for nth in 0..2 {
+    for nth in [0, 2] {
         let seen = one.seen.lock().unwrap()[nth].clone();
         assert_eq!((seen.header("content-length"), seen.header("transfer-encoding")), (None, Some("chunked")));
         assert_eq!(String::from_utf8(seen.body).unwrap(), "2\r\nok\r\n0\r\nx-sum: 42\r\n\r\n");
     }
-    let untold = one.seen.lock().unwrap()[2].clone();
+    let untold = one.seen.lock().unwrap()[1].clone();
     assert_eq!((untold.header("content-length"), &untold.body[..]), (Some("2"), &b"ok"[..]), "servers want it");
     let dropped = "fairlead_listener_trailers_dropped_total{listener=\"l\"} 1\n";
     assert!(checks::stats(&folder.0.join("stats.sock"), "/metrics").contains(dropped));

@@ -122,7 +122,7 @@ impl<C: Client> Server<C> {
             if self.poll_flush(task).is_err() || self.connection.borrow().is_over() {
                 return Poll::Ready(());
             }
-            if read.is_pending() && self.places.ready.rest() {
+            if read.is_pending() && !self.behind && self.places.rest() {
                 let mut connection = self.connection.borrow_mut();
                 connection.set_driver(task);
                 connection.return_output(|output| self.context.buffers.give_output(output));
@@ -180,12 +180,10 @@ impl<C: Client> Server<C> {
     /// Gives new streams their places, and takes those of streams that are gone; false when some are left for the next turn.
     #[must_use]
     fn seat(&mut self, until_nanos: u64) -> bool {
-        if self.connection.borrow().is_dead() {
-            self.count();
-            self.places.clear_all();
-            return true;
-        }
         self.count();
+        if self.connection.borrow().is_dead() {
+            return true; // `part` takes all places
+        }
         let mut events = std::mem::take(&mut self.connection.borrow_mut().events);
         let mut done = 0;
         for event in &events {
@@ -291,7 +289,9 @@ impl<C: Client> Server<C> {
 
     /// Sends what is left, closes our side, and reads on for a moment, so that a reset does not destroy our last word.
     async fn part(&mut self) {
-        self.places.clear_all();
+        while self.places.clear_some() {
+            tokio::task::yield_now().await;
+        }
         self.count();
         self.deadline.set(LEAVE_SECONDS);
         let last = self.connection.borrow().pending().to_vec();

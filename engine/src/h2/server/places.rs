@@ -38,6 +38,8 @@ pub struct Places {
     pub ready: Arc<Ready>,
 }
 
+/// Each may have a connection to a backend, which is closed with it.
+const CLEARED_AT_ONCE: usize = 16;
 /// Turns between two looks at the clock.
 const TURNS_PER_LOOK: usize = 4;
 
@@ -91,9 +93,11 @@ impl Places {
         self.free.clear();
     }
 
-    pub fn clear_all(&mut self) {
-        self.all.clear();
+    /// Takes some of the places; false when none is left. What was done at backends ends with each.
+    pub fn clear_some(&mut self) -> bool {
         self.free.clear();
+        self.all.truncate(self.all.len().saturating_sub(CLEARED_AT_ONCE));
+        !self.all.is_empty()
     }
 
     /// Goes on with the places that were woken, until that time; false when not all had their turn. They have it next.
@@ -118,6 +122,11 @@ impl Places {
             }
         }
         true
+    }
+
+    /// The task is about to wait; false when it must not.
+    pub fn rest(&self) -> bool {
+        self.left == [0; _] && self.ready.rest()
     }
 
     fn go_on(&mut self, index: usize) {
@@ -166,9 +175,17 @@ mod tests {
         let mut gone = Vec::new();
         while !places.run(0) {
             gone.push(places.all.iter().filter(|place| place.is_none()).count());
+            assert!(!places.rest(), "the others wait for their turn");
         }
         assert_eq!(gone, (1..25).map(|turn| turn * TURNS_PER_LOOK).collect::<Vec<_>>());
         assert!(seated(100).run(u64::MAX), "where there is time, all have their turn");
+    }
+
+    #[test]
+    fn the_places_of_a_connection_that_is_over_go_in_portions() {
+        let mut places = seated(40);
+        let left: Vec<_> = std::iter::from_fn(|| places.clear_some().then(|| places.all.len())).collect();
+        assert_eq!((left, places.all.len()), (vec![24, 8], 0));
     }
 
     #[test]
