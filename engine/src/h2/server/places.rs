@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn the_places_of_a_connection_that_is_over_go_in_portions() {
         let mut places = seated(40);
-        let left: Vec<_> = std::iter::from_fn(|| places.clear_some().then(|| places.all.len())).collect();
+        let left: Vec<_> = std::iter::from_fn(|| places.clear_some().then_some(places.all.len())).collect();
         assert_eq!((left, places.all.len()), (vec![24, 8], 0));
     }
 
