@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ async def test_pods_and_traffic_outlive_fairlead_and_are_adopted(my_app: local.L
         await running.reaches(50)
         os.kill(my_app.state.holder(), signal.SIGKILL)
         await running.reaches(100)
+        await asyncio.to_thread(refused_start, my_app)
         await asyncio.to_thread(my_app.up)
         await running.reaches(100)
         async with my_app.client() as client:
@@ -50,6 +52,14 @@ async def test_a_killed_worker_is_back_at_once_and_loses_no_listener(my_app: loc
     moments = [at for at, _ in running.outcome.failures]
     assert not moments or max(moments) - min(moments) < 0.5, running.outcome.failures
     assert len(moments) <= 100
+
+
+def refused_start(cluster: local.Local) -> None:
+    """A start that fails leaves what an earlier life left running."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = cluster.fairlead("up", "-d", *cluster.arguments(), "--api-port", port, check=False)
+    assert done.returncode != 0 and port in done.stdout + done.stderr, done.stdout + done.stderr
 
 
 def _words(process: Path) -> bytes:

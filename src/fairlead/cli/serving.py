@@ -29,13 +29,15 @@ def run(
 
     garbage.calm()
     handover.quick()
+    started = False
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(folder, wanted, work, outside=outside, notifier=notifier))
+        started = True
     finally:
         garbage.leave()
         if outside is not None:
-            outside.close()
+            outside.close(started=started)
 
 
 def _namespaces(folder: state.StateFolder, wanted: config.ClusterConfig) -> rootless.Outside | None:

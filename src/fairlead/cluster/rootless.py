@@ -42,6 +42,7 @@ class Outside:
     folder: Path
     why: str = ""  # why this mode, and how pods reach the outside
     inside: set[str] = field(default_factory=set)  # addresses that are ours alone: the pods' gateway
+    joined: bool = False  # the namespaces are those of an earlier life, whose pods may run in them
 
     def open(self, socket_id: str) -> socket.socket:
         """A door: outside, but for the addresses that are inside. Raises SocketRefused."""
@@ -49,9 +50,12 @@ class Outside:
             return sockets.open_socket(socket_id)
         return self.keeper.open(socket_id)
 
-    def close(self) -> None:
-        """Ends the namespaces (what still runs in them keeps them alive)."""
+    def close(self, *, started: bool) -> None:
+        """Ends the namespaces (what still runs in them keeps them alive). Those of an earlier life stay after a start
+        that failed: the next one finds its pods in them."""
         self.keeper.close()
+        if self.joined and not started:
+            return
         for pid in (self.holder_pid, *_named(doorkeeper.CONNECTORS, self.folder / "run" / doorkeeper.NOTE)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -90,7 +94,7 @@ def enter(folder: state.StateFolder, why: str) -> Outside:
     holder = holders(folder.path)
     if holder:
         _join(holder[0], ("user", "mnt", "net"))
-        return Outside(keeper, holder[0], folder.path, why)
+        return Outside(keeper, holder[0], folder.path, why, joined=True)
     _unshare()
     pid = _hold(folder.run)
     with netlink.Netlink.here() as link:

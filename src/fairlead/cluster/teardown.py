@@ -60,6 +60,11 @@ def sweep(folder: state.StateFolder) -> list[str]:
     return found
 
 
+def outlived(folder: state.StateFolder) -> bool:
+    """Whether pods of an earlier life of the cluster still run. Blocking."""
+    return bool(folders.names(folder.pods)) and any(not what.startswith("process of") for _, what in _processes(folder))
+
+
 def _processes(folder: state.StateFolder) -> Iterator[tuple[int, str]]:
     """The engine's processes and every shim and its children, engine first, parents before children."""
     ours = str(folder.path) + "/"

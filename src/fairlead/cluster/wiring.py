@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import os
 import random
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fairlead.apiserver import server
@@ -22,6 +21,7 @@ from fairlead.base import log as logs
 from fairlead.client import events, exchange, informers, inprocess, protocol
 from fairlead.cluster import (
     api_port,
+    closing,
     config,
     doors,
     edge_certificate,
@@ -36,6 +36,7 @@ from fairlead.cluster import (
     ranges,
     rootless,
     state,
+    teardown,
     traffic_stats,
 )
 from fairlead.controllers import permissions, serving_gate, suite, traffic
@@ -59,7 +60,6 @@ _REASONS = (
     state.StateError,
     state_errors.Refused,
 )
-Closer = Callable[[], Awaitable[object]]
 
 
 class Cluster:
@@ -77,7 +77,8 @@ class Cluster:
         self.gate = serving_gate.Gate()
         self._leisure = leisure.Leisure(self.clock)
         self.traffic_metrics = traffic_metrics.TrafficMetrics()
-        self._closers: list[tuple[str, Closer]] = []
+        self._rooms = closing.Rooms()
+        self._outlived = self._leaving = False  # pods of an earlier life run; a failed start leaves them as they are
         self.kernel_planes = kernel_planes.KernelPlanes(folder, wanted, clock=self.clock, on_failure=self._failed)
         self._hurry = asyncio.Event()
         self.client: protocol.Client
@@ -91,7 +92,11 @@ class Cluster:
         try:
             await self._start()
         except _REASONS as error:
+            self._leaving = self._outlived
             raise errors.CannotStart(str(error)) from error
+        except Exception:
+            self._leaving = self._outlived
+            raise
 
     async def _start(self) -> None:
         self._hold_folder()
@@ -117,7 +122,7 @@ class Cluster:
             hpa_period_seconds=self.wanted.hpa_every_seconds,
             hpa_window_seconds=self.wanted.hpa_window_seconds,
         )
-        self._closing("controllers", self.controllers.finish)
+        self._rooms.add("controllers", self.controllers.finish)
         api.registry.mounted.update(self.controllers.served())
         statistics = tasks.Nursery("statistics", on_failure=self._failed)
         following = functools.partial(
@@ -128,7 +133,7 @@ class Cluster:
             period_seconds=self.wanted.hpa_every_seconds,
         )
         statistics.keep(following, name="engine", clock=self.clock)
-        self._closing("statistics", statistics.close)
+        self._rooms.add("statistics", statistics.close)
         if self.wanted.access_log:
             self._log_accesses()
         await self._traffic(api, planes, network, record)
@@ -140,13 +145,10 @@ class Cluster:
         writing = tasks.Nursery("access log", on_failure=self._failed)
         socket = str(self.folder.run / "stats.sock")
         writing.keep(lambda: self._write_accesses(socket), name="write", clock=self.clock)
-        self._closing("access log", writing.close)
+        self._rooms.add("access log", writing.close)
 
     async def _write_accesses(self, socket: str) -> None:
         await access_log.follow(socket, access_log.Destination(self.wanted.access_log), clock=self.clock)
-
-    def _closing(self, name: str, closer: Closer) -> None:
-        self._closers.append((name, closer))
 
     def _failed(self, where: str, error: BaseException) -> None:
         log.error("a task failed; this is a bug", error=error, where=where)
@@ -160,11 +162,12 @@ class Cluster:
     def _hold_folder(self) -> None:
         self.folder.create()
         lock = state.Lock(self.folder)
+        self._outlived = teardown.outlived(self.folder)
 
         async def release() -> None:
             lock.release()
 
-        self._closing("lock", release)
+        self._rooms.add("lock", release)
 
     async def _network(self, record: state.Record) -> protocols.Network:
         forced = "rootless" if self._outside else "" if self.wanted.network == "auto" else self.wanted.network
@@ -188,13 +191,13 @@ class Cluster:
         record.lowest_port, record.ingress_nginx = ranges.lowest_port(), self.wanted.ingress_nginx
         record.started_at = self.clock.now()
         self.folder.write(record)
-        self._closing("network", choice.network.close)
+        self._rooms.add("network", choice.network.close, leave=closing.nothing)
         return choice.network
 
     async def _api(self, record: state.Record, network: protocols.Network) -> server.ApiServer:
         store = sqlite.SqliteStore(self.folder.store)
         await store.open()
-        self._closing("store", store.close)
+        self._rooms.add("store", store.close)
         wanted = server.ApiServerConfig(
             state_folder=self.folder.path,
             cluster_name=self.wanted.name,
@@ -207,7 +210,7 @@ class Cluster:
             opener=self._open_socket,
         )
         api = await api_port.listening(store, wanted, before=record.api_port, clock=self.clock)
-        self._closing("API server", api.close)
+        self._rooms.add("API server", api.close)
         api.write_kubeconfig(self.folder.kubeconfig)
         record.api_address, record.api_port = self.wanted.api_address, api.port
         self.folder.write(record)
@@ -226,9 +229,9 @@ class Cluster:
             on_nacks=lambda _: self.traffic.retranslate() if hasattr(self, "traffic") else None,
         )
         await self.engine.start()
-        self._closing("engine", self._stop_engine)
+        self._rooms.add("engine", self._stop_engine, leave=self.engine.close)
         planes: list[plane.Plane] = [self.engine, health_ports.HealthPorts(self._open_socket)]
-        self._closing("kernel planes", self.kernel_planes.close)
+        self._rooms.add("kernel planes", self.kernel_planes.close, leave=closing.nothing)
         planes += await self.kernel_planes.start(network, record)
         return coordinator.Coordinator(planes, clock=self.clock, on_failure=self._failed)
 
@@ -264,7 +267,7 @@ class Cluster:
             on_failure=self._failed,
         )
         await self.traffic.start()
-        self._closing("traffic", self.traffic.close)
+        self._rooms.add("traffic", self.traffic.close)
 
     def _recorder(self, client: protocol.Client, component: str, host: str = "") -> events.Recorder:
         made = events.Recorder(
@@ -276,7 +279,7 @@ class Cluster:
             leisure=self._leisure,
         )
         made.start()
-        self._closing(f"events of {component}", made.finish)
+        self._rooms.add(f"events of {component}", made.finish)
         return made
 
     async def _node(
@@ -307,12 +310,12 @@ class Cluster:
         if folders.can_mount() and privilege.is_root():
             await asyncio.to_thread(folders.open_memory, self.folder.pods)
         limits = await asyncio.to_thread(cgroups.Cgroups, self.folder.name)
-        self._closing("cgroups", lambda: asyncio.to_thread(limits.close))
+        self._rooms.add("cgroups", lambda: asyncio.to_thread(limits.close), leave=closing.nothing)
         images = await self._images(runs)
         self._require_runtime(images)
         log.info("images", runtime=images.reason)
         shared = informers.Informers(client, clock=self.clock, rng=self._rng, on_failure=self._failed)
-        self._closing("node informers", shared.close)
+        self._rooms.add("node informers", shared.close)
         recorder = self._recorder(client, "kubelet", place.NODE_NAME)
         self.kernel_planes.repairs.tell_by(recorder, place.NODE_NAME)
         self.agent = agent.NodeAgent(
@@ -338,9 +341,12 @@ class Cluster:
         )
         api.chain.pod_door = poddoor.PodDoor(self.agent)
         self._metrics.agent = self.agent
-        self._closing("pods' memory", lambda: asyncio.to_thread(folders.close_memory, self.folder.pods))
-        self._closing("pods", lambda: self.agent.close(stop_pods=True))
-        self._closing("doors", lambda: self._close_doors(planes))
+        forget = functools.partial(asyncio.to_thread, folders.close_memory, self.folder.pods)
+        self._rooms.add("pods' memory", forget, leave=closing.nothing)
+        self._rooms.add(
+            "pods", lambda: self.agent.close(stop_pods=True), leave=lambda: self.agent.close(stop_pods=False)
+        )
+        self._rooms.add("doors", lambda: self._close_doors(planes), leave=closing.nothing)
 
     def _require_runtime(self, images: engines.Found) -> None:
         """An engine that was asked for and is not here ends the start."""
@@ -383,16 +389,11 @@ class Cluster:
         await self.kernel_planes.begin()
 
     async def close(self, *, hurry: asyncio.Event) -> None:
-        """Ends all of it in reverse order: no new request, pods drained, then planes, API server and store."""
+        """Ends all of it in reverse order: no new request, pods drained, then planes, API server and store. After a
+        start that failed beside pods of an earlier life, what carries and runs those stays as it is."""
         self._hurry = hurry
         hurrying = asyncio.ensure_future(self._when_hurried(hurry))
-        while self._closers:
-            name, closer = self._closers.pop()
-            log.info("closing", room=name)
-            try:
-                await closer()
-            except Exception as error:  # the others must still be closed
-                log.error("closing failed", error=error, room=name)
+        await self._rooms.close(leaving=self._leaving)
         hurrying.cancel()
 
     async def _when_hurried(self, hurry: asyncio.Event) -> None:
