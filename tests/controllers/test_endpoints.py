@@ -115,6 +115,24 @@ def test_named_ports_may_differ_between_pods() -> None:
     assert all(len(write.body["endpoints"]) == 1 for write in found if isinstance(write, writes.Create))
 
 
+def test_an_endpoint_whose_port_changes_is_never_in_no_slice() -> None:
+    def named(http: int, alt: int) -> list[Object]:
+        ports = [{"name": "http", "containerPort": http}, {"name": "alt", "containerPort": alt}]
+        return [{"name": "main", "ports": ports}]
+
+    pods = [
+        pod(2, containers=named(8080, 8080)),
+        pod(1, containers=named(8080, 9090)),
+        pod(3, containers=named(9090, 9090)),
+    ]
+    store = Store()
+    store.apply(pods, service([{"name": "p", "port": 80, "targetPort": "http"}]))
+    first, second = store.apply(pods, service([{"name": "p", "port": 80, "targetPort": "alt"}]))
+    assert isinstance(first, writes.Update) and isinstance(second, writes.Update)
+    assert {one["addresses"][0] for one in first.body["endpoints"]} == {"10.0.0.2", "10.0.0.4"}
+    assert {one["addresses"][0] for one in second.body["endpoints"]} == {"10.0.0.3"}
+
+
 def test_a_port_that_the_node_moved_is_the_slices_port() -> None:
     moved = pod(0)
     moved["metadata"]["annotations"] = {desired.PORTS_ANNOTATION: '{"8080": 43121}'}

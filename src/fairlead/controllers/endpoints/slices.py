@@ -33,7 +33,8 @@ class Snapshot:
 
 
 def decide(snapshot: Snapshot) -> writes.Decision:
-    """Slices to create, update and delete. Updates come first: they hold what must be taken out of traffic."""
+    """Slices to create, update and delete. Updates come first: they hold what must be taken out of traffic. An endpoint
+    that moves (its ports have changed) is in its new slice before it leaves the old one."""
     service = snapshot.service
     found: list[writes.Write] = []
     wanted_families = desired.families(service)
@@ -46,8 +47,21 @@ def decide(snapshot: Snapshot) -> writes.Decision:
         for one in snapshot.slices
         if one["addressType"] not in wanted_families and "deletionTimestamp" not in one["metadata"]
     ]
-    order = {writes.Update: 0, writes.Create: 1, writes.Delete: 2}
-    return writes.Decision(tuple(sorted(found, key=lambda write: order.get(type(write), 3))))
+    return writes.Decision(tuple(sorted(found, key=_order(found, snapshot.slices))))
+
+
+def _order(found: Sequence[writes.Write], before: Sequence[Object]) -> Callable[[writes.Write], int]:
+    had = {one["metadata"]["name"]: _identities(one) for one in before}
+    bodies = [write.body for write in found if isinstance(write, writes.Update | writes.Create)]
+    after = frozenset[tuple[str, ...]]().union(*map(_identities, bodies))
+
+    def rank(write: writes.Write) -> int:
+        if isinstance(write, writes.Update):
+            left = had.get(write.body["metadata"]["name"], frozenset()) - _identities(write.body)
+            return 2 if left & after else 0
+        return 1 if isinstance(write, writes.Create) else 3
+
+    return rank
 
 
 def _fit_family(
@@ -166,6 +180,10 @@ def _ports(one: Object) -> desired.Ports:
         (port.get("name") or "", int(port["port"]), port.get("protocol") or "TCP", port.get("appProtocol") or "")
         for port in one.get("ports") or ()
     )
+
+
+def _identities(one: Object) -> frozenset[tuple[str, ...]]:
+    return frozenset(map(_identity, one.get("endpoints") or ()))
 
 
 def _identity(endpoint: Object) -> tuple[str, ...]:
