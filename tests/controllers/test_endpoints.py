@@ -121,16 +121,16 @@ def test_an_endpoint_whose_port_changes_is_never_in_no_slice() -> None:
         return [{"name": "main", "ports": ports}]
 
     pods = [
-        pod(2, containers=named(8080, 8080)),
-        pod(1, containers=named(8080, 9090)),
+        pod(1, containers=named(8080, 8080)),
+        pod(2, containers=named(8080, 9090)),
         pod(3, containers=named(9090, 9090)),
     ]
     store = Store()
     store.apply(pods, service([{"name": "p", "port": 80, "targetPort": "http"}]))
     first, second = store.apply(pods, service([{"name": "p", "port": 80, "targetPort": "alt"}]))
     assert isinstance(first, writes.Update) and isinstance(second, writes.Update)
-    assert {one["addresses"][0] for one in first.body["endpoints"]} == {"10.0.0.2", "10.0.0.4"}
-    assert {one["addresses"][0] for one in second.body["endpoints"]} == {"10.0.0.3"}
+    assert {one["addresses"][0] for one in first.body["endpoints"]} == {"10.0.0.3", "10.0.0.4"}
+    assert {one["addresses"][0] for one in second.body["endpoints"]} == {"10.0.0.2"}
 
 
 def test_a_port_that_the_node_moved_is_the_slices_port() -> None:
