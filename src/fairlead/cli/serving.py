@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from concurrent import futures
 
 from fairlead.base import clock as clocks
-from fairlead.base import garbage, handover, privilege, tasks
+from fairlead.base import garbage, handover, privilege, slices, tasks
 from fairlead.base import log as logs
 from fairlead.cli import notify
 from fairlead.cluster import config, doorkeeper, errors, families, log_files, rootless, state, wiring
@@ -29,6 +30,7 @@ def run(
 
     garbage.calm()
     handover.quick()
+    slices.long()
     started = False
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -69,6 +71,7 @@ async def _run(
     notifier: notify.Notifier | None,
 ) -> None:
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(futures.ThreadPoolExecutor(initializer=slices.long))
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     def asked() -> None:
