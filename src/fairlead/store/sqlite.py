@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from fairlead.base import slices
 from fairlead.store import log, pending, protocol, reads
 
 
@@ -87,6 +88,7 @@ class SqliteStore(reads.Reads):
             self._idle.set()
 
     def _work(self) -> None:
+        slices.long()
         while (job := self._jobs.get()) is not None:
             job()
         self._log.close()

@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-from fairlead.base import log, privilege
+from fairlead.base import log, privilege, slices
 from fairlead.node import protocols
 from fairlead.node.network import ipv6, netlink, pod_range
 
@@ -67,7 +67,7 @@ class KernelNetwork:
         self.on_namespace: Callable[[str, int], None] = lambda pod_uid, number: None
         self._next = 2
         # One thread: the kernel serializes these anyway, and namespaces are entered by thread.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fairlead-netlink")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fairlead-netlink", initializer=slices.long)
         self._link: netlink.Netlink | None = None
 
     @property
