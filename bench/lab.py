@@ -12,7 +12,6 @@ import contextlib
 import os
 import resource
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import cpu
+from fairlead.testing import ports
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -168,9 +168,7 @@ def opened(options: argparse.Namespace) -> Iterator[Lab]:
 
 def free_port(address: str = "127.0.0.1") -> int:
     """A TCP port that nobody holds now, for programs that cannot be handed a socket."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
+    return ports.free(address)
 
 
 async def listening(process: Process, port: int, *, seconds: float = 15.0) -> None:

@@ -18,7 +18,8 @@ import pytest
 
 from fairlead.base import x509
 from fairlead.cli import lb, lbfolder
-from tests.system import load, local
+from fairlead.testing import ports as free_ports
+from tests.system import load
 
 pytestmark = pytest.mark.system
 
@@ -71,7 +72,7 @@ async def names(port: int, count: int) -> Counter[str]:
 
 
 async def test_servers_from_flags_are_balanced_by_weight() -> None:
-    port = local.free_port()
+    port = free_ports.free()
     async with server("a") as first, server("b") as second:
         flags = ("--to", f"127.0.0.1:{first}", "--to", f"127.0.0.1:{second},weight=2")
         async with balancer("--listen", f"http://127.0.0.1:{port}", *flags, "--algorithm", "weighted-round-robin"):
@@ -79,7 +80,7 @@ async def test_servers_from_flags_are_balanced_by_weight() -> None:
 
 
 async def test_requests_are_written_to_a_log(tmp_path: Path) -> None:
-    port, path = local.free_port(), tmp_path / "access.log"
+    port, path = free_ports.free(), tmp_path / "access.log"
     async with server("a") as first:
         flags = ("--listen", f"http://127.0.0.1:{port}", "--to", f"127.0.0.1:{first}", "--access-log", str(path))
         async with balancer(*flags, "--access-log-share", "0.5"):
@@ -93,7 +94,7 @@ async def test_requests_are_written_to_a_log(tmp_path: Path) -> None:
 
 
 async def test_a_changed_file_is_applied_without_a_lost_request(tmp_path: Path) -> None:
-    port, file = local.free_port(), tmp_path / "lb.yaml"
+    port, file = free_ports.free(), tmp_path / "lb.yaml"
     text = "listeners: {web: {address: 'http://127.0.0.1:%d'}}\nbackends: {app: {endpoints: ['127.0.0.1:%d']}}\n"
     async with server("old") as old, server("new") as new:
         file.write_text(text % (port, old))
@@ -151,7 +152,7 @@ async def test_a_mistake_is_said_in_one_line(arguments: tuple[str, ...], message
 async def test_metrics_that_cannot_be_served_end_it_in_one_line(place: str) -> None:
     async with server("holder") as taken:
         where = place.replace("TAKEN", f"127.0.0.1:{taken}")
-        words = ("--listen", f"http://127.0.0.1:{local.free_port()}", "--to", "127.0.0.1:1", "--metrics", where)
+        words = ("--listen", f"http://127.0.0.1:{free_ports.free()}", "--to", "127.0.0.1:1", "--metrics", where)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "fairlead.cli.main", "lb", *words, stderr=asyncio.subprocess.PIPE, env=os.environ
         )  # fmt: skip
@@ -162,7 +163,7 @@ async def test_metrics_that_cannot_be_served_end_it_in_one_line(place: str) -> N
 
 
 async def test_a_killed_one_leaves_its_traffic_running_and_the_next_adopts_it(tmp_path: Path) -> None:
-    port, file = local.free_port(), tmp_path / "lb.yaml"
+    port, file = free_ports.free(), tmp_path / "lb.yaml"
     text = "listeners: {web: {address: 'http://127.0.0.1:%d'}}\nbackends: {app: {endpoints: ['127.0.0.1:%d']}}\n"
     async with server("old") as old, server("new") as new:
         file.write_text(text % (port, old))
@@ -186,7 +187,7 @@ async def test_a_killed_one_leaves_its_traffic_running_and_the_next_adopts_it(tm
 
 
 async def test_a_renewed_certificate_is_shown_without_a_word(tmp_path: Path) -> None:
-    port = local.free_port()
+    port = free_ports.free()
     certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
 
     def renew(name: str) -> None:
@@ -214,7 +215,7 @@ async def test_a_renewed_certificate_is_shown_without_a_word(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("ends_here", [True, False])
 async def test_tls_from_flags_goes_on_as_tcp_or_is_passed_through(ends_here: bool, tmp_path: Path) -> None:
-    port, files = local.free_port(), (str(tmp_path / "c.pem"), str(tmp_path / "k.pem"))
+    port, files = free_ports.free(), (str(tmp_path / "c.pem"), str(tmp_path / "k.pem"))
     pair = x509.self_signed(("a.test",), now=datetime.datetime.now(datetime.UTC), days=2)
     for name, text in zip(files, pair, strict=True):
         Path(name).write_text(text)

@@ -8,15 +8,9 @@ import pytest
 from fairlead.base import clock
 from fairlead.dataplane import engine, wire
 from fairlead.routing import table
-from fairlead.testing import engine_peer
+from fairlead.testing import engine_peer, ports
 
 WEB = "default/web:80"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def structure(*sockets, backend=WEB, **fields):
@@ -37,7 +31,7 @@ async def settle(plane, sequence):
 
 
 async def test_a_table_is_sent_and_acked(peer, plane):
-    name = f"tcp:127.0.0.1:{free_port()}"
+    name = f"tcp:127.0.0.1:{ports.free()}"
     await plane.apply_endpoints(endpoints("10.0.0.1"))
     ack = await settle(plane, await plane.apply(structure(name)))
     assert not ack.nacks
@@ -47,7 +41,7 @@ async def test_a_table_is_sent_and_acked(peer, plane):
 
 
 async def test_the_socket_handed_over_is_the_one_that_listens(peer, plane):
-    port = free_port()
+    port = ports.free()
     await settle(plane, await plane.apply(structure(f"tcp:127.0.0.1:{port}")))
     with socket.create_connection(("127.0.0.1", port), timeout=2):
         pass
@@ -68,7 +62,7 @@ async def test_only_what_changed_is_sent(peer, plane):
 
 
 async def test_what_is_gone_is_removed_and_its_socket_closed(peer, plane):
-    await settle(plane, await plane.apply(structure(f"tcp:127.0.0.1:{free_port()}")))
+    await settle(plane, await plane.apply(structure(f"tcp:127.0.0.1:{ports.free()}")))
     await settle(plane, await plane.apply(table.Structure()))
     assert (peer.table("listeners"), peer.table("backends"), peer.sockets) == ({}, {}, {})
 
@@ -105,7 +99,7 @@ async def test_a_taken_port_is_not_asked_for_with_every_change(peer, plane):
 
 
 async def test_a_listener_keeps_the_sockets_that_could_be_opened(peer, plane):
-    good, bad = f"tcp:127.0.0.1:{free_port()}", "tcp:192.0.2.1:80"
+    good, bad = f"tcp:127.0.0.1:{ports.free()}", "tcp:192.0.2.1:80"
     (nack,) = (await settle(plane, await plane.apply(structure(good, bad)))).nacks
     assert "no address 192.0.2.1" in nack.message
     assert peer.table("listeners")["service/default/web/80"]["sockets"] == [good]
@@ -121,7 +115,7 @@ async def test_what_the_engine_refuses_is_a_nack_and_goes_when_it_is_mended(peer
 
 async def test_a_lost_connection_is_made_again_and_nothing_is_sent_twice(peer, plane):
     await plane.apply_endpoints(endpoints("10.0.0.1"))
-    await settle(plane, await plane.apply(structure(f"tcp:127.0.0.1:{free_port()}")))
+    await settle(plane, await plane.apply(structure(f"tcp:127.0.0.1:{ports.free()}")))
     told = len(peer.received)
     peer.lose()
     await peer.until(lambda: peer.connections == 2)
@@ -131,7 +125,7 @@ async def test_a_lost_connection_is_made_again_and_nothing_is_sent_twice(peer, p
 
 async def test_an_adopted_engine_keeps_what_it_carries_until_it_is_told_what_it_should(peer, plane, failures):
     await plane.apply_endpoints(endpoints("10.0.0.1"))
-    await settle(plane, await plane.apply(structure(f"tcp:127.0.0.1:{free_port()}")))
+    await settle(plane, await plane.apply(structure(f"tcp:127.0.0.1:{ports.free()}")))
     await plane.close()
     told = len(peer.received)
     again = engine.EnginePlane(
@@ -154,7 +148,7 @@ async def test_what_changed_while_the_engine_was_away_is_sent_later(peer, plane)
 
 
 async def test_an_engine_that_forgot_everything_is_told_everything(peer, plane):
-    name = f"tcp:127.0.0.1:{free_port()}"
+    name = f"tcp:127.0.0.1:{ports.free()}"
     await plane.apply_endpoints(endpoints("10.0.0.1"))
     await settle(plane, await plane.apply(structure(name)))
     peer.restart()

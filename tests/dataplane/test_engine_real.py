@@ -16,6 +16,7 @@ import pytest
 from fairlead.base import clock
 from fairlead.dataplane import coordinator, engine, nftables, spawn
 from fairlead.routing import settings, table, translate
+from fairlead.testing import ports as free_ports
 from fairlead.testing import worlds
 
 try:
@@ -58,12 +59,6 @@ def servers():
         one.close()
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def tcp(port):
     listener = table.Listener(
         id="service/default/web/80", protocol="tcp", sockets=(f"tcp:127.0.0.1:{port}",), backend=WEB
@@ -88,7 +83,7 @@ async def answers(port, count):
 
 
 async def test_it_is_started_and_balances(real, servers):
-    port = free_port()
+    port = free_ports.free()
     assert (await carry(real, tcp(port), ports(*servers))).nacks == ()
     assert await answers(port, 4) == {str(one.getsockname()[1]) for one in servers}
     await real.acked(await real.apply_endpoints(ports(servers[0])))
@@ -109,7 +104,7 @@ async def test_it_holds_nothing_of_whoever_started_it(folder, failures):
 
 
 async def test_a_service_that_goes_gives_its_port_back(real, servers):
-    port = free_port()
+    port = free_ports.free()
     await carry(real, tcp(port), ports(*servers))
     await carry(real, table.Structure(), [])
     assert await answers(port, 1) == {"REJECT"}
@@ -117,7 +112,7 @@ async def test_a_service_that_goes_gives_its_port_back(real, servers):
 
 
 async def test_the_next_fairlead_adopts_it_and_sends_nothing(folder, failures, real, servers):
-    port = free_port()
+    port = free_ports.free()
     await carry(real, tcp(port), ports(*servers))
     pids = real.pids
     await real.close()
@@ -135,7 +130,7 @@ async def test_the_next_fairlead_adopts_it_and_sends_nothing(folder, failures, r
 
 
 async def test_a_killed_worker_and_a_killed_master_are_replaced(real, servers):
-    port = free_port()
+    port = free_ports.free()
     await carry(real, tcp(port), ports(*servers))
     master, worker = real.pids
     os.kill(worker, signal.SIGKILL)

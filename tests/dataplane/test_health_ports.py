@@ -8,13 +8,7 @@ import pytest
 
 from fairlead.dataplane import health_ports
 from fairlead.routing import settings, table, translate
-from fairlead.testing import planes
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from fairlead.testing import planes, ports
 
 
 @pytest.fixture
@@ -55,7 +49,7 @@ TERMINATING = {"ready": False, "serving": True, "terminating": True}
 
 
 async def test_local_ready_endpoints_are_counted_and_terminating_ones_are_not(plane):
-    port = free_port()
+    port = ports.free()
     made = translate.translate(translate.Snapshot(services=[service(port)]), settings.Settings(node="here"))
     await plane.apply_endpoints(translate.all_endpoints(made, slices(READY, READY, {"ready": False})))
     await plane.apply(made.structure)
@@ -68,7 +62,7 @@ async def test_local_ready_endpoints_are_counted_and_terminating_ones_are_not(pl
 
 
 async def test_the_port_is_there_on_each_address_family_as_far_as_it_is_free(plane):
-    port = free_port()
+    port = ports.free()
     here = settings.Settings(node="here", network="kernel", localhost=("127.0.0.1", "::1"))
     made = translate.translate(translate.Snapshot(services=[service(port)]), here)
     await plane.apply_endpoints(translate.all_endpoints(made, slices(READY)))

@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -17,15 +16,10 @@ from typing import Any
 from fairlead.api.kinds import Kind
 from fairlead.client import https, kubeconfig, protocol
 from fairlead.cluster import rootless, state
+from fairlead.testing import ports
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "my-app"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -36,7 +30,7 @@ class Local:
     root: Path
     network: str
     edge_port: int
-    https_port: int = field(default_factory=free_port)
+    https_port: int = field(default_factory=ports.free)
 
     @property
     def state(self) -> state.StateFolder:
@@ -107,7 +101,7 @@ class Local:
 
 def make(root: Path, network: str) -> Local:
     """A cluster that does not run yet."""
-    return Local(f"t{secrets.token_hex(3)}", root, network, free_port())
+    return Local(f"t{secrets.token_hex(3)}", root, network, ports.free())
 
 
 def remove(cluster: Local) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from fairlead.base import clock
 from fairlead.dataplane import engine, spawn
 from fairlead.routing import table
+from fairlead.testing import ports
 
 
 def missing() -> str:
@@ -22,11 +22,7 @@ def missing() -> str:
 
 
 def free_ports(names: Iterable[str]) -> dict[str, int]:
-    probes = {name: socket.create_server(("127.0.0.1", 0)) for name in names}
-    ports = {name: probe.getsockname()[1] for name, probe in probes.items()}
-    for probe in probes.values():
-        probe.close()
-    return ports
+    return {name: ports.free() for name in names}
 
 
 def one_to_one(listener: table.Listener, port: int) -> tuple[table.Structure, list[table.BackendEndpoints]]:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fairlead.testing import ports as free_ports
 from tests.system import conftest, local
 
 pytestmark = [
@@ -392,7 +393,7 @@ def test_proxy_should_answer_through_a_pod_and_a_service(cluster: local.Local, a
 def test_hostport_has_no_conflict_between_pods_with_same_port_but_different_address_and_protocol(
     cluster: local.Local, applied: Any
 ) -> None:
-    port = local.free_port()
+    port = free_ports.free()
 
     def with_host_port(name: str, address: str, container_port: int, protocol: str) -> Object:
         made = pod(name, app=name)

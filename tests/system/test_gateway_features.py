@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 from fairlead.base import x509
 from fairlead.dataplane import engine
 from fairlead.routing import table
+from fairlead.testing import ports as free_ports
 from tests.routing import gateway_features
-from tests.system import local, test_golden_requests
+from tests.system import backends, test_golden_requests
 
 pytestmark = test_golden_requests.pytestmark
 plane = test_golden_requests.plane
@@ -23,20 +25,13 @@ EXPRESSED = [one for one in gateway_features.load() if "not" not in one]
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, backend: str) -> None:
     """Answers every request with what it was, and with fields that are none of the client's business."""
-    try:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            first, *fields = head.decode().strip().split("\r\n")
-            told = {"backend": backend, "uri": first.split(" ")[1], "fields": [one.split(": ", 1) for one in fields]}
-            body = json.dumps(told).encode()
-            writer.write(
-                b"HTTP/1.1 200 OK\r\nX-Server: theirs\r\nX-Secret: 1\r\nContent-Length: %d\r\n\r\n" % len(body)
-            )
-            writer.write(body)
-            await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
-        pass
-    finally:
-        writer.close()
+    while head := await reader.readuntil(b"\r\n\r\n"):
+        first, *fields = head.decode().strip().split("\r\n")
+        told = {"backend": backend, "uri": first.split(" ")[1], "fields": [one.split(": ", 1) for one in fields]}
+        body = json.dumps(told).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Server: theirs\r\nX-Secret: 1\r\nContent-Length: %d\r\n\r\n" % len(body))
+        writer.write(body)
+        await writer.drain()
 
 
 async def send(asked: gateway_features.Asked, port: int) -> tuple[int, list[list[str]], bytes]:
@@ -60,20 +55,18 @@ def of(fields: list[list[str]], name: str) -> str:
 @pytest.mark.parametrize("one", EXPRESSED, ids=lambda one: one["feature"])
 async def test_the_engine_does_what_the_feature_says(one: dict[str, Any], plane: engine.EnginePlane) -> None:
     made = gateway_features.structure(one)
-    ports = {name: local.free_port() for name in made.listeners}
+    ports = {name: free_ports.free() for name in made.listeners}
     listeners = {
         name: msgspec.structs.replace(found, sockets=(f"{sort(found)}:127.0.0.1:{ports[name]}",))
         for name, found in made.listeners.items()
     }
     chain, key = x509.self_signed(["a.test"], now=datetime.now(UTC))
     certificates = {"made": table.Certificate(id="made", chain_pem=chain, key_pem=key)}
-    servers, sets = [], []
-    for name in made.backends:
-        server = await asyncio.start_server(lambda r, w, name=name: answer(r, w, backend=name), "127.0.0.1", 0)
-        servers.append(server)
-        port = server.sockets[0].getsockname()[1]
-        sets.append(table.BackendEndpoints(backend=name, endpoints=(table.Endpoint(address="127.0.0.1", port=port),)))
-    try:
+    async with backends.Backends() as servers:
+        sets = []
+        for name in made.backends:
+            endpoint = await servers.serve(functools.partial(answer, backend=name))
+            sets.append(table.BackendEndpoints(backend=name, endpoints=(endpoint,)))
         await plane.apply_endpoints(sets)
         changed = msgspec.structs.replace(made, listeners=listeners, certificates=certificates)
         assert (await plane.acked(await plane.apply(changed))).nacks == ()
@@ -88,9 +81,6 @@ async def test_the_engine_does_what_the_feature_says(one: dict[str, Any], plane:
                 assert of(told["fields"], "host") == (asked.host or asked.request.host), line
             assert [of(told["fields"], name) for name, _ in asked.sees] == [value for _, value in asked.sees], line
             assert [of(fields, name) for name, _ in asked.gets] == [value for _, value in asked.gets], line
-    finally:
-        for server in servers:
-            server.close()
 
 
 def sort(listener: table.Listener) -> str:

@@ -20,7 +20,8 @@ import yaml
 from fairlead.base import clock, x509
 from fairlead.dataplane import engine, spawn
 from fairlead.routing import outcome, settings, table, translate
-from tests.system import local
+from fairlead.testing import ports as free_ports
+from tests.system import backends, local
 
 GOLDEN = local.ROOT / "tests" / "golden"
 FILES = [path for path in sorted(GOLDEN.glob("[ir]*/*.yaml")) if "\nrequests:" in path.read_text()]
@@ -72,42 +73,23 @@ def structure_of(golden: dict[str, Any]) -> table.Structure:
 OWN = (b"Server", b"X-Powered-By", b"X-Own")
 
 
-class Servers:
-    """One server for each Backend, which tells whose it is and what it was asked."""
+async def endpoints(servers: backends.Backends, backend: str) -> table.BackendEndpoints:
+    """A server of that Backend's, which tells whose it is and what it was asked."""
 
-    def __init__(self) -> None:
-        self._servers: list[asyncio.Server] = []
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := (await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b""):
+            lines = head.decode().split("\r\n")
+            fields: dict[str, list[str]] = {}
+            for name, _, value in (line.partition(": ") for line in lines[1:] if line):
+                fields.setdefault(name.lower(), []).append(value)
+            told = {"backend": backend, "uri": lines[0].split(" ")[1], "host": fields["host"][0], "fields": fields}
+            body = json.dumps(told).encode()
+            status = fields.get("x-wanted-status", ["200"])[0].encode()
+            writer.write(b"HTTP/1.1 %s So\r\nContent-Length: %d\r\n" % (status, len(body)))
+            writer.write(b"".join(b"%s: own\r\n" % one for one in OWN) + b"\r\n" + body)
+            await writer.drain()
 
-    async def endpoints(self, backend: str) -> table.BackendEndpoints:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while head := (await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b""):
-                lines = head.decode().split("\r\n")
-                fields: dict[str, list[str]] = {}
-                for name, _, value in (line.partition(": ") for line in lines[1:] if line):
-                    fields.setdefault(name.lower(), []).append(value)
-                told = {"backend": backend, "uri": lines[0].split(" ")[1], "host": fields["host"][0], "fields": fields}
-                body = json.dumps(told).encode()
-                status = fields.get("x-wanted-status", ["200"])[0].encode()
-                writer.write(b"HTTP/1.1 %s So\r\nContent-Length: %d\r\n" % (status, len(body)))
-                writer.write(b"".join(b"%s: own\r\n" % one for one in OWN) + b"\r\n" + body)
-                await writer.drain()
-
-        async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                await answer(reader, writer)
-            except (asyncio.IncompleteReadError, ConnectionError):
-                pass
-            finally:
-                writer.close()
-
-        server = await asyncio.start_server(guarded, "127.0.0.1", 0)
-        self._servers.append(server)
-        port = server.sockets[0].getsockname()[1]
-        return table.BackendEndpoints(backend=backend, endpoints=(table.Endpoint(address="127.0.0.1", port=port),))
-
-    def close(self) -> None:
-        for server in self._servers:
-            server.close()
+    return table.BackendEndpoints(backend=backend, endpoints=(await servers.serve(answer),))
 
 
 def request_of(line: str) -> outcome.Request:
@@ -178,20 +160,17 @@ def check(
 async def test_the_engine_does_what_the_interpreter_says(path: pathlib.Path, plane: engine.EnginePlane) -> None:
     golden = yaml.safe_load(path.read_text())
     made = structure_of(golden)
-    ports = {"http": local.free_port(), "https": local.free_port()}
+    ports = {"http": free_ports.free(), "https": free_ports.free()}
     listeners = {
         f"edge-{scheme}": msgspec.structs.replace(made.listeners[f"edge-{scheme}"], sockets=(f"tcp:127.0.0.1:{port}",))
         for scheme, port in ports.items()
     }
     edge = {name: route for name, route in made.routes.items() if set(route.listeners) & listeners.keys()}
-    servers = Servers()
-    try:
-        await plane.apply_endpoints([await servers.endpoints(name) for name in made.backends])
+    async with backends.Backends() as servers:
+        await plane.apply_endpoints([await endpoints(servers, name) for name in made.backends])
         ack = await plane.acked(await plane.apply(msgspec.structs.replace(made, listeners=listeners, routes=edge)))
         assert ack.nacks == ()
         for line in golden["requests"]:
             request = request_of(line)
             wanted = outcome.of(made, f"edge-{request.scheme}", request)
             check(line, request, wanted, await send(request, ports))
-    finally:
-        servers.close()

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from fairlead.base import x509
+from fairlead.testing import ports as free_ports
 from tests.system import chromium, local
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
@@ -40,7 +41,7 @@ class Shop(local.Local):
 def shop() -> Iterator[Shop]:
     chain, key = x509.self_signed(["shop.localhost"], now=datetime.now(UTC))
     made = local.make(Path(tempfile.mkdtemp(prefix="fl-state-")), "loopback")
-    cluster = Shop(made.name, made.root, made.network, made.edge_port, local.free_port(), chain)
+    cluster = Shop(made.name, made.root, made.network, made.edge_port, free_ports.free(), chain)
     secret = {
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "shop-tls"}, "type": "kubernetes.io/tls",
         "stringData": {"tls.crt": chain, "tls.key": key},

@@ -16,8 +16,9 @@ import pytest
 from fairlead.base import x509
 from fairlead.dataplane import engine
 from fairlead.routing import table
+from fairlead.testing import ports as free_ports
 from tests.routing import ingress_nginx_walk as walk
-from tests.system import local, test_golden_requests
+from tests.system import backends, test_golden_requests
 
 pytestmark = [
     pytest.mark.system,
@@ -44,25 +45,20 @@ async def service(name: str) -> AsyncIterator[table.Endpoint]:
     """A Service's endpoint, which tells whose it is and what it was asked."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                lines = head.decode().split("\r\n")
-                fields: dict[str, list[str]] = {}
-                for key, _, value in (line.partition(": ") for line in lines[1:] if line):
-                    fields.setdefault(key.lower(), []).append(value)
-                await reader.readexactly(int(fields.get("content-length", ["0"])[0]))
-                status, more = answer(lines[0].split(" ")[1], fields)
-                body = json.dumps({"name": name, "uri": lines[0].split(" ")[1], "fields": fields}).encode()
-                own = "".join(f"{one}\r\n" for one in more)
-                writer.write(f"HTTP/1.1 {status} So\r\n{own}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-                await writer.drain()
-        writer.close()
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            lines = head.decode().split("\r\n")
+            fields: dict[str, list[str]] = {}
+            for key, _, value in (line.partition(": ") for line in lines[1:] if line):
+                fields.setdefault(key.lower(), []).append(value)
+            await reader.readexactly(int(fields.get("content-length", ["0"])[0]))
+            status, more = answer(lines[0].split(" ")[1], fields)
+            body = json.dumps({"name": name, "uri": lines[0].split(" ")[1], "fields": fields}).encode()
+            own = "".join(f"{one}\r\n" for one in more)
+            writer.write(f"HTTP/1.1 {status} So\r\n{own}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield table.Endpoint(address="127.0.0.1", port=server.sockets[0].getsockname()[1])
-    finally:
-        server.close()
+    async with backends.Backends() as servers:
+        yield await servers.serve(serve)
 
 
 def on_ports(made: table.Structure, ports: dict[str, int]) -> table.Structure:
@@ -100,7 +96,7 @@ async def contradictions(ask: walk.Ask, ports: dict[str, int]) -> list[str]:
 
 @pytest.mark.parametrize("source", walk.sources())
 async def test_the_engine_answers_as_the_table_says(source: str, plane: engine.EnginePlane) -> None:
-    ports = {"http": local.free_port(), "https": local.free_port()}
+    ports = {"http": free_ports.free(), "https": free_ports.free()}
     wrong: list[str] = []
     async with contextlib.AsyncExitStack() as stack:
         endpoints: dict[str, table.Endpoint] = {}
@@ -124,7 +120,7 @@ async def test_the_engine_answers_as_the_table_says(source: str, plane: engine.E
 @pytest.mark.parametrize("named", ["fairlead", "nginx"])
 async def test_a_hundred_requests_reach_all_of_ten_endpoints(named: str, plane: engine.EnginePlane) -> None:
     """The feature load_balancing of ingress-controller-conformance."""
-    ports = {"http": local.free_port(), "https": local.free_port()}
+    ports = {"http": free_ports.free(), "https": free_ports.free()}
     only = walk.Written(host="-", class_name=named, paths=[], default="echo")
     made = on_ports(walk.structure(walk.Row(walk.File("", "", []), walk.Case("", ingresses=[only])))[0], ports)
     async with contextlib.AsyncExitStack() as stack:

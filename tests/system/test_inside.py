@@ -16,6 +16,7 @@ import pytest
 from fairlead.api import kinds
 from fairlead.client import protocol
 from fairlead.node.network import ipv6
+from fairlead.testing import ports as free_ports
 from tests.system import load, local
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")]
@@ -76,7 +77,7 @@ async def test_services_are_variables_and_host_ports_lead_to_the_pod(cluster: lo
     async with cluster.client() as client:
         said = await run(client, cluster, "env", ["/usr/bin/env"])
         assert "KUBERNETES_SERVICE_HOST=" in said and "KUBERNETES_SERVICE_PORT=443" in said
-        port = local.free_port()
+        port = free_ports.free()
         serves = {
             "name": "app", "image": "x", "command": [sys.executable, "-c", SERVE],
             "ports": [{"containerPort": 8080, "hostPort": port}],

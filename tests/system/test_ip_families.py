@@ -21,6 +21,7 @@ import yaml
 
 from fairlead.api import kinds
 from fairlead.node.network import ipv6
+from fairlead.testing import ports as free_ports
 from tests.system import conftest, listing, load, local, test_services
 
 pytestmark = [
@@ -86,7 +87,7 @@ def running(mode: str, family: str, *objects: Object) -> Iterator[local.Local]:
         shutil.rmtree(folder)
 
 
-HOST_PORT = local.free_port()
+HOST_PORT = free_ports.free()
 
 
 @pytest.fixture(scope="module", params=MODES)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import local
+from fairlead.testing import ports as free_ports
 
 pytestmark = pytest.mark.system
 
@@ -84,7 +84,7 @@ class Machine:
 
     def install(self) -> None:
         """Enables and starts the unit."""
-        doors = [f"127.0.0.1:{local.free_port()}" for _ in range(2)]
+        doors = [f"127.0.0.1:{free_ports.free()}" for _ in range(2)]
         assert "is enabled" in self.fairlead("service", "install", "--http", doors[0], "--https", doors[1])
 
     def ready(self) -> None:

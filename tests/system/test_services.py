@@ -25,6 +25,7 @@ import yaml
 from fairlead.api import kinds
 from fairlead.client import protocol
 from fairlead.node.network import ipv6, netlink
+from fairlead.testing import ports as free_ports
 from fairlead.testing import worlds
 from tests.node import engines
 from tests.system import conftest, load, local
@@ -227,7 +228,7 @@ async def test_a_load_balancer_has_an_address_at_once_and_says_which_port_is_tak
     cluster: local.Local, client: protocol.Client
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
-        taken, free = holder.getsockname()[1], local.free_port()
+        taken, free = holder.getsockname()[1], free_ports.free()
         for name, port in (("free", free), ("taken", taken)):
             made = service(name, type="LoadBalancer", ports=[{"port": port, "targetPort": "http"}])
             await client.create(kinds.SERVICE, made, namespace="default")
@@ -277,7 +278,7 @@ def fetched(host: str, port: int) -> str:
 async def test_a_health_check_node_port_tells_the_nodes_ready_endpoints(
     cluster: local.Local, client: protocol.Client
 ) -> None:
-    ports = [{"port": local.free_port(), "targetPort": "http"}]
+    ports = [{"port": free_ports.free(), "targetPort": "http"}]
     made = service("healthy", type="LoadBalancer", externalTrafficPolicy="Local", ports=ports)
     found = await client.create(kinds.SERVICE, made, namespace="default")
     port = found["spec"]["healthCheckNodePort"]
@@ -302,7 +303,7 @@ async def test_a_health_check_node_port_tells_the_nodes_ready_endpoints(
 
 async def test_a_port_of_localhost_is_there_by_either_name_of_it(cluster: local.Local, client: protocol.Client) -> None:
     """Of a Service of IPv4 alone, in every mode: `localhost` is ::1 to many programs."""
-    made = service("doors", type="LoadBalancer", ports=[{"port": local.free_port(), "targetPort": "http"}])
+    made = service("doors", type="LoadBalancer", ports=[{"port": free_ports.free(), "targetPort": "http"}])
     found = await client.create(kinds.SERVICE, made, namespace="default")
     entry = found["spec"]["ports"][0]
 
