@@ -14,7 +14,7 @@ from fairlead.base import clock as clocks
 from fairlead.base import garbage, handover, privilege, slices, tasks
 from fairlead.base import log as logs
 from fairlead.cli import notify
-from fairlead.cluster import config, doorkeeper, errors, families, log_files, rootless, state, wiring
+from fairlead.cluster import config, doorkeeper, errors, log_files, rootless, state, wiring
 
 log = logs.get(__name__)
 Work = Callable[[wiring.Cluster, asyncio.Event], Awaitable[None]]
@@ -24,7 +24,6 @@ def run(
     folder: state.StateFolder, wanted: config.ClusterConfig, work: Work, *, notifier: notify.Notifier | None = None
 ) -> None:
     """Starts the cluster, does `work` (which returns when the event is set), closes the cluster. Raises CannotStart."""
-    families.decide(wanted.ip_family, folder.read())  # a refusal must not touch what an earlier life left running
     outside = _namespaces(folder, wanted)  # before there is a thread
     import uvloop
 

@@ -91,11 +91,10 @@ class Cluster:
         """Starts everything; returns when the planes have their first table. Raises CannotStart."""
         try:
             await self._start()
-        except _REASONS as error:
+        except Exception as error:
             self._leaving = self._outlived
-            raise errors.CannotStart(str(error)) from error
-        except Exception:
-            self._leaving = self._outlived
+            if isinstance(error, _REASONS):
+                raise errors.CannotStart(str(error)) from error
             raise
 
     async def _start(self) -> None:

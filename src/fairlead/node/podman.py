@@ -201,12 +201,14 @@ class Podman:
             timed_out = True
         finally:
             writer.close()
-        state = await self.http.call("GET", f"{self.api}/exec/{made['Id']}/json")
         if timed_out:
             await self._end_exec(str(made["Id"]))
+            code = 137
+        else:
+            state = await self.http.call("GET", f"{self.api}/exec/{made['Id']}/json")
+            code = int(state.get("ExitCode") or 0)
         await asyncio.to_thread(_end_monitors, str(made["Id"]))
-        code = int(state.get("ExitCode") or 0)
-        return runtime.ExecResult(137 if timed_out else code, b"".join(output[1]), b"".join(output[2]), timed_out)
+        return runtime.ExecResult(code, b"".join(output[1]), b"".join(output[2]), timed_out)
 
     async def stream(
         self, container: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, stdin: bool, tty: bool
