@@ -18,11 +18,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from fairlead.api import kinds
 from fairlead.cli import addresses
-from tests.system import conftest, load, local
+from tests.system import conftest, load, local, web
 
 pytestmark = pytest.mark.system
 HOST = "web.test"
@@ -46,32 +45,11 @@ with socket.create_server((os.environ["HOST"], int(os.environ["PORT"])), backlog
 
 
 def _manifests(folder: Path) -> Path:
-    container = {
-        "name": "web",
-        "image": "web:1",
-        "ports": [{"containerPort": 8080}],
-        "env": [{"name": "SEEN", "value": str(folder / "seen")}],
-        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
-    }
-    labels, meta = {"app": "web"}, {"name": "web"}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
-    backend = {"service": {"name": "web", "port": {"number": 80}}}
-    rule = {"host": HOST, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
     ports = [
         {"name": "plain", "port": 80, "targetPort": 8080},
         {"name": "requests", "port": 81, "targetPort": 8080, "appProtocol": "http"},
     ]
-    objects = [
-        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta,
-         "spec": {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}},
-        {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"selector": labels, "ports": ports}},
-        {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta, "spec": {"rules": [rule]}},
-    ]  # fmt: skip
-    (folder / "server.py").write_text(SERVER)
-    (folder / "all.yaml").write_text(yaml.safe_dump_all(objects))
-    images = {"images": {"web:*": {"command": [sys.executable, "-I", "-S", str(folder / "server.py")]}}}
-    (folder / "fairlead.yaml").write_text(yaml.safe_dump(images))
-    return folder
+    return web.write(folder, SERVER, host=HOST, image="web:1", ports=ports, deployment={"replicas": 2})
 
 
 @pytest.fixture

@@ -27,12 +27,11 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
 
 from fairlead.api import kinds
 from fairlead.api.kinds import Kind
 from fairlead.client import errors, protocol
-from tests.system import crashing, load, local
+from tests.system import crashing, load, local, web
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 POINTS = os.environ.get("FAIRLEAD_CRASH_POINTS", "5")
@@ -175,31 +174,16 @@ def _said(changed: Object) -> str:
 
 
 def _manifests(folder: Path) -> Path:
-    container = {
-        "name": "web",
-        "image": "web:0",
-        "ports": [{"containerPort": 8080}],
-        "env": [{"name": "SEEN", "value": str(folder / "seen")}],
-        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
-    }
-    labels, meta = {"app": "web"}, {"name": "web"}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 1}}
-    backend = {"service": {"name": "web", "port": {"number": 80}}}
-    rule = {"host": "web.test", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
     strategy = {"rollingUpdate": {"maxSurge": SURGE, "maxUnavailable": 0}}
-    objects = [
-        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta,
-         "spec": {"replicas": REPLICAS, "strategy": strategy, "selector": {"matchLabels": labels},
-                  "revisionHistoryLimit": 1, "template": template}},
-        {"apiVersion": "v1", "kind": "Service", "metadata": meta,
-         "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]}},
-        {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta, "spec": {"rules": [rule]}},
-    ]  # fmt: skip
-    (folder / "server.py").write_text(SERVER)
-    (folder / "all.yaml").write_text(yaml.safe_dump_all(objects))
-    images = {"images": {"web:*": {"command": [sys.executable, "-I", "-S", str(folder / "server.py")]}}}
-    (folder / "fairlead.yaml").write_text(yaml.safe_dump(images))
-    return folder
+    return web.write(
+        folder,
+        SERVER,
+        host="web.test",
+        image="web:0",
+        ports=[{"port": 80, "targetPort": 8080}],
+        deployment={"replicas": REPLICAS, "strategy": strategy, "revisionHistoryLimit": 1},
+        pod={"terminationGracePeriodSeconds": 1},
+    )
 
 
 def finished(deployment: Object) -> bool:

@@ -212,6 +212,11 @@ class Recorder:
         }
 
 
+def node(name: str) -> dict[str, Any]:
+    """A Node, as an Event's object: its uid is its name, as the kubelet says it."""
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
+
+
 def reference_to(obj: Object) -> dict[str, Any]:
     """`v1.ObjectReference`."""
     metadata = obj["metadata"]

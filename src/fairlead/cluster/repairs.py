@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol
 
 from fairlead.base import clock as clocks
+from fairlead.client import events
 
 REASON = "RulesRepaired"
 APART_SECONDS = 10.0
@@ -41,6 +42,5 @@ class Repairs:
             return
         more = f"; {self._untold} more times since this was told last" if self._untold else ""
         self._told_at, self._untold = self._clock.monotonic(), 0
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._node, "uid": self._node}}
         message = f"Somebody changed the rules of the cluster's Services ({problem}); they were written anew{more}"
-        self._recorder.event(node, "Warning", REASON, message)
+        self._recorder.event(events.node(self._node), "Warning", REASON, message)

@@ -178,9 +178,8 @@ def rule_expressions(rule: nft_rules.Rule) -> list[tuple[bytes, ...]]:
             return [(_verdict(0),)]
         case nft_rules.Redirect():
             address = _immediate(_ADDRESS, packed(rule.address))
-            port = _immediate(
-                _port_register(rule.family), struct.pack(">H", rule.port)
-            )  # padded, `nft -j` aborts at it
+            # Two bytes and no padding: `nft -j` aborts at a port of four.
+            port = _immediate(_port_register(rule.family), struct.pack(">H", rule.port))
             return [(address, port, _dnat(rule.family))]
         case nft_rules.Allow():
             return [*_goto_from(rule.family, rule.networks, rule.chain), (_verdict(0),)]

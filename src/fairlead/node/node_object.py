@@ -14,7 +14,7 @@ from typing import Any
 
 from fairlead.api import kinds
 from fairlead.base import clock, log
-from fairlead.client import errors
+from fairlead.client import errors, events
 from fairlead.node import pressure, settings
 
 _log = log.get(__name__)
@@ -74,8 +74,7 @@ class NodeObject:
     async def _look(self) -> bool:
         """Whether a shortage has begun or ended."""
         turns = self._pressure.observe(await asyncio.to_thread(self._gauge.read), self._doors.clock.now())
-        name = self._node.name
-        about = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}  # as the kubelet names it
+        about = events.node(self._node.name)
         for turn in turns:
             self._doors.recorder.event(about, "Warning" if turn.warning else "Normal", turn.reason, turn.message)
         return bool(turns)

@@ -117,9 +117,8 @@ def _warming_up(pod: Object, sample: Sample, timing: Timing, now: float) -> bool
     is_ready = condition["status"] == "True"
     if is_ready and sample.ready_at is not None:
         changed = sample.ready_at
-    if (
-        start <= now < start + timing.cpu_initialization_seconds
-    ):  # one that starts later was begun before the clock was set
+    # One that starts later than now was begun before the clock was set.
+    if start <= now < start + timing.cpu_initialization_seconds:
         return not is_ready or sample.at < changed + sample.window_seconds
     return not is_ready and start + timing.initial_readiness_seconds > changed
 
