@@ -94,9 +94,7 @@ def affinity(get: Get, *, path: str) -> table.Affinity:
         path=get("session-cookie-path", path),
         domain=get("session-cookie-domain", ""),
         same_site=get("session-cookie-samesite", ""),
-        secure="always"
-        if get("session-cookie-secure")
-        else "",  # "false" is nothing to ingress-nginx: the scheme decides
+        secure="always" if get("session-cookie-secure") else "",  # "false" is nothing there: the scheme decides
         max_age_seconds=get("session-cookie-max-age", 0) or get("session-cookie-expires", 0),
         partitioned=get("session-cookie-partitioned", False),
         balanced=get("affinity-mode", "balanced") == "balanced",

@@ -78,7 +78,7 @@ TIMES = (
     honoured("proxy-send-timeout", _SECONDS, "one idle time counts for both directions: the longer of read and send"),
     honoured("proxy-next-upstream", next_upstream),
     honoured("proxy-next-upstream-timeout", values.integer(0, 10**7)),
-    honoured("proxy-next-upstream-tries", values.integer(0, 10**6)),
+    honoured("proxy-next-upstream-tries", values.integer(0, 10**6), "0, no limit, and more than 100 are 100"),
 )
 BODIES = (
     honoured("proxy-body-size", values.size),
