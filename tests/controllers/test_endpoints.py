@@ -222,13 +222,19 @@ def test_legacy_endpoints_say_when_they_are_truncated() -> None:
     assert len(write.body["subsets"][0]["addresses"]) == 1000
 
 
+async def slice_of_a_deployment(cluster: workloads.FakeCluster) -> Object:
+    """The one EndpointSlice of a Service whose pods run."""
+    body = {name: value for name, value in service().items() if name != "metadata"}
+    await cluster.client.create(kinds.SERVICE, {**body, "metadata": {"name": "web"}}, namespace="default")
+    await cluster.client.create(kinds.DEPLOYMENT, workloads.deployment())
+    await cluster.settle(1)
+    (one,) = (await cluster.client.list(kinds.ENDPOINT_SLICE, namespace="default")).items
+    return one
+
+
 async def test_slices_follow_the_pods_of_a_deployment() -> None:
     async with workloads.FakeCluster() as cluster:
-        body = {name: value for name, value in service().items() if name != "metadata"}
-        await cluster.client.create(kinds.SERVICE, {**body, "metadata": {"name": "web"}}, namespace="default")
-        await cluster.client.create(kinds.DEPLOYMENT, workloads.deployment())
-        await cluster.settle(1)
-        (one,) = (await cluster.client.list(kinds.ENDPOINT_SLICE, namespace="default")).items
+        one = await slice_of_a_deployment(cluster)
         assert len(one["endpoints"]) == 3
         legacy_one = await cluster.client.get(kinds.ENDPOINTS, "web", namespace="default")
         assert len(legacy_one["subsets"][0]["addresses"]) == 3
@@ -240,11 +246,7 @@ async def test_slices_follow_the_pods_of_a_deployment() -> None:
 
 async def test_a_slice_that_somebody_changed_is_put_right() -> None:
     async with workloads.FakeCluster() as cluster:
-        body = {name: value for name, value in service().items() if name != "metadata"}
-        await cluster.client.create(kinds.SERVICE, {**body, "metadata": {"name": "web"}}, namespace="default")
-        await cluster.client.create(kinds.DEPLOYMENT, workloads.deployment())
-        await cluster.settle(1)
-        (one,) = (await cluster.client.list(kinds.ENDPOINT_SLICE, namespace="default")).items
+        one = await slice_of_a_deployment(cluster)
         await cluster.client.update(kinds.ENDPOINT_SLICE, {**one, "endpoints": one["endpoints"][:1]})
         await cluster.settle()
         (one,) = (await cluster.client.list(kinds.ENDPOINT_SLICE, namespace="default")).items
