@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{self, Gid, Uid};
@@ -33,13 +33,24 @@ const DEFAULT: [(&str, CapabilitySet); 14] = [
     ("AUDIT_WRITE", CapabilitySet::AUDIT_WRITE),
 ];
 
+/// Of a process that has one thread.
 pub fn join_cgroups(paths: &[String]) -> Result<(), String> {
-    for path in paths {
-        // "0" is the writing process itself, whatever PID namespace it is in.
-        fs::write(format!("{path}/cgroup.procs"), "0")
-            .map_err(|error| format!("cannot join cgroup {path:?}: {}", plain(&error)))?;
-    }
-    Ok(())
+    paths.iter().try_for_each(|path| {
+        join(path).map_err(|error| format!("cannot join cgroup {path:?}: {}", plain(&error)))
+    })
+}
+
+/// "0" is whoever writes, whatever PID namespace it is in. Version 1 has a file of threads: a thread that moves itself
+/// keeps no other process of the machine from forking or ending meanwhile, and does not wait (20 ms) until none does.
+fn join(path: &str) -> io::Result<()> {
+    let threads = fs::OpenOptions::new().write(true).open(format!("{path}/tasks"));
+    let mut file = match threads {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::OpenOptions::new().write(true).open(format!("{path}/cgroup.procs"))?
+        }
+        other => other?,
+    };
+    file.write_all(b"0")
 }
 
 pub fn set_limits(limits: &BTreeMap<String, (u64, u64)>) -> Result<(), String> {
