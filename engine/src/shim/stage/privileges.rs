@@ -35,9 +35,9 @@ const DEFAULT: [(&str, CapabilitySet); 14] = [
 
 /// Of a process that has one thread.
 pub fn join_cgroups(paths: &[String]) -> Result<(), String> {
-    paths.iter().try_for_each(|path| {
-        join(path).map_err(|error| format!("cannot join cgroup {path:?}: {}", plain(&error)))
-    })
+    paths
+        .iter()
+        .try_for_each(|path| join(path).map_err(|error| format!("cannot join cgroup {path:?}: {}", plain(&error))))
 }
 
 /// "0" is whoever writes, whatever PID namespace it is in. Version 1 has a file of threads: a thread that moves itself
