@@ -4,7 +4,7 @@
 # make lock   renews the lock files from pyproject.toml
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-PYTHON ?= python3
+PYTHON ?= $(shell scripts/best-python /usr/bin /usr/local/bin)
 VENV := .venv
 BIN := $(VENV)/bin
 ENGINE := $(BIN)/fairlead-engine
@@ -16,7 +16,7 @@ help:
 
 $(VENV)/.python: requirements.lock
 	@echo "==> Python packages"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || { python="$(PYTHON)"; echo "    with $$python"; $$python -m venv $(VENV) || { rm -f $(BIN)/python*; exit 1; }; }
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
 	@touch $@
 
