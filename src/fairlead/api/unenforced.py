@@ -85,30 +85,8 @@ def _template(obj: Object, *, below: str = "spec") -> Iterator[tuple[str, str]]:
     yield from _pod((spec.get("template") or {}).get("spec") or {}, f"{below}.template.spec")
 
 
-def _stateful_set(obj: Object) -> Iterator[tuple[str, str]]:
-    yield from _template(obj)
-    policy = (obj.get("spec") or {}).get("persistentVolumeClaimRetentionPolicy") or {}
-    if policy.get("whenScaled") == "Delete":
-        yield "spec.persistentVolumeClaimRetentionPolicy.whenScaled", ": delete the claims yourself"
-
-
-def _job(obj: Object) -> Iterator[tuple[str, str]]:
-    yield from _template(obj)
-    yield from _job_spec(obj.get("spec") or {}, "spec")
-
-
 def _cron_job(obj: Object) -> Iterator[tuple[str, str]]:
     yield from _template(obj, below="spec.jobTemplate.spec")
-    yield from _job_spec(((obj.get("spec") or {}).get("jobTemplate") or {}).get("spec") or {}, "spec.jobTemplate.spec")
-
-
-def _job_spec(spec: Object, path: str) -> Iterator[tuple[str, str]]:
-    for name in ("backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"):
-        if spec.get(name) is not None:
-            yield f"{path}.{name}", ""
-    for index, rule in enumerate((spec.get("podFailurePolicy") or {}).get("rules") or ()):
-        if rule.get("action") == "FailIndex":
-            yield f"{path}.podFailurePolicy.rules[{index}].action", ": FailIndex is not offered"
 
 
 def _claim(obj: Object) -> Iterator[tuple[str, str]]:
@@ -126,7 +104,7 @@ _FINDERS: dict[tuple[str, str], Callable[[Object], Iterator[tuple[str, str]]]] =
     ("apps", "Deployment"): _template,
     ("apps", "ReplicaSet"): _template,
     ("apps", "DaemonSet"): _template,
-    ("apps", "StatefulSet"): _stateful_set,
-    ("batch", "Job"): _job,
+    ("apps", "StatefulSet"): _template,
+    ("batch", "Job"): _template,
     ("batch", "CronJob"): _cron_job,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
 from typing import Any
 
 from fairlead.api import field_errors, names
@@ -23,8 +24,8 @@ def validate_pod(obj: Object) -> Problems:
     return validate_pod_spec(spec, "spec")
 
 
-def validate_template(template: Any, path: str) -> Problems:
-    """A PodTemplateSpec."""
+def validate_template(template: Any, path: str, *, claims: Collection[str] = ()) -> Problems:
+    """A PodTemplateSpec. `claims` are volumes that its pods get besides (of a StatefulSet's volumeClaimTemplates)."""
     if template is None:
         return [field_errors.required(path)]
     metadata = template.get("metadata") or {}
@@ -33,13 +34,13 @@ def validate_template(template: Any, path: str) -> Problems:
     spec = template.get("spec")
     if spec is None:
         return [*found, field_errors.required(f"{path}.spec.containers")]
-    return found + validate_pod_spec(spec, f"{path}.spec")
+    return found + validate_pod_spec(spec, f"{path}.spec", claims=claims)
 
 
-def validate_pod_spec(spec: Object, path: str) -> Problems:
+def validate_pod_spec(spec: Object, path: str, *, claims: Collection[str] = ()) -> Problems:
     """A PodSpec after defaulting."""
     found: Problems = []
-    volumes = _volumes(spec.get("volumes"), f"{path}.volumes", found)
+    volumes = _volumes(spec.get("volumes"), f"{path}.volumes", found) | set(claims)
     containers = spec.get("containers")
     if not containers:
         found.append(field_errors.required(f"{path}.containers"))
@@ -157,6 +158,7 @@ def _container(container: Object, path: str, volumes: set[str], found: Problems,
     _mounts(container.get("volumeMounts"), f"{path}.volumeMounts", volumes, found)
     if container.get("resources"):
         _resources(container["resources"], f"{path}.resources", found)
+    _restarts(container, path, found)
     sidecar = container.get("restartPolicy") == "Always"
     for field in ("livenessProbe", "readinessProbe", "startupProbe"):
         probe = container.get(field)
@@ -172,6 +174,27 @@ def _container(container: Object, path: str, volumes: set[str], found: Problems,
     for hook, handler in (container.get("lifecycle") or {}).items():
         if isinstance(handler, dict):
             _handler(handler, f"{path}.lifecycle.{hook}", found)
+
+
+def _restarts(container: Object, path: str, found: Problems) -> None:
+    """A container's own restart policy and its rules (KEP-5307)."""
+    policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules")
+    if policy is not None:
+        found += common.one_of(policy, f"{path}.restartPolicy", ("Always", "OnFailure", "Never"))
+    elif rules:
+        found.append(
+            field_errors.required(f"{path}.restartPolicy", "must specify restartPolicy when restart rules are used")
+        )
+    for index, rule in enumerate(rules or ()):
+        where = f"{path}.restartPolicyRules[{index}]"
+        found += common.one_of(rule.get("action"), f"{where}.action", ("Restart", "RestartAllContainers"))
+        codes = rule.get("exitCodes")
+        if codes is None:
+            found.append(field_errors.required(f"{where}.exitCodes", "must be specified"))
+            continue
+        found += common.one_of(codes.get("operator"), f"{where}.exitCodes.operator", ("In", "NotIn"))
+        if not codes.get("values"):
+            found.append(field_errors.required(f"{where}.exitCodes.values"))
 
 
 def _ports(ports: Any, path: str, found: Problems) -> None:

@@ -28,8 +28,13 @@ def _workload(obj: Object) -> Problems:
     found += common.non_negative(spec.get("minReadySeconds"), "spec.minReadySeconds")
     found += common.non_negative(spec.get("revisionHistoryLimit"), "spec.revisionHistoryLimit")
     found += common.workload_selector(spec)
-    found += pods.validate_template(spec.get("template"), "spec.template")
+    found += pods.validate_template(spec.get("template"), "spec.template", claims=_claims(spec))
     return found + _restart(spec, ("Always",))
+
+
+def _claims(spec: Object) -> set[str]:
+    """The volumes that pods of a StatefulSet get of its claims."""
+    return {(one.get("metadata") or {}).get("name", "") for one in spec.get("volumeClaimTemplates") or ()}
 
 
 def validate_deployment(obj: Object) -> Problems:
@@ -80,8 +85,14 @@ def validate_daemon_set(obj: Object) -> Problems:
     found = _workload(obj)
     strategy = spec.get("updateStrategy") or {}
     found += common.one_of(strategy.get("type"), "spec.updateStrategy.type", ("RollingUpdate", "OnDelete"))
-    if strategy.get("rollingUpdate") is not None:
-        found += _rolling(strategy["rollingUpdate"], "spec.updateStrategy.rollingUpdate")
+    rolling = strategy.get("rollingUpdate")
+    if rolling is not None:
+        found += _rolling(rolling, "spec.updateStrategy.rollingUpdate")
+        if not _zero(rolling.get("maxUnavailable", 1)) and not _zero(rolling.get("maxSurge", 0)):
+            path = "spec.updateStrategy.rollingUpdate.maxSurge"
+            found.append(
+                field_errors.invalid(path, rolling["maxSurge"], "may not be set when maxUnavailable is non-zero")
+            )
     return found
 
 
@@ -136,8 +147,42 @@ def validate_job(obj: Object) -> Problems:
     found += common.one_of(spec.get("completionMode"), "spec.completionMode", ("NonIndexed", "Indexed"))
     if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
         found.append(field_errors.required("spec.completions", "when completion mode is Indexed"))
+    found += _job_policies(spec, "spec")
     found += pods.validate_template(spec.get("template"), "spec.template")
     return found + _restart(spec, ("OnFailure", "Never"))
+
+
+def _job_policies(spec: Object, path: str) -> Problems:
+    """What needs indexes, and what needs pods that fail for good."""
+    found: Problems = []
+    for field in ("backoffLimitPerIndex", "maxFailedIndexes"):
+        found += common.non_negative(spec.get(field), f"{path}.{field}")
+    if spec.get("completionMode", "NonIndexed") != "Indexed":
+        for field in ("backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"):
+            if spec.get(field) is not None:
+                found.append(
+                    field_errors.invalid(f"{path}.{field}", spec[field], "requires indexed completion mode")
+                )
+    if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
+        found.append(field_errors.required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
+    policy = spec.get("podFailurePolicy")
+    if policy is None:
+        return found
+    if ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy") != "Never":
+        detail = 'only "Never" is supported when podFailurePolicy is specified'
+        value = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy")
+        found.append(field_errors.invalid(f"{path}.template.spec.restartPolicy", value, detail))
+    for index, rule in enumerate(policy.get("rules") or ()):
+        where = f"{path}.podFailurePolicy.rules[{index}]"
+        found += common.one_of(rule.get("action"), f"{where}.action", ("Count", "FailIndex", "FailJob", "Ignore"))
+        if bool(rule.get("onExitCodes")) == bool(rule.get("onPodConditions")):
+            found.append(
+                field_errors.invalid(where, rule.get("action", ""), "specify one of: OnExitCodes or OnPodConditions")
+            )
+        if rule.get("action") == "FailIndex" and spec.get("backoffLimitPerIndex") is None:
+            detail = "requires the backoffLimitPerIndex to be set"
+            found.append(field_errors.invalid(f"{where}.action", "FailIndex", detail))
+    return found
 
 
 def validate_job_update(obj: Object, old: Object) -> Problems:
@@ -212,9 +257,26 @@ def validate_cron_job(obj: Object) -> Problems:
     found += common.one_of(spec.get("concurrencyPolicy"), "spec.concurrencyPolicy", ("Allow", "Forbid", "Replace"))
     for field in ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
         found += common.non_negative(spec.get(field), f"spec.{field}")
+    if spec.get("timeZone") is not None:
+        found += _time_zone(spec["timeZone"], "spec.timeZone")
     inner = (spec.get("jobTemplate") or {}).get("spec") or {}
+    found += _job_policies(inner, "spec.jobTemplate.spec")
     found += pods.validate_template(inner.get("template"), "spec.jobTemplate.spec.template")
     return found + _restart(inner, ("OnFailure", "Never"), "spec.jobTemplate.spec.template")
+
+
+def _time_zone(name: str, path: str) -> Problems:
+    import zoneinfo  # only who has a time zone needs it
+
+    if not name:
+        return [field_errors.invalid(path, name, "must be nil or non-empty string")]
+    try:
+        if name.lower() == "local":
+            raise ValueError
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return [field_errors.invalid(path, name, f"unknown time zone {name}")]
+    return []
 
 
 def validate_hpa(obj: Object) -> Problems:
