@@ -130,6 +130,8 @@ async def test_the_other_workloads(cluster: Cluster) -> None:
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
     }
     stateful = workloads.workload("StatefulSet", "db", replicas=2, serviceName="db", volumeClaimTemplates=[claim])
+    mounts = [{"name": "data", "mountPath": "/data"}]  # of a volume that only the claim makes
+    stateful["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = mounts
     await client.create(kinds.STATEFUL_SET, stateful)
     await client.create(kinds.DAEMON_SET, workloads.workload("DaemonSet", "agent"))
     await client.create(kinds.JOB, workloads.workload("Job", "work", completions=3, parallelism=2))

@@ -87,6 +87,25 @@ async def test_failures_are_retried_later_and_later_then_given_up() -> None:
         assert reason(found, "Failed") == "BackoffLimitExceeded"
 
 
+@pytest.mark.parametrize(("limit", "restarts", "over"), [(2, 1, False), (2, 2, True), (0, 0, False), (0, 1, True)])
+async def test_restarts_of_a_pod_that_restarts_itself_count_against_the_limit(
+    limit: int, restarts: int, *, over: bool
+) -> None:
+    wanted = job(backoffLimit=limit)
+    wanted["spec"]["template"]["spec"]["restartPolicy"] = "OnFailure"
+    async with workloads.FakeCluster() as cluster:
+        await cluster.client.create(kinds.JOB, wanted)
+        await cluster.settle(1)
+        (pod,) = await cluster.pods()
+        init = {"name": "init", "restartCount": min(restarts, 1)}
+        counts = [{"name": "main", "restartCount": max(0, restarts - 1)}]
+        status = {**pod["status"], "initContainerStatuses": [init], "containerStatuses": counts}
+        await cluster.client.update(kinds.POD, {**pod, "status": status}, subresource="status")
+        await cluster.settle(1)
+        assert reason(await get(cluster), "Failed") == ("BackoffLimitExceeded" if over else None)
+        assert len(await cluster.pods()) == (0 if over else 1)
+
+
 async def test_a_deadline_ends_it() -> None:
     async with workloads.FakeCluster() as cluster:
         await cluster.client.create(kinds.JOB, job(activeDeadlineSeconds=10))

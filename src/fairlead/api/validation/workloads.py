@@ -160,9 +160,7 @@ def _job_policies(spec: Object, path: str) -> Problems:
     if spec.get("completionMode", "NonIndexed") != "Indexed":
         for field in ("backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"):
             if spec.get(field) is not None:
-                found.append(
-                    field_errors.invalid(f"{path}.{field}", spec[field], "requires indexed completion mode")
-                )
+                found.append(field_errors.invalid(f"{path}.{field}", spec[field], "requires indexed completion mode"))
     if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
         found.append(field_errors.required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
     policy = spec.get("podFailurePolicy")
@@ -271,8 +269,6 @@ def _time_zone(name: str, path: str) -> Problems:
     if not name:
         return [field_errors.invalid(path, name, "must be nil or non-empty string")]
     try:
-        if name.lower() == "local":
-            raise ValueError
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         return [field_errors.invalid(path, name, f"unknown time zone {name}")]

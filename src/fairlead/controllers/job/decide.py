@@ -121,8 +121,7 @@ def _end(plan: _Plan) -> tuple[str, str, str] | None:
         return "Failed", "PodFailurePolicy", plan.failing.message
     if met := per_index.success(plan.job, plan.done) or per_index.end(plan.job, plan.indexes, plan.done):
         return met
-    limit = plan.job["spec"].get("backoffLimit")
-    if plan.count.failed > (6 if limit is None else int(limit)):
+    if _past_backoff_limit(plan):
         return "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
     if _deadline_left_seconds(plan) == 0.0:
         return "Failed", "DeadlineExceeded", "Job was active longer than specified deadline"
@@ -131,6 +130,23 @@ def _end(plan: _Plan) -> tuple[str, str, str] | None:
     if enough or (plan.completions is None and done > 0 and not plan.active):
         return "Complete", "CompletionsReached", "Reached expected number of succeeded pods"
     return None
+
+
+def _past_backoff_limit(plan: _Plan) -> bool:
+    """Too many failed pods, or with OnFailure too many restarts of those that live (`pastBackoffLimitOnFailure`)."""
+    spec = plan.job["spec"]
+    limit = 6 if spec.get("backoffLimit") is None else int(spec["backoffLimit"])
+    if plan.count.failed > limit:
+        return True
+    if spec["template"]["spec"].get("restartPolicy") != "OnFailure":
+        return False
+    return sum(_restarts(pod) for pod in plan.owned if not pods.finished(pod)) >= max(1, limit)
+
+
+def _restarts(pod: Object) -> int:
+    status = pod.get("status") or {}
+    entries = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    return sum(int(entry.get("restartCount") or 0) for entry in entries)
 
 
 def _deadline_left_seconds(plan: _Plan) -> float | None:
