@@ -28,9 +28,10 @@ ALLOWED = {
 
 LIST = """
 import json, sys
+before = set(sys.modules)  # a machine's sitecustomize, as Debian has one, and what that imports
 import fairlead.cli.up, fairlead.cli.serve
 known = set(sys.stdlib_module_names)
-names = {name.partition(".")[0] for name in sys.modules}
+names = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(json.dumps(sorted(name for name in names - known if not name.startswith("_"))))
 """
 

@@ -169,8 +169,11 @@ async def _serve(
             click.echo("finishing what is in flight")
             for task in tasks:
                 task.cancel()
-    except* failure.Failure as several:
-        raise several.exceptions[0] from None
+    except ExceptionGroup as several:  # what an `except*` raises is in a group again before Python 3.11.4
+        mistakes, bugs = several.split(failure.Failure)
+        if mistakes is None or bugs is not None:
+            raise
+        raise mistakes.exceptions[0] from None
 
 
 def hint(refused: list[str]) -> list[str]:
