@@ -93,6 +93,24 @@ def _import(path: str, tar: Path) -> None:
 
 
 @contextlib.contextmanager
+def user_images(**images):
+    """A user's store of images: each name has the changes of its image. Its storage.conf."""
+    folder = Path(tempfile.mkdtemp(prefix="fl-images-"))
+    words = ["podman", "--root", str(folder / "store"), "--runroot", str(folder / "run"), "--tmpdir"]
+    words += [str(folder / "tmp"), "--cgroup-manager", "cgroupfs", "--storage-driver", "vfs", "import"]
+    tar = archive(folder)
+    for name, changes in images.items():
+        options = [f"--change={change}" for change in ("ENV PATH=/bin", *changes)]
+        done = subprocess.run([*words, *options, str(tar), f"{name}:1"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    (folder / "storage.conf").write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{folder / "store"}"\n')
+    try:
+        yield folder / "storage.conf"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def service():
     """The path of the service's socket."""
     folder = Path(tempfile.mkdtemp(prefix="fl-podman-"))

@@ -1,5 +1,6 @@
 """The check suite that every runtime passes: under a shim (the real one or the fake), with Podman, and with Docker (its
-API as Podman serves it where no daemon can be had)."""
+API as Podman serves it where no daemon can be had). In a user namespace it is that of a Podman of our own
+(`test_own_podman` runs it there)."""
 
 import asyncio
 import contextlib
@@ -17,11 +18,23 @@ import house as houses
 import pytest
 import pytest_asyncio
 
-from fairlead.base import clock
-from fairlead.node import containers, docker, docker_pause, podman, processes, runtime
+from fairlead.base import clock, privilege
+from fairlead.node import (
+    containers,
+    docker,
+    docker_pause,
+    folders,
+    image_stores,
+    own_podman,
+    podman,
+    processes,
+    runtime,
+)
 
 FLAG = f"/tmp/fairlead-test-runtimes-{os.getpid()}"  # a container's own /tmp, or the machine's
 LIMITS = {"nofile": (1024, 1024), "nproc": (1024, 1024)}
+ENGINES = ("rootless",) if privilege.in_own_namespace() else ("podman", "docker")
+KINDS = ENGINES if privilege.in_own_namespace() else ("process", *ENGINES)
 
 
 class Listener:
@@ -79,11 +92,32 @@ def docker_socket(request):
         yield path
 
 
+@pytest.fixture(scope="module")
+def own_service():
+    """What makes a service of our own, which takes the place of the one before it."""
+    folder, made = Path(tempfile.mkdtemp(prefix="fl-own-")), []
+    places = own_podman.Places(folder, folder / "podman.sock", folder / "log")
+
+    def make():
+        environ = {**os.environ, "CONTAINERS_STORAGE_CONF": str(conf)}
+        store = image_stores.of_user(environ, privilege.real_uid())
+        made.append(own_podman.Service(places, environ, store=store, fresh=not made))
+        return made[-1]
+
+    with engines.user_images(fltest=('CMD ["sleep","600"]',)) as conf:
+        yield make
+        for service in made:
+            asyncio.run(service.close())
+    folders.remove_tree(folder)
+
+
 def runtime_of(kind, folder, path):
-    """A new runtime of that kind; `path` is the engine's socket."""
+    """A new runtime of that kind; `path` is the engine's socket, or what makes the engine."""
     inner = processes.ProcessRuntime(processes.ProcessSettings(folder, houses.engine()))
     if kind == "process":
         return inner
+    if kind == "rootless":
+        return containers.ContainerRuntime(own_podman.OwnPodman(path()), inner, timer=clock.SystemClock())
     if kind == "docker":
         engine = docker.Docker(path, podman.EngineSettings(LIMITS))
         pauses = docker_pause.PauseRuntime(engine, folder)
@@ -96,10 +130,11 @@ def runtime_of(kind, folder, path):
 def socket_of(request):
     if request.param == "process":
         return ""
-    return request.getfixturevalue("docker_socket" if request.param == "docker" else "podman_socket")
+    fixtures = {"docker": "docker_socket", "podman": "podman_socket", "rootless": "own_service"}
+    return request.getfixturevalue(fixtures[request.param])
 
 
-@pytest.fixture(params=["process", "podman", "docker"])
+@pytest.fixture(params=KINDS)
 def bench(request):
     folder = Path(tempfile.mkdtemp(prefix="fl-node-"))
     path = socket_of(request)
@@ -378,7 +413,7 @@ async def test_a_container_with_input_may_be_attached_to(opened):
 class TestImages:
     """What only a runtime with images does."""
 
-    @pytest.fixture(params=["podman", "docker"])
+    @pytest.fixture(params=ENGINES)
     def bench(self, request):
         folder = Path(tempfile.mkdtemp(prefix="fl-node-"))
         path = socket_of(request)

@@ -17,6 +17,8 @@ from typing import Any
 
 import msgspec
 
+from fairlead.node import folders
+
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
 
@@ -104,6 +106,11 @@ class StateFolder:
         return self.path / "pods"
 
     @property
+    def containers(self) -> Path:
+        """The storage of the Podman that runs images in network mode rootless; made when the first is needed."""
+        return self.path / "containers"
+
+    @property
     def volumes(self) -> Path:
         """The folders behind PersistentVolumes; made when the first is."""
         return self.path / "volumes"
@@ -149,6 +156,7 @@ class StateFolder:
 
     def remove(self) -> None:
         """Removes the folder with all in it, and the parent if that leaves it empty."""
+        folders.remove_tree(self.containers)
         shutil.rmtree(self.path, ignore_errors=True)
         with contextlib.suppress(OSError):  # others are in it, or it is a mount
             self.path.parent.rmdir()

@@ -31,6 +31,7 @@ _NAMES = (
     *doorkeeper.CONNECTORS,
     "pasta.avx2",
 )
+_CONTAINERS = ("podman", "conmon")  # those of rootless mode, whose storage is the cluster's
 
 
 def sweep(folder: state.StateFolder) -> list[str]:
@@ -73,19 +74,25 @@ def _processes(folder: state.StateFolder) -> Iterator[tuple[int, str]]:
             words = _command(int(entry.name))
             if _is_engine(words) and _is_of(int(entry.name), words, ours):
                 what = f"engine {words[1]}" if len(words) > 1 else "engine"
+                if Path(words[0]).name in _CONTAINERS:
+                    what = Path(words[0]).name
                 for child in _descendants(int(entry.name)):
                     yield child, f"process of {what}"
                 yield int(entry.name), what
 
 
 def _is_engine(words: list[str]) -> bool:
-    known = bool(words) and (Path(words[0]).name in _NAMES or words[:2] == ["/proc/self/exe", "worker"])
+    known = bool(words) and (
+        Path(words[0]).name in (*_NAMES, *_CONTAINERS) or words[:2] == ["/proc/self/exe", "worker"]
+    )
     return known or words[1:2] in (["master"], ["shim"])  # FAIRLEAD_ENGINE may have any name
 
 
 def _is_of(pid: int, words: list[str], folder: str) -> bool:
     """Whether that process of the engine's is this cluster's: its command line says so, or the log that it writes to (a
     worker's command line names nothing, and its master may have died)."""
+    if Path(words[0]).name in _CONTAINERS:
+        return any(word.startswith(f"{folder}containers/") for word in words[1:])
     if any(word.startswith(folder) for word in words[1:]):
         return True
     try:

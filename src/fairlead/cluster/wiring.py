@@ -42,7 +42,7 @@ from fairlead.cluster import (
 from fairlead.controllers import permissions, serving_gate, suite, traffic
 from fairlead.controllers.autoscaling import traffic_metrics
 from fairlead.dataplane import access_log, coordinator, engine, health_ports, nftables, plane, sockets, spawn, wire
-from fairlead.node import agent, cgroups, engines, folders, identity, processes, protocols, racing
+from fairlead.node import agent, cgroups, engines, folders, identity, own_podman, processes, protocols, racing
 from fairlead.node import settings as node_settings
 from fairlead.node.network import choose
 from fairlead.routing import settings as routing_settings
@@ -354,7 +354,21 @@ class Cluster:
 
     async def _images(self, runs: processes.ProcessRuntime) -> engines.Found:
         if self._outside is not None:
-            return engines.Found(None, "containers are not offered in rootless mode: an engine's are outside of it")
+            places = own_podman.Places(
+                self.folder.containers, self.folder.run / "podman.sock", self.folder.log / "podman.log"
+            )
+            found, service = await asyncio.to_thread(
+                own_podman.find,
+                os.environ,
+                runs,
+                places,
+                timer=self.clock,
+                forced=self.wanted.runtime,
+                fresh=not self._outside.joined,
+            )
+            if service is not None:
+                self._rooms.add("Podman", service.close)
+            return found
         return await engines.find(
             os.environ, runs, timer=self.clock, folder=self.folder.pods, forced=self.wanted.runtime
         )

@@ -64,6 +64,7 @@ class ContainerRuntime:
         self, engine: podman.Podman, inner: Holder, *, timer: clock.Clock, network: Callable[[Any], str] = by_path
     ) -> None:
         self._engine = engine
+        self.own_limits = engine.options.cgroups
         self._inner = inner
         self._timer = timer
         self._network = network

@@ -81,7 +81,7 @@ class EngineHttp:
 
     async def stream(self, path: str, *, query: Mapping[str, str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """An answer that goes on, as the raw bytes of its body (HTTP/1.0: no chunks). It may begin late."""
-        reader, writer = await asyncio.open_unix_connection(self.path)
+        reader, writer = await self._connect()
         try:
             writer.write(f"GET {path}?{urllib.parse.urlencode(query)} HTTP/1.0\r\nHost: engine\r\n\r\n".encode())
             await writer.drain()
@@ -91,10 +91,13 @@ class EngineHttp:
             raise
         return reader, writer
 
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_unix_connection(self.path)
+
     async def _send(
         self, method: str, path: str, body: Any, query: Mapping[str, str] | None, *, upgrade: bool = False
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_unix_connection(self.path)
+        reader, writer = await self._connect()
         target = path + ("?" + urllib.parse.urlencode(query) if query else "")
         content = body if isinstance(body, bytes) else msgspec.json.encode(body) if body is not None else b""
         kind = "application/x-tar" if isinstance(body, bytes) else "application/json"

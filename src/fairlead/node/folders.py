@@ -86,6 +86,21 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder.parent / _MEMORY / folder.name, ignore_errors=True)
 
 
+def remove_tree(folder: Path) -> None:
+    """Removes a folder of containers' files, in which there may be some that their owner may not write in. Blocking."""
+    for path, _, _ in os.walk(folder):  # top down: what is made accessible is gone into
+        _open_up(path)
+        for entry in os.scandir(path):
+            if entry.is_dir(follow_symlinks=False):
+                _open_up(entry.path)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_up(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.chmod(path, 0o700)  # noqa: PTH101 - one of very many
+
+
 def used_bytes(folder: Path) -> int:
     """What the files below take on the disk, each counted once however many names it has."""
     seen: set[tuple[int, int]] = set()

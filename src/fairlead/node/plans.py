@@ -124,7 +124,7 @@ class Planner:
             capabilities=capabilities,
             cgroups=tuple(path for path in groups if path.endswith(own)),
             make_cgroups=groups,
-            rlimits={} if place.has_images or (made is not None and not made.why) else cgroups.instead(limits),
+            rlimits={} if self._enforced(place) else cgroups.instead(limits),
             files=files,
             read_only_root=bool(context.get("readOnlyRootFilesystem")),
             pull_policy=container.get("imagePullPolicy") or _pull_policy(image),
@@ -135,6 +135,10 @@ class Planner:
             tty=bool(container.get("tty")),
             no_new_privs=not context.get("allowPrivilegeEscalation", False),
         )
+
+    def _enforced(self, place: Place) -> bool:
+        made = self._doors.cgroups
+        return place.runtime.own_limits or (not place.has_images and made is not None and not made.why)
 
     async def environment(
         self,

@@ -29,11 +29,13 @@ _ASK_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """`rlimits` are given to every container (an engine in a sandbox may need lower ones than its own default)."""
+    """`rlimits` are given to every container (an engine in a sandbox may need lower ones than its own default);
+    `cgroups` is whether the engine can hold a container to its limits."""
 
     rlimits: Mapping[str, tuple[int, int]]
     log_limit_bytes: int = 10 * 1024 * 1024
     pull_seconds: float = 600.0
+    cgroups: bool = True
 
 
 def sockets(environ: Mapping[str, str]) -> list[str]:
@@ -121,7 +123,7 @@ class Podman:
             ],
             "no_new_privileges": plan.no_new_privs,
             "read_only_filesystem": plan.read_only_root,
-            "resource_limits": _limits(plan),
+            **({"resource_limits": _limits(plan)} if self.options.cgroups else {}),
             "use_image_hosts": True,
             "stdin": plan.stdin,
             "terminal": plan.tty,

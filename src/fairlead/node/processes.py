@@ -43,6 +43,7 @@ class ProcessRuntime:
     """Runs pods as processes under shims in `settings.folder/UID`."""
 
     name: Literal["process", "container"] = "process"
+    own_limits = False
 
     def __init__(self, settings: ProcessSettings) -> None:
         self._settings = settings

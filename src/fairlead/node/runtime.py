@@ -236,6 +236,7 @@ class Runtime(Protocol):
 
     name: Literal["process", "container"]
     can_mount: bool  # whether containers see mounts of their own
+    own_limits: bool  # whether it holds containers to their limits itself, without our cgroups
 
     async def open(self, spec: SandboxSpec, listener: Listener) -> Sandbox:
         """The pod's sandbox: the one that runs, else a new one. Raises StartFailed."""

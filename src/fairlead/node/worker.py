@@ -182,10 +182,14 @@ class PodWorker:
         if found:
             self.tell("FieldNotHonoured", found, warning=True)
         limits = any(cgroups.has_limits(entry) for entry in lifecycle.all_containers(self.pod))
-        if limits and self.runtime.name == "process" and (self.doors.cgroups is None or self.doors.cgroups.why):
-            why = self.doors.cgroups.why if self.doors.cgroups is not None else "cgroups are not in use here"
+        if limits and not self.runtime.own_limits and (why := self._no_cgroups()):
             instead = "each process is held to twice its memory limit and 256 MiB of data"
             self.tell("LimitsNotEnforced", f"resources.limits are not enforced ({why}); {instead}", warning=True)
+
+    def _no_cgroups(self) -> str:
+        if self.runtime.name == "container":
+            return "containers have no cgroups in network mode rootless"
+        return self.doors.cgroups.why if self.doors.cgroups is not None else "cgroups are not in use here"
 
     async def _wait(self, wake_at: float | None) -> None:
         if wake_at is None:
