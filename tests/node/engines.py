@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 import urllib.parse
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def archive(folder: Path) -> Path:
     image = folder / "image"
     (image / "bin").mkdir(parents=True)
     (image / "tmp").mkdir()
-    shutil.copy(shutil.which("busybox"), image / "bin" / "busybox")
+    shutil.copy(str(shutil.which("busybox")), image / "bin" / "busybox")
     for name in APPLETS:
         (image / "bin" / name).symlink_to("busybox")
     subprocess.run(["tar", "-C", str(image), "-cf", str(folder / "image.tar"), "."], check=True)
@@ -41,7 +42,7 @@ def archive(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def docker_service():
+def docker_service() -> Iterator[str]:
     """The path of a Docker daemon's socket. It has no network, no rules and a cgroup of its own, all gone afterwards.
     Skips where it cannot be started."""
     folder = Path(tempfile.mkdtemp(prefix="fl-docker-"))
@@ -92,17 +93,24 @@ def _import(path: str, tar: Path) -> None:
     engine.close()
 
 
-@contextlib.contextmanager
-def user_images(**images):
-    """A user's store of images: each name has the changes of its image. Its storage.conf."""
-    folder = Path(tempfile.mkdtemp(prefix="fl-images-"))
+def add_image(folder: Path, name: str, changes: Iterable[str]) -> None:
+    """Makes another image in the store below the folder."""
     words = ["podman", "--root", str(folder / "store"), "--runroot", str(folder / "run"), "--tmpdir"]
     words += [str(folder / "tmp"), "--cgroup-manager", "cgroupfs", "--storage-driver", "vfs", "import"]
-    tar = archive(folder)
+    words += [f"--change={change}" for change in ("ENV PATH=/bin", *changes)]
+    tar = str(folder / "image.tar")
+    environ = {key: value for key, value in os.environ.items() if key != "CONTAINERS_STORAGE_CONF"}
+    done = subprocess.run([*words, tar, f"{name}:1"], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@contextlib.contextmanager
+def user_images(**images: Iterable[str]) -> Iterator[Path]:
+    """A user's store of images: each name has the changes of its image. Its storage.conf."""
+    folder = Path(tempfile.mkdtemp(prefix="fl-images-"))
+    archive(folder)
     for name, changes in images.items():
-        options = [f"--change={change}" for change in ("ENV PATH=/bin", *changes)]
-        done = subprocess.run([*words, *options, str(tar), f"{name}:1"], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        add_image(folder, name, changes)
     (folder / "storage.conf").write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{folder / "store"}"\n')
     try:
         yield folder / "storage.conf"
@@ -111,7 +119,7 @@ def user_images(**images):
 
 
 @contextlib.contextmanager
-def service():
+def service() -> Iterator[str]:
     """The path of the service's socket."""
     folder = Path(tempfile.mkdtemp(prefix="fl-podman-"))
     words = [

@@ -98,6 +98,31 @@ def test_the_users_store_is_read_and_another_one_written(tmp_path):
     assert "imagestore" not in json.dumps([own_podman.words(where, None), own_podman.settings(where, None)])
 
 
+@pytest.mark.system
+@pytest.mark.skipif(bool(NO_PODMAN), reason=NO_PODMAN or "-")
+def test_the_namespaces_have_locks_and_a_resolver_of_their_own(tmp_path):
+    """Made twice, as two services after each other would; the machine's stay as they are."""
+    code = """
+import pathlib, sys
+from fairlead.node import dns, own_podman
+for _ in range(2):
+    own_podman.own_shared_memory()
+    pathlib.Path("/dev/shm/ours").touch()
+    own_podman.own_resolver(
+        pathlib.Path(sys.argv[1]), host=dns.Config(("127.0.0.53",), ("example",)), behind=dns.Config(("192.0.2.53",))
+    )
+print(sum(" - tmpfs fairlead " in line for line in open("/proc/self/mountinfo")))
+print(open("/etc/resolv.conf").read())
+"""
+    before = Path("/etc/resolv.conf").read_text()
+    words = ["unshare", "-Urnm", sys.executable, "-c", code, str(tmp_path / "resolv.conf")]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1", "search", "example", "nameserver", "192.0.2.53"], done.stderr
+    assert Path("/etc/resolv.conf").read_text() == before
+    assert not Path("/dev/shm/ours").exists()
+
+
 def test_files_that_their_owner_may_not_write_beside_are_removed(tmp_path):
     (tmp_path / "layer" / "etc" / "deep").mkdir(parents=True)
     (tmp_path / "layer" / "etc" / "file").touch()

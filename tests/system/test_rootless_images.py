@@ -17,6 +17,7 @@ from tests.system import listing, local
 
 REASON = engines.missing() or rootless.reason_against()
 pytestmark = [pytest.mark.system, pytest.mark.skipif(bool(REASON), reason=REASON or "-")]
+SERVE = 'CMD ["httpd","-f","-v","-p","8080","-h","/srv"]'
 APP = """
 apiVersion: apps/v1
 kind: Deployment
@@ -59,9 +60,8 @@ spec:
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[local.Local]:
-    """One that runs the application; the user has the two images."""
-    serve = 'CMD ["httpd","-f","-v","-p","8080","-h","/srv"]'
-    with engines.user_images(flweb=(serve,), flother=(serve, "USER 1000")) as conf:
+    """One that is not started; the user has the application's image."""
+    with engines.user_images(flweb=(SERVE,)) as conf:
         monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(conf))
         made = local.make(Path(tempfile.mkdtemp(prefix="fl-state-")), "rootless")
         try:
@@ -93,6 +93,7 @@ def test_the_users_images_serve_are_adopted_and_leave_nothing(cluster: local.Loc
     assert cluster.kubectl("exec", min(pods), "--", "id").startswith("uid=0")
     assert "response:200" in cluster.kubectl("logs", "-l", "app=web")
     assert "containers have no cgroups" in cluster.kubectl("events", "--types=Warning")
+    engines.add_image(Path(os.environ["CONTAINERS_STORAGE_CONF"]).parent, "flother", (SERVE, "USER 1000"))
     cluster.kubectl("apply", "-f", "-", stdin=OTHER)
     cluster.kubectl("wait", "pod/other", "--for=jsonpath={.status.containerStatuses[0].state.waiting.message}")
     assert 'is to run as user "1000"' in cluster.kubectl("get", "pod/other", "-o", "yaml")

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.base import clock, log, privilege
-from fairlead.node import containers, engine_http, engines, folders, image_stores, podman
+from fairlead.node import containers, dns, engine_http, engines, folders, image_stores, podman
 
 _log = log.get(__name__)
 Object = podman.Object
@@ -30,7 +30,8 @@ _START_SECONDS = 20.0
 _ASK_SECONDS = 0.02
 _END_SECONDS = 3.0
 _SHARED_MEMORY, _SOURCE = "/dev/shm", "fairlead"  # noqa: S108 - where Podman has its locks
-_MS_NOSUID, _MS_NODEV = 2, 4
+_RESOLVER = Path("/etc/resolv.conf")
+_MS_NOSUID, _MS_NODEV, _MS_BIND = 2, 4, 4096
 _ROOT = ("", "0", "root")
 _NOT_FOR_IT = ("CONTAINER_HOST", "CONTAINER_CONNECTION", "DOCKER_HOST", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET")
 
@@ -153,6 +154,7 @@ class Service:
         (self.places.folder / "storage.conf").write_text(settings(self.places, self._store))
         self.places.log.write_bytes(b"")  # what it says is of this start
         own_shared_memory()
+        own_resolver(self.places.folder / "resolv.conf")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self.places.log.open("ab") as output:
@@ -234,10 +236,24 @@ def own_shared_memory() -> None:
     above = [entry for entry in mounts if entry[4] == _SHARED_MEMORY]
     if not Path(_SHARED_MEMORY).is_dir() or (above and above[-1][above[-1].index("-") + 2] == _SOURCE):
         return
+    _mount(_SOURCE, _SHARED_MEMORY, "tmpfs", flags=_MS_NOSUID | _MS_NODEV, options="mode=1777")
+
+
+def own_resolver(file: Path, *, host: dns.Config | None = None, behind: dns.Config | None = None) -> None:
+    """Where names are asked at a loopback address of the machine's, which is not ours, puts `file` with the servers
+    behind it in resolv.conf's place: registries have names. Raises OSError."""
+    known = host or dns.of_host()
+    reached = dns.without_loopback(known, "", behind=behind)
+    if reached.nameservers and reached != known:
+        file.write_text(reached.text())
+        _mount(str(file), str(_RESOLVER.resolve()), "", flags=_MS_BIND, options="")
+
+
+def _mount(source: str, target: str, kind: str, *, flags: int, options: str) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(_SOURCE.encode(), _SHARED_MEMORY.encode(), b"tmpfs", _MS_NOSUID | _MS_NODEV, b"mode=1777"):
+    if libc.mount(source.encode(), target.encode(), kind.encode(), flags, options.encode()):
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), _SHARED_MEMORY)
+        raise OSError(number, os.strerror(number), target)
 
 
 def _end_earlier(socket: Path) -> None:
