@@ -13,7 +13,7 @@ def pod(*, policy="Always", init=(), apps=("app",), **spec):
         "spec": {
             "restartPolicy": policy,
             "initContainers": [{"name": name, **more} for name, more in init],
-            "containers": [{"name": name} for name in apps],
+            "containers": [name if isinstance(name, dict) else {"name": name} for name in apps],
             **spec,
         },
     }
@@ -35,6 +35,12 @@ def record(**containers):
 SIDECAR = {"restartPolicy": "Always"}
 
 
+def own(policy, operator="In", *codes):
+    """A container with a restart policy of its own, and a rule for those exit codes."""
+    rules = [{"action": "Restart", "exitCodes": {"operator": operator, "values": list(codes)}}] if codes else []
+    return {"name": "app", "restartPolicy": policy, "restartPolicyRules": rules}
+
+
 @pytest.mark.parametrize(
     ("spec", "known", "start", "kill", "finished"),
     [
@@ -46,6 +52,13 @@ SIDECAR = {"restartPolicy": "Always"}
         (pod(policy="OnFailure"), record(app=1), ["app"], [], False),
         (pod(policy="OnFailure"), record(app=0), [], [], True),
         (pod(policy="Always"), record(app=0), ["app"], [], False),
+        (pod(policy="Always", apps=(own("Never"),)), record(app=0), [], [], True),
+        (pod(policy="Always", apps=(own("OnFailure"), "b")), record(app=0, b="running"), [], [], False),
+        (pod(policy="Never", apps=(own("Always"),)), record(app=0), ["app"], [], False),
+        (pod(policy="Never", apps=(own("Never", "In", 42),)), record(app=42), ["app"], [], False),
+        (pod(policy="Never", apps=(own("Never", "In", 42),)), record(app=1), [], [], True),
+        (pod(policy="Never", apps=(own("Never", "NotIn", 42),)), record(app=1), ["app"], [], False),
+        (pod(policy="Never", init=[("i", {"restartPolicy": "OnFailure"})]), record(i=1), ["i"], [], False),
         (pod(init=[("i", {}), ("j", {})]), record(), ["i"], [], False),
         (pod(init=[("i", {}), ("j", {})]), record(i="running"), [], [], False),
         (pod(init=[("i", {}), ("j", {})]), record(i=0), ["j"], [], False),

@@ -117,18 +117,36 @@ async def test_memory_is_a_file_system_of_the_size_asked_for_and_is_shared(node)
     assert out.splitlines()[:2] == ["tmpfs", "hello"] and "full" in out
 
 
-async def test_a_pod_whose_empty_dir_outgrows_its_limit_is_evicted(node):
-    pod = {"volumes": [{"name": "d", "emptyDir": {"sizeLimit": "1Mi"}}], "terminationGracePeriodSeconds": 1}
-    line = "head -c 3000000 /dev/zero > /d/big; touch /d/done; sleep 60"
+@pytest.mark.parametrize(
+    ("volume", "limits", "line", "message"),
+    [
+        ({"sizeLimit": "1Mi"}, {}, "> /d/big", 'Usage of EmptyDir volume "d" exceeds the limit "1Mi".'),
+        ({}, {"ephemeral-storage": "1Mi"}, "> /d/big", "Pod ephemeral local storage usage exceeds the total limit of"),
+        ({}, {"ephemeral-storage": "1Mi"}, "| tr '\\0' '\\n'", "usage exceeds the total limit of containers 1Mi. "),
+    ],
+    ids=["empty-dir", "pod", "log"],
+)
+async def test_a_pod_that_outgrows_a_limit_of_the_disk_is_evicted_at_once(node, volume, limits, line, message):
+    pod = {"volumes": [{"name": "d", "emptyDir": volume}], "terminationGracePeriodSeconds": 60}
+    line = f"trap : TERM; head -c 3000000 /dev/zero {line}; touch /d/done; while :; do sleep 1; done"
     mounts = [{"name": "d", "mountPath": "/d"}]
     probe = {"exec": {"command": ["test", "-e", "/d/done"]}, "periodSeconds": 1}
-    await node.create("web", {"containers": [container(sh=line, volumeMounts=mounts, readinessProbe=probe)], **pod})
+    web = container(sh=line, volumeMounts=mounts, readinessProbe=probe, resources={"limits": limits})
+    await node.create("web", {"containers": [web], **pod})
     await node.until("web", ready)
     owner = node.agent._find("default", "web")
     await owner.refresh_volumes(owner.place)
     seen = await node.until("web", lambda pod: pod["status"]["phase"] == "Failed")
     assert seen["status"]["reason"] == "Evicted"
-    assert 'Usage of EmptyDir volume "d" exceeds the limit "1Mi"' in seen["status"]["message"]
+    assert message in seen["status"]["message"]
+
+
+async def test_a_host_path_of_no_type_that_is_not_there_is_made(node):
+    folder = node.folder / "not" / "yet"
+    pod = {"volumes": [{"name": "h", "hostPath": {"path": str(folder), "type": ""}}]}
+    mounts = [{"name": "h", "mountPath": "/h"}]
+    assert await run_to_end(node, "web", "echo kept > /h/x; cat /h/x", pod=pod, volumeMounts=mounts) == "kept\n"
+    assert (folder / "x").read_text() == "kept\n"
 
 
 async def test_a_read_only_root_is_read_only_and_volumes_are_not(node):

@@ -119,6 +119,25 @@ ROWS = [
         events=("Scheduled", "Pulled", "Created", "Started", "Unhealthy", "Killing", "Pulled", "Created", "Started"),
     ),
     Row(
+        "not-alive-by-the-probes-own-grace",
+        {"terminationGracePeriodSeconds": 60, "containers": [app(
+            "trap 'sleep 1.5; exit 0' TERM; while :; do sleep 0.1; done",
+            livenessProbe=execs("/bin/false", failureThreshold=1, terminationGracePeriodSeconds=1),
+        )]},
+        "Running", "True", "running", restarts=1, last="Error",
+        events=("Scheduled", "Pulled", "Created", "Started", "Unhealthy", "Killing", "Pulled", "Created", "Started"),
+    ),
+    Row(
+        "container-never-restarts", {"containers": [app("exit 3", restartPolicy="Never"), app(name="other")]},
+        "Running", "False", "Error", exit_code=3,
+    ),
+    Row(
+        "container-restarts-by-a-rule",
+        {"restartPolicy": "Never", "containers": [app("exit 42", restartPolicy="Never", restartPolicyRules=[
+            {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}])]},
+        "Running", "False", "CrashLoopBackOff", restarts=1, last="Error",
+    ),
+    Row(
         "past-its-deadline", {"activeDeadlineSeconds": 1, "terminationGracePeriodSeconds": 1, "containers": [app()]},
         "Failed", "False", "", events=("Scheduled", "Pulled", "Created", "Started", "Killing"),
     ),

@@ -17,7 +17,7 @@ _POD_FIELDS = (
     "hostPID", "hostIPC", "runtimeClassName", "shareProcessNamespace", "overhead", "setHostnameAsFQDN", "resources",
     "resourceClaims", "imagePullSecrets",
 )  # fmt: skip
-_CONTAINER_FIELDS = ("volumeDevices", "resizePolicy", "restartPolicyRules")
+_CONTAINER_FIELDS = ("volumeDevices", "resizePolicy")
 _CONTEXT_FIELDS = ("seLinuxOptions", "appArmorProfile", "sysctls", "windowsOptions")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _SCHEDULER = "default-scheduler"
@@ -58,11 +58,14 @@ def _container(container: Object, path: str) -> Iterator[tuple[str, str]]:
     yield from _context(container.get("securityContext") or {}, f"{path}.securityContext")
     if ((container.get("securityContext") or {}).get("procMount") or "Default") != "Default":
         yield f"{path}.securityContext.procMount", ""
+    for index, rule in enumerate(container.get("restartPolicyRules") or ()):
+        if rule.get("action") != "Restart":
+            yield f"{path}.restartPolicyRules[{index}].action", ": only Restart is offered"
     resources = container.get("resources") or {}
     if resources.get("claims"):
         yield f"{path}.resources.claims", ""
     for name in resources.get("limits") or {}:
-        if name not in ("cpu", "memory"):
+        if name not in ("cpu", "memory", "ephemeral-storage"):
             yield f"{path}.resources.limits[{name}]", ""
 
 

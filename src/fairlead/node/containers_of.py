@@ -11,7 +11,18 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from fairlead.base import log
-from fairlead.node import hooks, last_words, lifecycle, pod_files, probing, racing, records, runtime, status
+from fairlead.node import (
+    hooks,
+    last_words,
+    lifecycle,
+    local_storage,
+    pod_files,
+    probing,
+    racing,
+    records,
+    runtime,
+    status,
+)
 
 if TYPE_CHECKING:
     from fairlead.node import worker
@@ -299,7 +310,8 @@ class Containers:
             if word == "readiness":
                 known.ready = False
             elif not owner.deleted:
-                self.kill(known.name, f"Container {known.name} failed {word} probe, will be restarted")
+                why = f"Container {known.name} failed {word} probe, will be restarted"
+                self.kill(known.name, why, grace_seconds=probing.grace_seconds(spec, word))
         elif word == "readiness":
             known.ready = True
         elif word == "startup" and not known.started:
@@ -323,13 +335,17 @@ class Containers:
 
     # --- ending ---
 
-    def kill(self, name: str, why: str) -> None:
-        """Ends one container of a pod that goes on, beside the pod's task."""
-        known = self._owner.record.container(name)
+    def kill(self, name: str, why: str, *, grace_seconds: float | None = None) -> None:
+        """Ends one container of a pod that goes on, beside the pod's task. Without a grace of its own it has the pod's,
+        or next to none in a pod that is evicted."""
+        known, grace = self._owner.record.container(name), grace_seconds
         if known.killing or not known.running:
             return
         known.killing = why
-        grace = float(self._owner.pod["spec"].get("terminationGracePeriodSeconds", 30))
+        if self._owner.record.failure_reason == "Evicted":
+            grace = local_storage.GRACE_SECONDS
+        elif grace is None:
+            grace = float(self._owner.pod["spec"].get("terminationGracePeriodSeconds", 30))
         task = self._owner.beside(self.end(name, why, grace_seconds=grace), name=f"{name}/end")
         self._killing[name] = task
         task.add_done_callback(lambda _: self._kill_over(name))

@@ -115,7 +115,7 @@ def _initialize(pod: Object, record: records.PodRecord, decision: Decision, now:
             continue
         if record.initialized or (known.ended and known.ended.exit_code == 0):
             continue
-        if known.ended and policy == "Never":
+        if known.ended and not may_run_again(container, known, policy):
             record.failure_reason = "Init:Error"
             _end_all(pod, record, decision)
             return False
@@ -128,7 +128,7 @@ def _run_apps(pod: Object, record: records.PodRecord, decision: Decision, now: f
     policy = pod["spec"].get("restartPolicy", "Always")
     for container in app_containers(pod):
         known = record.container(container["name"])
-        if may_run_again(known, policy):
+        if may_run_again(container, known, policy):
             _restart_if_due(known, decision, now)
     if not apps_over(pod, record):
         return
@@ -139,20 +139,30 @@ def _run_apps(pod: Object, record: records.PodRecord, decision: Decision, now: f
     decision.finished = True
 
 
-def may_run_again(known: records.ContainerRecord, policy: str) -> bool:
-    """Whether the pod's restartPolicy lets this container run (again)."""
+def may_run_again(container: Object, known: records.ContainerRecord, policy: str) -> bool:
+    """Whether the container may run (again): by its own rules and restartPolicy (KEP-5307), else by the pod's."""
     if known.ended is None:
         return True
-    return policy == "Always" or (policy == "OnFailure" and known.ended.exit_code != 0)
+    code = known.ended.exit_code
+    own = container.get("restartPolicy")
+    if own and any(_applies(rule, code) for rule in container.get("restartPolicyRules") or ()):
+        return True
+    policy = own or policy
+    return policy == "Always" or (policy == "OnFailure" and code != 0)
+
+
+def _applies(rule: Object, code: int) -> bool:
+    """Whether that rule restarts a container that ended with that code."""
+    codes = rule.get("exitCodes") or {}
+    listed = code in (codes.get("values") or ())
+    return rule.get("action") == "Restart" and listed == (codes.get("operator") == "In")
 
 
 def apps_over(pod: Object, record: records.PodRecord) -> bool:
     """Whether every app container has ended for good."""
     policy = pod["spec"].get("restartPolicy", "Always")
     return all(
-        record.container(container["name"]).ended is not None
-        and not may_run_again(record.container(container["name"]), policy)
-        for container in app_containers(pod)
+        not may_run_again(container, record.container(container["name"]), policy) for container in app_containers(pod)
     )
 
 

@@ -38,6 +38,12 @@ def wanted(container: Object, word: Word) -> Object | None:
     return found
 
 
+def grace_seconds(container: Object, word: Word) -> float | None:
+    """What a container that fails that probe has from SIGTERM to SIGKILL; None is what its pod has."""
+    found = container[_FIELDS[word]].get("terminationGracePeriodSeconds")
+    return None if found is None else float(found)
+
+
 def probe_id(pod_uid: str, container: str, word: str) -> str:
     return f"{pod_uid}/{container}/{word}"
 

@@ -17,7 +17,7 @@ _POD_FIELDS = (
     "setHostnameAsFQDN", "resources", "resourceClaims", "ephemeralContainers",
 )  # fmt: skip
 _POD_CONTEXT = ("seLinuxOptions", "seccompProfile", "appArmorProfile", "windowsOptions")
-_CONTAINER_FIELDS = ("volumeDevices", "resizePolicy", "restartPolicyRules")
+_CONTAINER_FIELDS = ("volumeDevices", "resizePolicy")
 _CONTAINER_CONTEXT = (
     "privileged", "readOnlyRootFilesystem", "seLinuxOptions", "seccompProfile", "appArmorProfile", "procMount",
 )  # fmt: skip
@@ -71,6 +71,9 @@ def _container(container: Object, path: str, offers: Offers) -> Iterator[str]:
             yield f"{path}.volumeMounts[{index}].mountPropagation"
     if (container.get("resources") or {}).get("claims"):
         yield f"{path}.resources.claims"
+    for index, rule in enumerate(container.get("restartPolicyRules") or []):
+        if rule.get("action") != "Restart":
+            yield f"{path}.restartPolicyRules[{index}].action"
 
 
 def _context(context: Object, names: tuple[str, ...], path: str) -> Iterator[str]:

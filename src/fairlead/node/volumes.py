@@ -149,9 +149,14 @@ class PodVolumes:
                     return f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{shown}".'
         return ""
 
+    def used_bytes(self, pod: Object) -> int:
+        """What the pod's emptyDirs take on the disk. Blocking."""
+        named = (one for one in pod["spec"].get("volumes") or [] if one["name"] in self._prepared)
+        return sum(folders.used_bytes(self._path(one)) for one in named if _on_disk(one))
+
     def _host_path(self, source: Object) -> None:
         path, kind = Path(source.get("path", "")), source.get("type") or ""
-        if kind == "DirectoryOrCreate" and not path.exists():
+        if kind in ("", "DirectoryOrCreate") and not path.exists():  # "": not looked at, and containerd makes a folder
             path.mkdir(mode=0o755, parents=True)
         if kind == "FileOrCreate" and not path.exists():
             path.touch(mode=0o644)
@@ -255,9 +260,13 @@ def _may_come_later(volume: Object, container: Object) -> bool:
     return whole and str(volume["name"]).startswith(ACCOUNT_PREFIX) and volume_content.is_generated(volume)
 
 
+def _on_disk(volume: Object) -> bool:
+    source = volume.get("emptyDir")
+    return source is not None and not (source.get("medium") == "Memory" and folders.can_mount())
+
+
 def _limited(volume: Object) -> bool:
-    source = volume.get("emptyDir") or {}
-    return bool(source.get("sizeLimit")) and not (source.get("medium") == "Memory" and folders.can_mount())
+    return _on_disk(volume) and bool(volume["emptyDir"].get("sizeLimit"))
 
 
 _HOST_PATH_CHECKS = {

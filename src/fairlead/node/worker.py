@@ -21,6 +21,7 @@ from fairlead.node import (
     env,
     folders,
     lifecycle,
+    local_storage,
     network_ports,
     plans,
     protocols,
@@ -234,7 +235,7 @@ class PodWorker:
         self._sandbox_failures = 0
         await self.containers.adopt(sandbox)
         self.save()
-        period = volumes.refresh_seconds(self.pod)
+        period = local_storage.refresh_seconds(self.pod)
         if not self._refreshing and period:
             self._refreshing = True
             work = functools.partial(self._look_after_volumes, period)
@@ -253,12 +254,13 @@ class PodWorker:
                 await self.refresh_volumes(self.place)
 
     async def refresh_volumes(self, place: plans.Place) -> None:
-        """Brings generated volumes up to date; a pod whose emptyDir has outgrown its limit is evicted."""
+        """Brings generated volumes up to date; a pod that takes more of the disk than it may is evicted."""
         with contextlib.suppress(env.EnvProblem):
             facts = await self.planner.facts(self.pod, place, volumes.changing(self.pod))
             await place.volumes.refresh(self.pod, facts)
-        limited = volumes.has_limit(self.pod)
-        why = await asyncio.to_thread(place.volumes.over_limit, self.pod) if limited else ""
+        why = ""
+        if local_storage.is_limited(self.pod):
+            why = await asyncio.to_thread(local_storage.over_limit, self.pod, place.volumes, self.folder)
         if why and not self.record.failure_reason:
             self.record.failure_reason, self.record.failure_message = "Evicted", why
             self.tell("Evicted", why, warning=True)
