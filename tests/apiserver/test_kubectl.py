@@ -282,6 +282,8 @@ async def test_what_is_not_offered_says_so(run: kubectl.Kubectl) -> None:
     assert "Metrics API not available" in (await run("top", "pods", code=1)).err
     refused = await run("debug", "p", "--image=busybox", code=1)
     assert "ephemeral containers are not offered by fairlead" in refused.err
+    resize = ("patch", "pod", "p", "--subresource=resize", "-p", '{"spec":{"containers":[]}}')
+    assert "pods are not resized in place by fairlead" in (await run(*resize, code=1)).err
     policy = (
         '{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"n"},"spec":{"podSelector":{}}}'
     )

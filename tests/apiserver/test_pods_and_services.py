@@ -49,6 +49,9 @@ async def test_a_pod_waits_for_a_node_that_takes_it(client: rest.RestClient) -> 
     await client.create(kinds.NODE, {"metadata": {"name": "node-1"}, "spec": {"unschedulable": True}})
     made = await client.create(kinds.POD, pod(nodeSelector={"disk": "ssd"}), namespace="default")
     assert "nodeName" not in made["spec"]
+    (condition,) = made["status"]["conditions"]
+    assert condition["type"] == "PodScheduled" and condition["reason"] == "Unschedulable"
+    assert condition["message"] == "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
     await client.patch(kinds.NODE, "node-1", {"metadata": {"labels": {"disk": "ssd"}}, "spec": {"unschedulable": None}})
     events = client.watch(kinds.POD, namespace="default")
     async with asyncio.timeout(10):
@@ -56,6 +59,23 @@ async def test_a_pod_waits_for_a_node_that_takes_it(client: rest.RestClient) -> 
             if event.object["spec"].get("nodeName") == "node-1":
                 break
     await events.aclose()
+
+
+async def test_a_pod_behind_gates_is_placed_when_the_last_is_taken_away(client: rest.RestClient) -> None:
+    await client.create(kinds.NODE, {"metadata": {"name": "node-1"}})
+    gates = [{"name": "example.com/a"}, {"name": "example.com/b"}]
+    made = await client.create(kinds.POD, pod(schedulingGates=gates), namespace="default")
+    assert "nodeName" not in made["spec"]
+    assert made["status"]["conditions"][0]["reason"] == "SchedulingGated"
+    left = {**made, "spec": {**made["spec"], "schedulingGates": gates[:1]}}
+    left = await client.update(kinds.POD, left)
+    assert "nodeName" not in left["spec"]
+    with pytest.raises(errors.ApiError, match="only deletion is allowed, but found new scheduling gate"):
+        await client.update(kinds.POD, {**left, "spec": {**left["spec"], "schedulingGates": gates}})
+    with pytest.raises(errors.ApiError, match="pod updates may not change fields"):
+        await client.update(kinds.POD, {**left, "spec": {**left["spec"], "nodeName": "node-1"}})
+    spec = {name: value for name, value in left["spec"].items() if name != "schedulingGates"}
+    assert (await client.update(kinds.POD, {**left, "spec": spec}))["spec"]["nodeName"] == "node-1"
 
 
 async def test_deletion_gives_grace_and_force_does_not(client: rest.RestClient) -> None:

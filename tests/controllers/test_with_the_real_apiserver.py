@@ -157,6 +157,26 @@ async def test_the_other_workloads(cluster: Cluster) -> None:
     assert cluster.suite.failures == {}
 
 
+async def test_why_a_pod_has_no_node_is_told_once(cluster: Cluster) -> None:
+    await cluster.kubelet.close()  # it would run whatever there is
+    spec = {"containers": [{"name": "c", "image": "x"}], "nodeSelector": {"disk": "ssd"}}
+    made = await cluster.client.create(kinds.POD, {"metadata": {"name": "p"}, "spec": spec}, namespace="default")
+    await cluster.client.patch(kinds.POD, "p", {"metadata": {"labels": {"a": "b"}}}, namespace="default")
+
+    async def told() -> list[Object]:
+        events = (await cluster.client.list(kinds.EVENT, namespace="default")).items
+        return [one for one in events if one["reason"] == "FailedScheduling"]
+
+    async def is_told() -> bool:
+        return bool(await told())
+
+    await cluster.until(is_told)
+    (event,) = await told()
+    assert event["message"] == "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+    assert event["involvedObject"]["uid"] == made["metadata"]["uid"]
+    assert event["source"]["component"] == "default-scheduler" and event.get("count", 1) == 1
+
+
 async def test_an_autoscaler_and_a_namespace(cluster: Cluster) -> None:
     client = cluster.client
     await client.create(kinds.NAMESPACE, {"metadata": {"name": "team"}})

@@ -122,6 +122,9 @@ class Dispatcher:
         return await self._writer.update(obj, old, entry, info, resource, around)
 
     async def _subresource(self, info: requests.Info, resource: resources.Resource) -> exchange.Response:
+        if info.subresource == "resize" and resource.kind.plural == "pods":
+            text = "pods are not resized in place by fairlead; change the template of their owner, or make the pod anew"
+            raise status.not_implemented(text)
         if not info.name or not resource.has(info.subresource):
             raise status.no_such_path()
         if info.subresource == "status" or (info.subresource == "finalize" and info.verb == "update"):

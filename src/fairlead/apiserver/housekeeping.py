@@ -89,11 +89,7 @@ async def _place_all(parts: chains.Chain, identity: exchange.Identity) -> None:
     around = parts.around(requests.read(request, identity))
     for entry in parts.store.page("pods/").entries:
         pod = codec.decode(entry.value)
-        spec = pod.get("spec") or {}
-        if spec.get("nodeName") or spec.get("schedulingGates") or "deletionTimestamp" in pod["metadata"]:
-            continue
-        if pods.fits(spec, around):
-            spec["nodeName"] = parts.node_name
+        if "deletionTimestamp" not in pod["metadata"] and pods.place(pod, around):
             try:
                 await parts.store.write(entry.key, write.encoder(pod), expected=entry.revision)
             except (protocol.Conflict, errors.ApiError):

@@ -90,6 +90,7 @@ RULES: Mapping[str, Sequence[Rule]] = {
         _rule("batch", "jobs", "create delete patch"),
         _rule("batch", "cronjobs/status cronjobs/finalizers", "update patch"),
     ],
+    "default-scheduler": [_EVENTS],
     "ttl-after-finished-controller": [_EVENTS, _rule("batch", "jobs", "get delete")],
     "disruption-controller": [
         _EVENTS,

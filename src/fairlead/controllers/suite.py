@@ -15,7 +15,7 @@ from fairlead.api.kinds import Kind
 from fairlead.base import clock as clocks
 from fairlead.base import leisure as leisures
 from fairlead.client import informer, informers, protocol
-from fairlead.controllers import context, customs, namespaces, serving_gate
+from fairlead.controllers import context, customs, namespaces, scheduling, serving_gate
 from fairlead.controllers.autoscaling import controller as autoscaling
 from fairlead.controllers.autoscaling import explaining, metrics, serving, sleeper
 from fairlead.controllers.cronjob import controller as cronjob
@@ -83,6 +83,7 @@ class ControllerSuite:
             clock=clock,
             window_seconds=hpa_window_seconds,
         )
+        scheduling.Scheduling(given)
         self.sleeper = sleeper.Sleeper(given, traffic=traffic, can_hold=can_hold)
         self.autoscalers = autoscaling.Autoscalers(
             given,

@@ -333,6 +333,13 @@ def validate_pod_update(obj: Object, old: Object) -> Problems:
         return []
     if len(new_spec.get("containers") or ()) != len(old_spec.get("containers") or ()):
         return [field_errors.forbidden("spec.containers", "pod updates may not add or remove containers")]
+    gates, before = new_spec.get("schedulingGates") or [], old_spec.get("schedulingGates") or []
+    for one in gates:
+        if one not in before:
+            detail = f'only deletion is allowed, but found new scheduling gate "{one.get("name", "")}"'
+            return [field_errors.invalid("spec.schedulingGates", one.get("name", ""), detail)]
+    if before and not gates and not old_spec.get("nodeName"):
+        old_spec = {**old_spec, "nodeName": new_spec.get("nodeName")}  # it was placed because the last gate went
     if _comparable(new_spec) != _comparable(old_spec):
         return [field_errors.forbidden("spec", _UPDATE_TEXT)]
     before = old_spec.get("tolerations") or []

@@ -9,6 +9,7 @@ from fairlead.api.defaults import pods as defaults
 from fairlead.api.validation import pods as validation
 from fairlead.apiserver import status
 from fairlead.apiserver.behaviours import accounts, base
+from fairlead.base import clock as clocks
 
 Object = dict[str, Any]
 _QOS_RESOURCES = ("cpu", "memory")
@@ -45,8 +46,11 @@ class Pods(base.Behaviour):
         _priority(spec, around)
         _tolerations(spec)
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
-        if not spec.get("nodeName") and not spec.get("schedulingGates") and fits(spec, around):
-            spec["nodeName"] = around.node_name
+        place(obj, around)
+
+    def admit_update(self, obj: Object, old: Object, around: base.Surroundings) -> None:
+        if (old.get("spec") or {}).get("schedulingGates") and obj.get("spec") is not None:
+            place(obj, around)
 
     def validate(self, obj: Object) -> base.Problems:
         return validation.validate_pod(obj)
@@ -102,23 +106,53 @@ def qos_class(spec: Object) -> str:
     return "Guaranteed" if guaranteed and containers else "Burstable"
 
 
-def fits(spec: Object, around: base.Surroundings) -> bool:
-    """True when the only node takes the pod: labels, affinity, taints, not cordoned."""
-    if not around.node_name:
+def place(obj: Object, around: base.Surroundings) -> bool:
+    """Puts a pod that has no node yet on the only one, or says in its condition why not, as the scheduler does. True
+    when the pod is another one now."""
+    spec, reason = obj["spec"], "SchedulingGated"
+    if spec.get("nodeName"):
         return False
+    message = "Scheduling is blocked due to non-empty scheduling gates" if spec.get("schedulingGates") else ""
+    if not message:
+        if not (why := _unfit(spec, around)):
+            spec["nodeName"] = around.node_name
+            return True
+        reason, message = "Unschedulable", f"0/1 nodes are available: {why}."
+    known = (obj.get("status") or {}).get("conditions") or []
+    if any((one["type"], one.get("message")) == ("PodScheduled", message) for one in known):
+        return False
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": clocks.rfc3339(around.now()),
+    }
+    others = [one for one in known if one["type"] != "PodScheduled"]
+    obj["status"] = {**(obj.get("status") or {}), "conditions": [*others, condition]}
+    return True
+
+
+def _unfit(spec: Object, around: base.Surroundings) -> str:
+    """Why the only node does not take the pod (labels, affinity, taints, cordoned), in the scheduler's words, or ""."""
+    if not around.node_name:
+        return "there is no node"
     node = around.get("nodes", "", around.node_name)
     labels = {"kubernetes.io/hostname": around.node_name} if node is None else node["metadata"].get("labels") or {}
+    mismatch = "1 node(s) didn't match Pod's node affinity/selector"
     if not selectors.from_labels(spec.get("nodeSelector")).matches(labels):
-        return False
+        return mismatch
     affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
         "requiredDuringSchedulingIgnoredDuringExecution"
     )
     if affinity is not None and not _affinity_matches(affinity, labels, around.node_name):
-        return False
-    taints = ((node or {}).get("spec") or {}).get("taints") or ()
-    return all(
-        _tolerated(taint, spec.get("tolerations") or ()) for taint in taints if taint["effect"] != "PreferNoSchedule"
-    )
+        return mismatch
+    for taint in ((node or {}).get("spec") or {}).get("taints") or ():
+        if taint["effect"] != "PreferNoSchedule" and not _tolerated(taint, spec.get("tolerations") or ()):
+            if taint["key"] == "node.kubernetes.io/unschedulable":
+                return "1 node(s) were unschedulable"
+            return f"1 node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"
+    return ""
 
 
 def _affinity_matches(affinity: Object, labels: dict[str, str], name: str) -> bool:

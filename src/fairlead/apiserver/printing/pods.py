@@ -32,6 +32,10 @@ def _initializing(spec: Object, status: Object) -> str:
     return ""
 
 
+def _initialized(status: Object) -> bool:
+    return any(one["type"] == "Initialized" and one["status"] == "True" for one in status.get("conditions") or ())
+
+
 def _ended(state: Object) -> str:
     if state.get("reason"):
         return str(state["reason"])
@@ -45,7 +49,10 @@ def word(obj: Object) -> str:
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition.get("reason") == "SchedulingGated":
             reason = "SchedulingGated"
-    reason = _initializing(spec, status) or _running(status, reason)
+    initializing = _initializing(spec, status)
+    reason = initializing or reason
+    if not initializing or _initialized(status):  # a sidecar may end badly, or start again, once all is initialized
+        reason = _running(status, reason)
     if "deletionTimestamp" in obj["metadata"]:
         if status.get("reason") == "NodeLost":
             return "Unknown"
