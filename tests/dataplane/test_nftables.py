@@ -125,6 +125,29 @@ async def test_a_drain_waits_for_established_connections(world, kernel):
         assert await drain == 0
 
 
+async def test_a_drain_asks_whoever_knows_the_connections_and_else_the_kernels_table(world):
+    left = [[b"one", b"two"], [b"two"], []]
+    asked = []
+
+    async def accepted(address, before):
+        asked.append((address, before))
+        return left.pop(0) if address == "10.244.0.77" else None
+
+    made = nftables.NftablesPlane(
+        "fairlead-asks", clock=clock.SystemClock(), on_failure=lambda *failure: None, accepted=accepted
+    )
+    await made.start()
+    try:
+        async with asyncio.timeout(5):
+            assert await made.drained("10.244.0.77") == 0
+            assert [before for _, before in asked] == [(), [b"one", b"two"], [b"two"]]
+            left.append([b"three"])
+            assert await made.in_flight("10.244.0.77") == 1
+            assert await made.in_flight("10.244.0.78") == await made.drained("10.244.0.78") == 0
+    finally:
+        await made.close(purge=True)
+
+
 async def test_affinity_keeps_a_client_at_its_endpoint(world, kernel):
     made = structure(backend(affinity=table.Affinity(timeout_seconds=60)))
     assert await carry(kernel, made, of(WEB, *world.pods)) == ()

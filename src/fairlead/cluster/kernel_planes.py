@@ -59,6 +59,7 @@ class KernelPlanes:
             gateways=_given(network.gateway, network.second_gateway),
             on_obstacles=self._blocked,
             on_repair=self.repairs.note,
+            accepted=network.accepted if isinstance(network, kernel.KernelNetwork) else nftables.unknown,
         )
         await self._nftables.start()
         if self._wanted.connect_time == "off":

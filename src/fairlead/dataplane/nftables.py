@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from fairlead.base import clock as clocks
@@ -41,6 +41,14 @@ class PlaneUnavailable(Exception):
     """The kernel cannot be this plane here; the message says what is missing."""
 
 
+Accepted = Callable[[str, Sequence[bytes]], Awaitable[Sequence[bytes] | None]]
+
+
+async def unknown(address: str, before: Sequence[bytes] = ()) -> Sequence[bytes] | None:
+    """Who cannot say of any address which connections are established to it."""
+    return None
+
+
 class NftablesPlane:
     """`start` it; then it is a Plane."""
 
@@ -58,10 +66,13 @@ class NftablesPlane:
         nft: str = "nft",
         on_obstacles: Callable[[Sequence[str]], None] = lambda _: None,
         on_repair: Callable[[str], None] = lambda _: None,
+        accepted: Accepted = unknown,
     ) -> None:
         """`pods` and `services` are this cluster's networks, `gateways` the node's addresses among the pods;
         `on_obstacles` is told when the chains of others in which pods' packets end, whatever we do, are not as before;
-        `on_repair` what had become of our rules, when they are there again.
+        `on_repair` what had become of our rules, when they are there again; `accepted` tells the connections that are
+        established to an address, given what it told before, and None where it does not know: then the kernel's table
+        is asked, which takes longer.
 
         Raises ValueError for what is no name or network."""
         self._table = nft_skeleton.check_name(table_name)
@@ -87,6 +98,7 @@ class NftablesPlane:
         self._lock = asyncio.Lock()  # the writer's socket has one user at a time
         self._turn = asyncio.Lock()  # from a decision to its commit, nobody else decides
         self._on_obstacles, self._on_repair = on_obstacles, on_repair
+        self._accepted = accepted
         self.obstacles: tuple[str, ...] = ()
         self._seen: tuple[str, ...] = ()
         self.reloads = 0
@@ -125,10 +137,18 @@ class NftablesPlane:
         return Ack(self._acked, self.nacks)
 
     async def in_flight(self, address: str) -> int:
-        return len(await self._with_link(conntrack.established, address))
+        told = await self._accepted(address, ())
+        return len(await self._with_link(conntrack.established, address) if told is None else told)
 
     async def drained(self, address: str) -> int:
         wait, longest = _POLL_SECONDS
+        told = await self._accepted(address, ())
+        while told:
+            await self._clock.sleep(wait)
+            wait = min(wait * 1.5, longest)
+            told = await self._accepted(address, told)
+        if told is not None:
+            return 0
         flows = await self._with_link(conntrack.established, address)
         while flows:
             await self._clock.sleep(wait)

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import itertools
 import json
@@ -23,13 +24,14 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from fairlead.base import log, privilege, slices
 from fairlead.node import protocols
-from fairlead.node.network import ipv6, netlink, pod_range
+from fairlead.node.network import accepted, ipv6, netlink, pod_range
 
 _log = log.get(__name__)
+_Result = TypeVar("_Result")
 
 MTU = 1500
 BOTH = ("IPv4", "IPv6")
@@ -64,6 +66,7 @@ class KernelNetwork:
         self._ranges: list[pod_range.PodRange] = []
         self._numbers: dict[str, int] = {}
         self._namespaces: dict[str, int] = {}
+        self._pids: dict[str, int] = {}
         self.on_namespace: Callable[[str, int], None] = lambda pod_uid, number: None
         self._next = 2
         # One thread: the kernel serializes these anyway, and namespaces are entered by thread.
@@ -199,7 +202,7 @@ class KernelNetwork:
 
     def _attach(self, pod_uid: str, pid: int, connected: bool) -> None:
         with netlink.inside(pid) as there:
-            self._namespaces[pod_uid] = there.namespace()
+            self._namespaces[pod_uid], self._pids[pod_uid] = there.namespace(), pid
             if not connected:
                 self._connect(pod_uid, pid, there)
 
@@ -239,9 +242,26 @@ class KernelNetwork:
         sides = (one.host_side(index, number, pod_mac) for one in self._ranges)
         return [netlink.set_up(index), *itertools.chain(*sides)]
 
+    async def accepted(self, address: str, before: Sequence[bytes] = ()) -> Sequence[bytes] | None:
+        """The established TCP connections that the pod of that address has accepted, see `accepted`; None where it
+        cannot be asked."""
+        number = next((found for one in self._ranges if (found := one.number(address))), 0)
+        pod_uid = next((uid for uid, known in self._numbers.items() if number and known == number), "")
+        pid, namespace = self._pids.get(pod_uid, 0), self._namespaces.get(pod_uid, 0)
+        if not pid or not namespace:
+            return None
+        own = [one.address(number) for one in self._ranges]
+        try:
+            return await self._run(
+                functools.partial(accepted.connections, pid, own, namespace=namespace, before=before)
+            )
+        except OSError:
+            return None
+
     async def detach(self, pod_uid: str) -> None:
         await self._run(self._detach, pod_uid)
         self._numbers.pop(pod_uid, None)
+        self._pids.pop(pod_uid, None)
         if self._namespaces.pop(pod_uid, 0):
             self.on_namespace(pod_uid, 0)
 
@@ -264,8 +284,8 @@ class KernelNetwork:
             self._link = None
         self._thread.shutdown(wait=False)
 
-    async def _run(self, function: object, *arguments: object) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)  # type: ignore[arg-type]
+    async def _run(self, function: Callable[..., _Result], *arguments: object) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
 
 def clean(cluster: str, given: Sequence[tuple[str, str]]) -> None:
