@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
+import struct
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +64,8 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True):
-    """`rate` requests a second are due whatever the answers do; latencies count from the due time."""
+    """`rate` requests a second are due whatever the answers do; latencies count from the due time. `record` is a file
+    for all answers, see `Outcome.answers`."""
 
     target: Target
     rate: float
@@ -73,6 +75,7 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 64
     warmup_seconds: float = 0.0
     timeline: bool = False
+    record: str = ""
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +144,7 @@ class Outcome(msgspec.Struct, frozen=True):
     closed_idle: int
     failed_at: list[tuple[float, str, str]]
     timeline: list[Second] = []
+    answers: list[tuple[float, float]] = []  # of a recorded loop: when each was due (since 1970), and its milliseconds
 
     @property
     def rate(self) -> float:
@@ -200,8 +204,9 @@ async def backend(lab_: lab.Lab, spec: BackendSpec) -> Backend:
 class Running:
     """A generator at work."""
 
-    def __init__(self, process: lab.Process) -> None:
+    def __init__(self, process: lab.Process, record: str = "") -> None:
         self.process = process
+        self._record = record
 
     async def line(self) -> bytes:
         """Its next line of output."""
@@ -227,7 +232,11 @@ class Running:
 
     async def outcome(self) -> Outcome:
         """What a closed or open loop saw."""
-        return msgspec.json.decode(await self.output(), type=Outcome)
+        seen = msgspec.json.decode(await self.output(), type=Outcome)
+        if not self._record:
+            return seen
+        recorded = await asyncio.to_thread(Path(self._record).read_bytes)
+        return msgspec.structs.replace(seen, answers=list(struct.iter_unpack("<dd", recorded)))
 
     async def held(self) -> Held:
         """What became of held connections."""
@@ -237,7 +246,8 @@ class Running:
 def start(lab_: lab.Lab, spec: Closed | Open | Hold | Abuse) -> Running:
     """Starts a generator on the load's cores and returns at once."""
     command = type(spec).__name__.lower()
-    return Running(lab_.spawn(command, _argv(command, spec), core=lab_.cores.load, stdout=subprocess.PIPE))
+    process = lab_.spawn(command, _argv(command, spec), core=lab_.cores.load, stdout=subprocess.PIPE)
+    return Running(process, spec.record if isinstance(spec, Open) else "")
 
 
 async def closed(lab_: lab.Lab, spec: Closed) -> Outcome:

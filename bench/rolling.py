@@ -1,4 +1,5 @@
-"""What the benchmarks of a cluster under load share: three ways in, a mixed load on each of them, and rollouts.
+"""What the benchmarks of a cluster under load share: three ways in, a mixed load on each of them, rollouts, and turns
+of quiet and rollouts under one load, so that whatever else the machine does meets both alike.
 
 The ways: the Ingress, a ClusterIP balanced request by request (`appProtocol: http`), a plain one balanced by
 connection.
@@ -7,9 +8,11 @@ connection.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
+import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
@@ -55,12 +58,15 @@ class Stream(msgspec.Struct, frozen=True):
 
 Seen = dict[tuple[str, str], load.Outcome]
 _FOREVER = 3600.0
+_AFTERMATH_SECONDS = 0.5  # Events and statuses come after what they tell of
+_LOOK_SECONDS = 0.2  # each look costs a cluster some 4 ms of CPU, and requests wait behind it
 
 
-def mixed(lab_: lab.Lab, to: list[Way], *, rate: float, seconds: float) -> list[Stream]:
+def mixed(lab_: lab.Lab, to: list[Way], *, rate: float, seconds: float, record: bool = False) -> list[Stream]:
     """`rate` requests a second over all ways together: half over kept connections, half over new ones; and on each
     way two requests a second that take three seconds."""
     streams = []
+    folder = lab_.path("answers") if record else None
     for way in to:
         for kind in ("kept", "new", "slow"):
             target = load.Target(
@@ -71,7 +77,8 @@ def mixed(lab_: lab.Lab, to: list[Way], *, rate: float, seconds: float) -> list[
                 timeout_seconds=15.0,
             )
             per_second = 2.0 if kind == "slow" else rate / len(to) / 2
-            spec = load.Open(target=target, rate=per_second, seconds=seconds, connections=32)
+            file = str(folder / f"{way.name}-{kind}") if folder else ""
+            spec = load.Open(target=target, rate=per_second, seconds=seconds, connections=32, record=file)
             streams.append(Stream(way.name, kind, load.start(lab_, spec)))
     return streams
 
@@ -82,22 +89,46 @@ async def outcomes(streams: list[Stream]) -> Seen:
     return {(one.way, one.kind): outcome for one, outcome in zip(streams, seen, strict=True)}
 
 
-async def quiet(lab_: lab.Lab, to: list[Way], *, rate: float, seconds: float) -> Seen:
-    """The mix while nothing else happens."""
-    return await outcomes(mixed(lab_, to, rate=rate, seconds=seconds))
-
-
 @contextlib.asynccontextmanager
-async def under_load(lab_: lab.Lab, to: list[Way], *, rate: float) -> AsyncIterator[Seen]:
+async def under_load(lab_: lab.Lab, to: list[Way], *, rate: float, record: bool = False) -> AsyncIterator[Seen]:
     """The mix from a second before the body to a second after it. What was seen is there after the block."""
     seen: Seen = {}
-    streams = mixed(lab_, to, rate=rate, seconds=_FOREVER)
+    streams = mixed(lab_, to, rate=rate, seconds=_FOREVER, record=record)
     await asyncio.sleep(1.0)
     yield seen
     await asyncio.sleep(1.0)
     for stream in streams:
         stream.running.enough()
     seen.update(await outcomes(streams))
+
+
+class Turns:
+    """When it was quiet and when not, while the load went on."""
+
+    def __init__(self) -> None:
+        self.quiet: list[tuple[float, float]] = []
+        self.busy: list[tuple[float, float]] = []
+
+    async def rest(self, seconds: float) -> None:
+        """Nothing happens for so long."""
+        begin = time.time()
+        await asyncio.sleep(seconds)
+        self.quiet.append((begin, time.time()))
+
+    @contextlib.asynccontextmanager
+    async def work(self) -> AsyncIterator[None]:
+        """The body and its aftermath."""
+        begin = time.time()
+        yield
+        await asyncio.sleep(_AFTERMATH_SECONDS)
+        self.busy.append((begin, time.time()))
+
+
+def p99_ms(answers: Sequence[tuple[float, float]], turns: Sequence[tuple[float, float]]) -> float:
+    """The 99th percentile of the answers to requests that were due in those turns, which are in order."""
+    begins = [begin for begin, _ in turns]
+    latencies = sorted(ms for due, ms in answers if (at := bisect.bisect_right(begins, due)) and due < turns[at - 1][1])
+    return latencies[math.ceil(len(latencies) * 0.99) - 1]
 
 
 def failed(seen: Mapping[tuple[str, str], load.Outcome], way: str, *kinds_: str) -> float:
@@ -117,7 +148,7 @@ async def settled(client: protocol.Client, name: str, *, seconds: float = 120.0)
             pods = await client.list(kinds.POD, namespace="default", label_selector=f"app={name}")
             if len(pods.items) == wanted:
                 return time.monotonic() - begin
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(_LOOK_SECONDS)
     raise RuntimeError(f"deployment {name} has not settled within {seconds:.0f} s: {status}")
 
 

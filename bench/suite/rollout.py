@@ -2,6 +2,9 @@
 balanced request by request, and one balanced by connection; kept and new connections, and requests of 3 seconds. The
 application dies at once on SIGTERM. Every request that was due counts.
 
+Quiet and rollouts take turns under one load, and the p99 of each is that of all of its turns: what one short quiet
+window gave before scattered from 1 to 5 ms. A rollout lasts until its last old pod is gone, and half a second more.
+
 For comparison: HAProxy before the same application, with a script that does what Kubernetes does: the end of a pod and
 the new list of endpoints start at the same moment.
 """
@@ -19,8 +22,9 @@ from bench import app, candidates, cluster, lab, load, peers, proxying, report, 
 
 SUMMARY = "rollouts under 1,000 requests a second, every way in: failed requests, and p99 against the quiet one"
 _RATE, _REPLICAS = 1000.0, 4
+_REST_SECONDS, _PEERS_REST_SECONDS = 2.5, 1.0
 # Longer than the slow requests, so that they end within it; kept connections of the L4 way are cut after it.
-_DRAIN = {"fairlead.dev/drain-seconds": "5"}
+_DRAIN = {"fairlead.dev/drain-seconds": "4"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +46,7 @@ async def run(lab_: lab.Lab) -> report.Report:
         await proxying.start_one(lab_, field, peer.name, _Racing(peer), candidates.Job(backends=()))
         for name, running in field.running.items():
             assert isinstance(running, _Race)
-            theirs[name] = await running.measure(count)
+            theirs[name] = await running.measure((count + 1) // 2)
     return _report(ours, theirs, field.missing)
 
 
@@ -52,11 +56,12 @@ async def _ours(lab_: lab.Lab, count: int) -> rounds.Figures:
         await made.start(app.write(lab_.path("app"), rolling.objects(of)))
         async with made.client() as client:
             ways = await rolling.ways(made, client, of)
-            quiet = await rolling.quiet(lab_, ways, rate=_RATE, seconds=5.0)
-            took = []
-            async with rolling.under_load(lab_, ways, rate=_RATE) as seen:
+            took, turns = [], rolling.Turns()
+            async with rolling.under_load(lab_, ways, rate=_RATE, record=True) as seen:
                 for turn in range(count):
-                    took.append(await rolling.roll(client, of.name, turn))
+                    await turns.rest(_REST_SECONDS)
+                    async with turns.work():
+                        took.append(await rolling.roll(client, of.name, turn))
                     lab_.progress(f"rollout {turn + 1}/{count} in {took[-1]:.2f} s")
     for key, outcome in seen.items():
         if outcome.failed:
@@ -67,11 +72,23 @@ async def _ours(lab_: lab.Lab, count: int) -> rounds.Figures:
         "failed_l4_new": rolling.failed(seen, "l4", "new", "slow"),
         "failed_l4_kept": rolling.failed(seen, "l4", "kept"),
         "requests": float(sum(one.due for one in seen.values())),
-        "quiet_p99_ms": max(quiet[way, "kept"].latency_ms.p99 for way in ("ingress", "l7")),
-        "p99_ms": max(seen[way, "kept"].latency_ms.p99 for way in ("ingress", "l7")),
-        "p99_new_ms": max(seen[way, "new"].latency_ms.p99 for way in ("ingress", "l7")),
+        **_p99s(seen, turns, "ingress", "l7"),
         "rollouts": float(count),
         "rollout_seconds": statistics.median(took),
+    }
+
+
+def _p99s(seen: rolling.Seen, turns: rolling.Turns, *ways: str) -> rounds.Figures:
+    """Of the worst of these ways."""
+
+    def worst(kind: str, which: list[tuple[float, float]]) -> float:
+        return max(rolling.p99_ms(seen[way, kind].answers, which) for way in ways)
+
+    return {
+        "quiet_p99_ms": worst("kept", turns.quiet),
+        "p99_ms": worst("kept", turns.busy),
+        "quiet_p99_new_ms": worst("new", turns.quiet),
+        "p99_new_ms": worst("new", turns.busy),
     }
 
 
@@ -135,22 +152,21 @@ class _Race:
         self._peer.stop()
 
     async def measure(self, count: int) -> rounds.Figures:
-        """The same number of rollouts, pod by pod."""
+        """That number of rollouts, pod by pod."""
         way = rolling.Way("ingress", self.address, "app.localhost")
-        quiet = await rolling.quiet(self._lab, [way], rate=_RATE, seconds=5.0)
-        took = []
-        async with rolling.under_load(self._lab, [way], rate=_RATE) as seen:
+        took, turns = [], rolling.Turns()
+        async with rolling.under_load(self._lab, [way], rate=_RATE, record=True) as seen:
             for _ in range(count):
-                begin = time.monotonic()
-                for at in range(_REPLICAS):
-                    await self._replace(at)
-                took.append(time.monotonic() - begin)
+                await turns.rest(_PEERS_REST_SECONDS)
+                async with turns.work():
+                    begin = time.monotonic()
+                    for at in range(_REPLICAS):
+                        await self._replace(at)
+                    took.append(time.monotonic() - begin)
         return {
             "failed_ingress": rolling.failed(seen, "ingress"),
             "requests": float(sum(one.due for one in seen.values())),
-            "quiet_p99_ms": quiet["ingress", "kept"].latency_ms.p99,
-            "p99_ms": seen["ingress", "kept"].latency_ms.p99,
-            "p99_new_ms": seen["ingress", "new"].latency_ms.p99,
+            **_p99s(seen, turns, "ingress"),
             "rollouts": float(count),
             "rollout_seconds": statistics.median(took),
         }

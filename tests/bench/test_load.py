@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import time
 
+import msgspec
 import pytest
 
 from bench import lab, load
@@ -23,6 +25,17 @@ async def test_the_open_loop_counts_every_request_that_was_due(room):
     seen = await load.open_loop(room, load.Open(target=target, rate=500, seconds=1, connections=8))
     assert (seen.due, seen.answered, seen.failed) == (500, 500, 0)
     assert {name: pod.answers for name, pod in seen.pods.items()} == {"b0": 250, "b1": 250}
+
+
+async def test_a_recorded_loop_tells_of_every_answer_when_it_was_due(room):
+    backend = await load.backend(room, load.BackendSpec(servers=1))
+    spec = load.Open(target=load.Target(addresses=backend.addresses), rate=200, seconds=0.5)
+    seen = await load.open_loop(room, msgspec.structs.replace(spec, record=str(room.path("answers") / "all")))
+    due = sorted(at for at, _ in seen.answers)
+    assert len(due) == seen.answered == 100
+    assert 0.49 < due[-1] - due[0] < 0.5 and 0 <= time.time() - due[-1] < 60
+    assert abs(max(ms for _, ms in seen.answers) - seen.latency_ms.max) < 0.001
+    assert (await load.open_loop(room, spec)).answers == []
 
 
 async def test_poisson_arrivals_are_the_same_for_the_same_seed(room):

@@ -103,6 +103,9 @@ pub fn run(spec: Open) -> io::Result<()> {
     };
     this.clients.resize_with(this.spec.connections, || None);
     this.turn()?;
+    if !this.spec.record.is_empty() {
+        this.outcome.write_record(&this.spec.record)?;
+    }
     let timeline = this.spec.timeline;
     this.outcome.print(timeline)
 }
@@ -241,6 +244,9 @@ impl Loop {
         let Some(client) = &mut self.clients[index] else { return };
         let Some(due) = client.due.take() else { return };
         let now = Instant::now();
+        if !self.spec.record.is_empty() {
+            self.outcome.record(due, now);
+        }
         let measured = (due - self.begin).as_secs_f64() >= self.spec.warmup_seconds;
         let reader = &mut client.reader;
         self.outcome.body_bytes += std::mem::take(&mut reader.body_bytes);

@@ -56,6 +56,8 @@ pub struct Outcome {
     clock: WallClock,
     #[serde(skip)]
     seconds_seen: Vec<SecondCounts>,
+    #[serde(skip)]
+    recorded: Vec<[f64; 2]>,
 }
 
 #[derive(Serialize)]
@@ -112,6 +114,7 @@ impl Outcome {
             late: Histogram::default(),
             clock,
             seconds_seen: Vec::new(),
+            recorded: Vec::new(),
         }
     }
 
@@ -148,6 +151,15 @@ impl Outcome {
         let second = self.second(due);
         second.answered += 1;
         second.latency.record(now - due);
+    }
+
+    pub fn record(&mut self, due: Instant, now: Instant) {
+        self.recorded.push([self.clock.at(due), (now - due).as_secs_f64() * 1e3]);
+    }
+
+    pub fn write_record(&self, path: &str) -> std::io::Result<()> {
+        let bytes: Vec<u8> = self.recorded.as_flattened().iter().flat_map(|value| value.to_le_bytes()).collect();
+        std::fs::write(path, bytes)
     }
 
     fn second(&mut self, due: Instant) -> &mut SecondCounts {

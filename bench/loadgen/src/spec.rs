@@ -122,6 +122,10 @@ pub struct Open {
     /// A line of JSON per second: `{second, answered, failed, p99_ms}`.
     #[serde(default)]
     pub timeline: bool,
+    /// A file that each answer goes to, at the end: when it was due (seconds since 1970) and its milliseconds, as two
+    /// little-endian doubles. "": none.
+    #[serde(default)]
+    pub record: String,
 }
 
 #[derive(Deserialize)]
