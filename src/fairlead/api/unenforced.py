@@ -15,7 +15,7 @@ Object = dict[str, Any]
 
 _POD_FIELDS = (
     "hostPID", "hostIPC", "runtimeClassName", "shareProcessNamespace", "overhead", "setHostnameAsFQDN", "resources",
-    "resourceClaims", "imagePullSecrets",
+    "resourceClaims",
 )  # fmt: skip
 _CONTAINER_FIELDS = ("volumeDevices", "resizePolicy")
 _CONTEXT_FIELDS = ("seLinuxOptions", "appArmorProfile", "sysctls", "windowsOptions")

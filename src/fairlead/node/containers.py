@@ -168,7 +168,7 @@ class ContainerSandbox:
     async def start(self, plan: runtime.ContainerPlan) -> runtime.Started:
         await asyncio.to_thread(_prepare, plan)
         try:
-            await self._engine.ensure_image(plan.image, plan.pull_policy)
+            await self._engine.ensure_image(plan.image, plan.pull_policy, plan.pull_secrets)
             before = self._ids.pop(plan.name, None)
             if before is not None:
                 await self._engine.remove(before)

@@ -17,10 +17,12 @@ import msgspec
 from fairlead.node import cgroups, docker_logs, engine_http, podman, runtime
 
 Object = dict[str, Any]
-API = "/v1.41"
+_WRITTEN_FOR = (1, 41)
+API = "/v1.41"  # as paths begin here; what is sent is the daemon's (`_Negotiating`)
 LOG_LABEL = "dev.fairlead.log"
 PAUSE_LABEL = "dev.fairlead.pause"
 _LAST_OUTPUT_SECONDS = 2.0
+_VERSION_SECONDS = 5.0
 
 
 class Docker(podman.Podman):
@@ -29,12 +31,17 @@ class Docker(podman.Podman):
     api = API
     kind = "Docker"
 
-    async def _pull(self, image: str) -> str:
+    def __init__(self, path: str, options: podman.EngineSettings) -> None:
+        super().__init__(path, options)
+        self.http = _Negotiating(path)
+
+    async def _pull(self, image: str, headers: Mapping[str, str]) -> str:
         name, tag = split(image)
         answer = await self.http.call(
             "POST",
             f"{API}/images/create",
             query={"fromImage": name, "tag": tag},
+            headers=headers,
             timeout_seconds=self.options.pull_seconds,
         )
         return _error(answer)
@@ -126,6 +133,39 @@ class Docker(podman.Podman):
         except engine_http.EngineError as error:
             if error.status not in (404, 409):  # 409: it is being removed already
                 raise
+
+
+class _Negotiating(engine_http.EngineHttp):
+    """Speaks the version that this is written for, or the nearest that the daemon takes: Docker 29 refuses what is
+    older than 1.44. Asked once, and again when the daemon was not there or left in the midst of an answer."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._api = ""
+
+    async def _versioned(self, path: str) -> str:
+        if not path.startswith(f"{API}/"):
+            return path
+        if not self._api:
+            self._api = nearest(await self.call("GET", "/version", timeout_seconds=_VERSION_SECONDS))
+        return self._api + path.removeprefix(API)
+
+    def _lost(self) -> None:
+        self._api = ""  # another release may answer next
+
+
+def nearest(version: Any) -> str:
+    """The prefix of the API's version to speak, of what `/version` says."""
+    said = version if isinstance(version, Mapping) else {}
+    lowest = _number(said.get("MinAPIVersion")) or _WRITTEN_FOR
+    highest = _number(said.get("ApiVersion")) or _WRITTEN_FOR
+    major, minor = min(max(_WRITTEN_FOR, lowest), max(highest, lowest))
+    return f"/v{major}.{minor}"
+
+
+def _number(text: object) -> tuple[int, int] | None:
+    major, _, minor = str(text or "").partition(".")
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
 
 
 def split(image: str) -> tuple[str, str]:

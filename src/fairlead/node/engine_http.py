@@ -17,6 +17,7 @@ import msgspec
 
 _LONGEST_BODY_BYTES = 64 * 1024 * 1024
 _HEAD_SECONDS = 120.0
+_CLOSED = "the container engine closed the connection"
 
 
 def sockets(named: str, *, runtime: str, own: str, system: str) -> list[str]:
@@ -49,22 +50,35 @@ class EngineHttp:
         body: Any = None,
         *,
         query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout_seconds: float | None = 60.0,
     ) -> Any:
         """The answer's JSON (None when it is empty, text when it is no JSON)."""
-        async with asyncio.timeout(timeout_seconds):
-            reader, writer = await self._send(method, path, body, query)
-            try:
-                status, headers = await _read_head(reader)
-                content = await _read_body(reader, headers)
-            finally:
-                writer.close()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                status, content = await self._answer(method, path, body, query, headers or {})
+        except OSError:
+            self._lost()
+            raise
         if status >= 400:
             raise EngineError(status, _message(content))
         try:
             return msgspec.json.decode(content) if content else None
         except msgspec.DecodeError:
             return content.decode("utf-8", "replace")
+
+    async def _answer(
+        self, method: str, path: str, body: Any, query: Mapping[str, str] | None, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
+        reader, writer = await self._send(method, path, body, query, headers=headers)
+        try:
+            status, answered = await _read_head(reader)
+            return status, await _read_body(reader, answered)
+        finally:
+            writer.close()
+
+    def _lost(self) -> None:
+        """The engine was not there, or left before it had answered."""
 
     async def upgrade(
         self, path: str, body: Any, *, query: Mapping[str, str] | None = None
@@ -81,6 +95,7 @@ class EngineHttp:
 
     async def stream(self, path: str, *, query: Mapping[str, str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """An answer that goes on, as the raw bytes of its body (HTTP/1.0: no chunks). It may begin late."""
+        path = await self._versioned(path)
         reader, writer = await self._connect()
         try:
             writer.write(f"GET {path}?{urllib.parse.urlencode(query)} HTTP/1.0\r\nHost: engine\r\n\r\n".encode())
@@ -94,14 +109,27 @@ class EngineHttp:
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_unix_connection(self.path)
 
+    async def _versioned(self, path: str) -> str:
+        """The path as this engine wants it."""
+        return path
+
     async def _send(
-        self, method: str, path: str, body: Any, query: Mapping[str, str] | None, *, upgrade: bool = False
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        query: Mapping[str, str] | None,
+        *,
+        upgrade: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        path = await self._versioned(path)
         reader, writer = await self._connect()
         target = path + ("?" + urllib.parse.urlencode(query) if query else "")
         content = body if isinstance(body, bytes) else msgspec.json.encode(body) if body is not None else b""
         kind = "application/x-tar" if isinstance(body, bytes) else "application/json"
         head = f"{method} {target} HTTP/1.1\r\nHost: engine\r\nContent-Type: {kind}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         head += "Connection: Upgrade\r\nUpgrade: tcp\r\n" if upgrade else "Connection: close\r\n"
         writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
         await writer.drain()
@@ -127,7 +155,7 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]
     line = await reader.readline()
     parts = line.split(None, 2)
     if len(parts) < 2 or not parts[1].isdigit():
-        raise ConnectionError("the container engine closed the connection")
+        raise ConnectionError(_CLOSED)
     headers = {}
     while (line := await reader.readline()) not in (b"\r\n", b"\n", b""):
         name, _, value = line.decode("latin-1").partition(":")
@@ -136,6 +164,13 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]
 
 
 async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
+    try:
+        return await _whole_body(reader, headers)
+    except asyncio.IncompleteReadError as error:
+        raise ConnectionError(_CLOSED) from error
+
+
+async def _whole_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
     if headers.get("transfer-encoding", "").lower() == "chunked":
         pieces = []
         while size := int((await reader.readline()).split(b";")[0] or b"0", 16):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.api import kinds, quantity
+from fairlead.base import secret
 from fairlead.client import errors
 from fairlead.node import (
     cgroups,
@@ -26,6 +27,7 @@ from fairlead.node import (
     images,
     new_files,
     pod_files,
+    pull_secrets,
     records,
     runtime,
     settings,
@@ -128,6 +130,7 @@ class Planner:
             files=files,
             read_only_root=bool(context.get("readOnlyRootFilesystem")),
             pull_policy=container.get("imagePullPolicy") or _pull_policy(image),
+            pull_secrets=await self._pull_secrets(pod, image) if place.has_images else (),
             memory_bytes=limits.memory_bytes,
             cpu_cores=limits.cpu_cores,
             stdin=bool(container.get("stdin")),
@@ -135,6 +138,18 @@ class Planner:
             tty=bool(container.get("tty")),
             no_new_privs=not context.get("allowPrivilegeEscalation", False),
         )
+
+    async def _pull_secrets(self, pod: Object, image: str) -> tuple[secret.Secret, ...]:
+        """Those of the pod's that are for this image; one that is not there is told, and the pull tried without."""
+        names = [str(one.get("name")) for one in pod["spec"].get("imagePullSecrets") or () if one.get("name")]
+        try:
+            found = await asyncio.gather(*(self._fetch(pod, ("Secret", name)) for name in names))
+        except env.EnvProblem as error:
+            raise runtime.StartFailed("CreateContainerConfigError", str(error)) from error
+        if missing := [name for name, one in zip(names, found, strict=True) if one is None]:
+            why = f"Unable to retrieve some image pull secrets ({', '.join(missing)}); attempting to pull the image may"
+            self._doors.recorder.event(pod, "Warning", "FailedToRetrieveImagePullSecret", f"{why} not succeed.")
+        return pull_secrets.headers(image, [one for one in found if one is not None])
 
     def _enforced(self, place: Place) -> bool:
         made = self._doors.cgroups

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairlead.node import cgroups, engine_http, engine_session, runtime
+from fairlead.base import secret
+from fairlead.node import cgroups, engine_http, engine_session, pull_secrets, runtime
 
 Object = dict[str, Any]
 LABEL = "dev.fairlead.pod-uid"
@@ -64,29 +65,33 @@ class Podman:
         answer = await self.http.call("GET", f"{self.api}/version", timeout_seconds=5.0)
         return str(answer.get("Version", ""))
 
-    async def ensure_image(self, image: str, policy: str) -> None:
-        """Pulls by the policy. Raises StartFailed in the kubelet's words."""
+    async def ensure_image(self, image: str, policy: str, secrets: Sequence[secret.Secret] = ()) -> None:
+        """Pulls by the policy, with each secret until one is taken. Raises StartFailed in the kubelet's words."""
         present = policy != "Always" and await self.has_image(image)
         if present:
             return
         if policy == "Never":
             why = f'Container image "{image}" is not present with pull policy of Never'
             raise runtime.StartFailed("ErrImageNeverPull", why)
-        try:
-            why = await self._pull(image)
-        except (engine_http.EngineError, TimeoutError) as error:
-            why = str(error) or "no answer in time"
-        if why:
-            if policy == "Always" and await self.has_image(image):
-                return  # a local build with the tag latest, and no registry to ask
-            raise runtime.StartFailed("ErrImagePull", f'Failed to pull image "{image}": {why}')
+        why = ""
+        for headers in [{pull_secrets.HEADER: one.reveal()} for one in secrets] or [{}]:
+            try:
+                why = await self._pull(image, headers)
+            except (engine_http.EngineError, TimeoutError) as error:
+                why = str(error) or "no answer in time"
+            if not why:
+                return
+        if policy == "Always" and await self.has_image(image):
+            return  # a local build with the tag latest, and no registry to ask
+        raise runtime.StartFailed("ErrImagePull", f'Failed to pull image "{image}": {why}')
 
-    async def _pull(self, image: str) -> str:
+    async def _pull(self, image: str, headers: Mapping[str, str]) -> str:
         """Pulls; returns why it could not, or ""."""
         answer = await self.http.call(
             "POST",
             f"{self.api}/images/pull",
             query={"reference": image, "policy": "always", "quiet": "true"},
+            headers=headers,
             timeout_seconds=self.options.pull_seconds,
         )
         return str(answer.get("error") or "") if isinstance(answer, dict) else _error_line(str(answer or ""))

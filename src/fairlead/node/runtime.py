@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from fairlead.base import secret
 from fairlead.node import protocols, streams
 
 Object = dict[str, Any]
@@ -71,6 +72,7 @@ class ContainerPlan:
     files: tuple[NewFile, ...] = ()
     read_only_root: bool = False
     pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[secret.Secret, ...] = ()  # to try one after another
     memory_bytes: int = 0
     cpu_cores: float = 0.0
     stdin: bool = False
