@@ -428,7 +428,9 @@ class TestImages:
         bench, sandbox, listener = opened
         started = await sandbox.start(bench.plan("", argv=(), cwd=""))
         assert started.image_id
-        assert b"sleep\x00600" in Path(f"/proc/{started.pid}/cmdline").read_bytes()
+        async with asyncio.timeout(10):  # an engine may tell of a start before the program is in its process
+            while b"sleep\x00600" not in Path(f"/proc/{started.pid}/cmdline").read_bytes():
+                await asyncio.sleep(0.01)
         await sandbox.signal("app", 9)
         await next_exit(listener)
         await sandbox.start(bench.plan("", argv=(), args=("echo", "hello"), cwd=""))
