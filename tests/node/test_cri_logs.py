@@ -92,3 +92,10 @@ def test_a_tail_is_the_end_of_the_whole(tmp_path_factory, entries, tail):
     whole = asyncio.run(read(path))
     lines = whole.splitlines(keepends=True)
     assert asyncio.run(read(path, tail=tail)) == "".join(lines[len(lines) - min(tail, len(lines)) :])
+
+
+def test_of_the_runs_of_a_container_the_last_two_have_a_log(tmp_path):
+    for name in ("0.log", "1.log", "1.log.1", "2.log", "2.log.1", "3.log", "other"):
+        (tmp_path / name).touch()
+    cri_logs.forget(tmp_path, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2.log", "2.log.1", "3.log", "other"]

@@ -195,6 +195,13 @@ async def test_the_pod_has_its_own_name_hosts_processes_and_not_our_state(node):
     assert lines[-1] == "end"
 
 
+async def test_a_pod_may_call_itself_otherwise(node):
+    pod = {"hostnameOverride": "my.fancy.name", "subdomain": "web"}
+    lines = (await run_to_end(node, "web", "hostname; cat /etc/hosts", pod=pod)).splitlines()
+    assert lines[0] == "my.fancy.name"
+    assert any(line.startswith("10.244.") and line.endswith("\tmy.fancy.name") for line in lines)
+
+
 async def test_a_mount_over_the_hosts_file_wins(node):
     (node.folder / "own").write_text("10.9.8.7 mine\n")
     pod = {"volumes": [{"name": "own", "hostPath": {"path": str(node.folder / "own")}}]}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairlead.base import log
 from fairlead.node import (
+    cri_logs,
     hooks,
     last_words,
     lifecycle,
@@ -172,6 +173,8 @@ class Containers:
         assert sandbox is not None
         assert place is not None
         restarts = known.restarts + (1 if known.ended is not None else 0)
+        if restarts > 1:
+            await asyncio.to_thread(cri_logs.forget, place.folder / "logs" / known.name, restarts)
         try:
             plan = await owner.planner.plan(owner.pod, spec, owner.record, place, restarts=restarts)
             owner.tell("Pulled", _pulled(plan, owner.runtime.name))

@@ -200,3 +200,12 @@ def _was_rotated(path: Path, live: BinaryIO) -> bool:
         return path.stat().st_ino != os.fstat(live.fileno()).st_ino
     except FileNotFoundError:
         return False
+
+
+def forget(folder: Path, run: int) -> None:
+    """Before that run of a container: of its logs only the one before's is kept, as the kubelet keeps one dead
+    container; a container that ends again and again would fill the disk."""
+    for path in folder.glob("*.log*"):
+        number = path.name.partition(".")[0]
+        if number.isdigit() and int(number) < run - 1:
+            path.unlink(missing_ok=True)

@@ -340,8 +340,8 @@ def declared_ports(pod: Object) -> list[int]:
 
 
 def hostname(pod: Object) -> str:
-    """What the pod calls itself: spec.hostname, else its name, at most 63 characters."""
-    return str(pod["spec"].get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
+    """What the pod calls itself."""
+    return pod_files.hostname(pod)
 
 
 def _argv(

@@ -39,7 +39,7 @@ def mounts(
     if not pod["spec"].get("hostNetwork"):
         bound("/etc/hosts", "hosts", hosts(pod, *record.addresses))
         if Path("/etc/hostname").exists():
-            bound("/etc/hostname", "hostname", _hostname(pod) + "\n")
+            bound("/etc/hostname", "hostname", hostname(pod) + "\n")
     bound("/etc/resolv.conf", "resolv.conf", resolver.text())
     target = container.get("terminationMessagePath") or DEFAULT_TERMINATION_PATH
     message = str(termination_file(folder, container["name"]))
@@ -48,13 +48,17 @@ def mounts(
     return (*found, runtime.Mount(target, message)), tuple(files)
 
 
-def _hostname(pod: Object) -> str:
-    return str(pod["spec"].get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
+def hostname(pod: Object) -> str:
+    """What the pod calls itself: hostnameOverride as it is, else hostname, else its name, at most 63 characters."""
+    spec = pod["spec"]
+    return str(spec.get("hostnameOverride") or str(spec.get("hostname") or pod["metadata"]["name"])[:63].rstrip("-."))
 
 
 def hosts(pod: Object, *addresses: str) -> str:
     """/etc/hosts as the kubelet writes it, hostAliases included."""
-    name, subdomain = _hostname(pod), pod["spec"].get("subdomain")
+    name, subdomain = hostname(pod), pod["spec"].get("subdomain")
+    if pod["spec"].get("hostnameOverride"):
+        subdomain = ""  # the pod calls itself that and nothing else
     full = f"{name}.{subdomain}.{pod['metadata']['namespace']}.svc.{dns.DOMAIN}\t" if subdomain else ""
     lines = ["# Kubernetes-managed hosts file.", "127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
     lines += [f"{address}\t{full}{name}" for address in addresses]

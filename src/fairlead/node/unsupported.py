@@ -69,6 +69,8 @@ def _container(container: Object, path: str, offers: Offers) -> Iterator[str]:
     for index, mount in enumerate(container.get("volumeMounts") or []):
         if mount.get("mountPropagation") not in (None, "None"):
             yield f"{path}.volumeMounts[{index}].mountPropagation"
+        if mount.get("recursiveReadOnly") == "Enabled":
+            yield f"{path}.volumeMounts[{index}].recursiveReadOnly"
     if (container.get("resources") or {}).get("claims"):
         yield f"{path}.resources.claims"
     for index, rule in enumerate(container.get("restartPolicyRules") or []):

@@ -132,6 +132,19 @@ async def test_suspend_takes_the_pods_away_and_resume_brings_them_back() -> None
         assert "startTime" not in (await get(cluster))["status"]
 
 
+@pytest.mark.parametrize("change", [{"suspend": True}, {"parallelism": 1}])
+async def test_pods_that_are_sent_away_have_not_failed(change: Object) -> None:
+    async with workloads.FakeCluster() as cluster:
+        await cluster.client.create(kinds.JOB, job(parallelism=3, completions=3, backoffLimit=0))
+        await cluster.settle(1)
+        assert len(await cluster.pods()) == 3
+        await cluster.client.patch(kinds.JOB, "work", {"spec": change}, namespace="default")
+        await cluster.settle(2)
+        found = await get(cluster)
+        assert not found["status"]["failed"] and reason(found, "Failed") is None
+        assert len(await cluster.pods()) == (0 if "suspend" in change else 1)
+
+
 @pytest.mark.parametrize(("action", "ends"), [("FailJob", "PodFailurePolicy"), ("Ignore", None)])
 async def test_a_failure_policy_judges_exit_codes(action: str, ends: str | None) -> None:
     rule = {"action": action, "onExitCodes": {"operator": "In", "values": [42]}}

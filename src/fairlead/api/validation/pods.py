@@ -64,6 +64,16 @@ def validate_pod_spec(spec: Object, path: str, *, claims: Collection[str] = ()) 
     for field in ("hostname", "subdomain"):
         if spec.get(field) and (problem := names.label_problem(spec[field])):
             found.append(field_errors.invalid(f"{path}.{field}", spec[field], problem))
+    if override := spec.get("hostnameOverride"):
+        if problem := names.subdomain_problem(override):
+            found.append(field_errors.invalid(f"{path}.hostnameOverride", override, problem))
+        elif len(override) > 64:
+            found.append(
+                field_errors.invalid(f"{path}.hostnameOverride", override, "must be no more than 64 characters")
+            )
+        if spec.get("hostNetwork") or spec.get("setHostnameAsFQDN"):
+            detail = "may not be set together with hostNetwork or setHostnameAsFQDN"
+            found.append(field_errors.forbidden(f"{path}.hostnameOverride", detail))
     for index, alias in enumerate(spec.get("hostAliases") or ()):
         _address(alias.get("ip", ""), f"{path}.hostAliases[{index}].ip", found)
     return found

@@ -37,8 +37,8 @@ def succeeded(pod: Object) -> bool:
 
 
 def failed(pod: Object) -> bool:
-    """Failed, or deleted before it could succeed."""
-    return pods.phase(pod) == "Failed" or (pods.terminating(pod) and not succeeded(pod))
+    """Failed, or deleted by others than us before it could succeed."""
+    return pods.phase(pod) == "Failed" or (pods.terminating(pod) and tracked(pod) and not succeeded(pod))
 
 
 def count(

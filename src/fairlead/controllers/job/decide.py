@@ -181,7 +181,7 @@ def _go_on(plan: _Plan) -> writes.Decision:
     found, notes = _suspension(plan)
     again = _deadline_left_seconds(plan)
     if plan.suspended:
-        changes = making.delete_all(plan.job, plan.active)
+        changes = making.take_away(plan.job, plan.active)
     else:
         changes, wait = _pods_to_change(plan)
         again = min([value for value in (again, wait) if value is not None], default=None)
@@ -211,7 +211,7 @@ def _pods_to_change(plan: _Plan) -> tuple[list[writes.Write], float | None]:
     wanted = _wanted(plan)
     if len(plan.active) > wanted:
         order = pods.deletion_order(plan.active, now=plan.now)
-        return making.delete_all(plan.job, order[: len(plan.active) - wanted]), None
+        return making.take_away(plan.job, order[: len(plan.active) - wanted]), None
     leaving = [pod for pod in plan.owned if pods.terminating(pod) and not pods.finished(pod)]
     occupied = len(plan.active) + (len(leaving) if _replace_only_failed(plan.job["spec"]) else 0)
     if wanted <= occupied:

@@ -81,3 +81,10 @@ def delete_all(job: Object, found: Sequence[Object]) -> list[writes.Write]:
     told = writes.Told(job, ("SuccessfulDelete", "Deleted pod: {name}"), ("FailedDelete", "Error deleting: {error}"))
     gone = tuple(writes.delete(kinds.POD, pod, told=told) for pod in found)
     return [writes.Together(gone)] if gone else []
+
+
+def take_away(job: Object, found: Sequence[Object]) -> list[writes.Write]:
+    """Deletes pods that are not wanted any more (suspend, less parallelism). Their finalizer goes first: who was sent
+    away has not failed, and must not count against `backoffLimit` (as `deleteJobPods`)."""
+    freed = (counting.without_finalizer(pod) for pod in found if counting.tracked(pod))
+    return [*freed, *delete_all(job, found)]
