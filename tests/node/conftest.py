@@ -37,6 +37,10 @@ def own_network():
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     assert libc.unshare(0x40000000) == 0
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    number = os.stat(
+        "/proc/thread-self/ns/net"
+    ).st_ino  # the kernel gives it again: a note of it is of a dead namespace
+    shutil.rmtree(f"/run/fairlead/net-{number}", ignore_errors=True)
     try:
         yield
     finally:

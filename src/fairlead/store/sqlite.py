@@ -38,7 +38,11 @@ class SqliteStore(reads.Reads):
         """Opens or makes the file and loads it. Raises Refused."""
         self._loop = asyncio.get_running_loop()
         self._log = log.Log(self._path, synchronous=self._synchronous)
-        loaded = self._log.load()
+        try:
+            loaded = self._log.load()
+        except BaseException:
+            self._log.close()
+            raise
         self._view.load(loaded.entries, revision=loaded.revision, recent=loaded.recent, oldest=loaded.oldest)
         self._pending = pending.Pending(self._view)
         self._thread.start()
