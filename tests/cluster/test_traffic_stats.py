@@ -1,6 +1,7 @@
 """The engine's statistics reach the autoscaler, through its restarts and its silence."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,32 @@ async def test_statistics_are_followed_through_a_restart_and_through_silence(tmp
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     server.close()
+
+
+async def test_following_ends_whenever_it_is_cancelled(tmp_path: Path) -> None:
+    """Also in the moment in which a line comes."""
+    answering: list[asyncio.Task[None] | None] = []
+
+    async def engine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.append(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n{}\n")
+            await reader.read()
+        writer.close()
+
+    path = str(tmp_path / "stats.sock")
+    server = await asyncio.start_unix_server(engine, path)
+    for ticks in range(3, 40):
+        follow = traffic_stats.follow(path, traffic_metrics.TrafficMetrics(), clock=clocks.SystemClock())
+        task = asyncio.create_task(follow)
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=5)
+        assert task.cancelled(), f"cancelled after {ticks} turns of the loop"
+    server.close()
+    await asyncio.gather(*filter(None, answering), return_exceptions=True)
 
 
 async def test_no_engine_is_no_harm(tmp_path: Path) -> None:

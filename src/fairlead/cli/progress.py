@@ -139,7 +139,8 @@ async def follow(
             watched.of(kind, namespace=space).add_handler(_teller(progress, wanted, kind, quoting))
     watched.start()
     try:
-        await asyncio.wait_for(progress.done.wait(), timeout_seconds)
+        async with asyncio.timeout(timeout_seconds):
+            await progress.done.wait()
     except TimeoutError:
         return progress.missing()
     finally:

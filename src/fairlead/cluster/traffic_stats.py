@@ -46,8 +46,9 @@ async def _read(
         if b" 200 " not in head.split(b"\r\n", 1)[0]:
             raise OSError(f"the engine answered {head[:60]!r}")
         while True:
-            try:
-                line = await asyncio.wait_for(reader.readline(), period_seconds * QUIET_SHARE)
+            try:  # no wait_for: before Python 3.12 it drops a cancellation that comes together with the line
+                async with asyncio.timeout(period_seconds * QUIET_SHARE):
+                    line = await reader.readline()
             except TimeoutError:
                 line = b"{}"  # the engine is silent while nothing changes; time passes all the same
             if not line:

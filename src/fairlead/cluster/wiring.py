@@ -380,15 +380,17 @@ class Cluster:
         await self.traffic.close()
         sent = await planes.shut()
         with contextlib.suppress(TimeoutError):  # a dead plane takes no new request either
-            waited = racing.first(planes.acked(sent), self._hurry.wait())
-            await asyncio.wait_for(waited, coordinator.ACK_LIMIT_SECONDS)
+            async with asyncio.timeout(coordinator.ACK_LIMIT_SECONDS):
+                await racing.first(planes.acked(sent), self._hurry.wait())
 
     async def _first_table(self, record: state.Record) -> None:
         """Everything runs; a door that cannot be opened ends the start with the name of who holds its port."""
         await self.controllers.start()
         try:
-            await asyncio.wait_for(self.engine.connected(), ENGINE_START_SECONDS)
-            await asyncio.wait_for(self.traffic.settled(), ENGINE_START_SECONDS)
+            async with asyncio.timeout(ENGINE_START_SECONDS):
+                await self.engine.connected()
+            async with asyncio.timeout(ENGINE_START_SECONDS):
+                await self.traffic.settled()
         except TimeoutError:
             raise errors.CannotStart(
                 f"the engine did not start: {self.engine.problem}; see {self.folder.log}"
