@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import statistics
 import time
 
@@ -29,12 +30,12 @@ _DRAIN = {"fairlead.dev/drain-seconds": "4"}
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """--rollouts N."""
-    parser.add_argument("--rollouts", type=int, default=0, help="how many (20; quick: 2)")
+    parser.add_argument("--rollouts", type=int, default=0, help="how many (20; quick: 3); a third of them for the peer")
 
 
 async def run(lab_: lab.Lab) -> report.Report:
     """Ours, then the peer."""
-    count = lab_.options.rollouts or (2 if lab_.quick else 20)
+    count = lab_.options.rollouts or (3 if lab_.quick else 20)
     field = proxying.Field()
     only = lab_.options.only.split(",") if lab_.options.only else ["fairlead", "haproxy"]
     ours: rounds.Figures = {}
@@ -46,7 +47,7 @@ async def run(lab_: lab.Lab) -> report.Report:
         await proxying.start_one(lab_, field, peer.name, _Racing(peer), candidates.Job(backends=()))
         for name, running in field.running.items():
             assert isinstance(running, _Race)
-            theirs[name] = await running.measure((count + 1) // 2)
+            theirs[name] = await running.measure(math.ceil(count / 3))
     return _report(ours, theirs, field.missing)
 
 

@@ -50,6 +50,22 @@ async def test_what_was_acknowledged_is_there_after_reopening(tmp_path: Path) ->
     await again.close()
 
 
+async def test_the_journal_of_a_large_compaction_becomes_small_again(tmp_path: Path) -> None:
+    store = await _opened(tmp_path / "store.db")
+    journal = tmp_path / "store.db-wal"
+    large = bytes(1 << 20)
+    written = 0
+    for _ in range(24):
+        written = (await store.write("a/1", lambda r: large, expected=written)).revision
+    await store.compact(store.revision)
+    biggest = journal.stat().st_size
+    assert biggest > 2 * log.JOURNAL_BYTES
+    for n in range(2):
+        await store.write(f"b/{n}", lambda r: b"small", expected=0)
+    assert journal.stat().st_size <= log.JOURNAL_BYTES
+    await store.close()
+
+
 async def test_a_second_opener_is_refused(tmp_path: Path) -> None:
     store = await _opened(tmp_path / "store.db")
     with pytest.raises(protocol.Refused, match="in use"):

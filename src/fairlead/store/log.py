@@ -21,6 +21,7 @@ APPLICATION_ID = 0x46414952  # "FAIR"
 VERSION = 1
 ROWS_AT_ONCE = 256
 BACKUP_PAGES = 512
+JOURNAL_BYTES = 8 << 20  # what stays of a journal that one compaction has made larger
 RECENT = 4096
 """How many changes are read back into the window of history."""
 
@@ -173,6 +174,7 @@ def _configure(db: sqlite3.Connection, synchronous: str) -> None:
     db.execute(f"PRAGMA synchronous = {synchronous}")
     db.execute("PRAGMA cache_size = -2048")
     db.execute("PRAGMA cell_size_check = ON")
+    db.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
