@@ -284,6 +284,19 @@ async def test_what_may_not_change(
     assert caught.value.code == 422
 
 
+@pytest.mark.parametrize(("deadline", "words"), [(None, "nil value"), (31, "larger value"), (29, "")])
+async def test_a_deadline_only_comes_nearer(client: rest.RestClient, deadline: int | None, words: str) -> None:
+    made = await client.create(POD, put(samples.sample(POD), "spec.activeDeadlineSeconds", 30), namespace="default")
+    spec = {**made["spec"], "activeDeadlineSeconds": deadline}
+    if deadline is None:
+        del spec["activeDeadlineSeconds"]
+    if not words:
+        assert (await client.update(POD, {**made, "spec": spec}))["spec"]["activeDeadlineSeconds"] == deadline
+        return
+    with pytest.raises(errors.ApiError, match=words):
+        await client.update(POD, {**made, "spec": spec})
+
+
 async def test_images_of_a_pod_may_change(client: rest.RestClient) -> None:
     made = await client.create(POD, samples.sample(POD), namespace="default")
     changed = await client.update(POD, put(made, "spec.containers.0.image", "nginx:2"))

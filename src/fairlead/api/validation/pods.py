@@ -343,6 +343,10 @@ def validate_pod_update(obj: Object, old: Object) -> Problems:
         return []
     if len(new_spec.get("containers") or ()) != len(old_spec.get("containers") or ()):
         return [field_errors.forbidden("spec.containers", "pod updates may not add or remove containers")]
+    deadline, known = new_spec.get("activeDeadlineSeconds"), old_spec.get("activeDeadlineSeconds")
+    if known is not None and (deadline is None or deadline > known):
+        what = "from a positive integer to nil value" if deadline is None else "to a larger value"
+        return [field_errors.invalid("spec.activeDeadlineSeconds", deadline, f"must not update {what}")]
     gates, before = new_spec.get("schedulingGates") or [], old_spec.get("schedulingGates") or []
     for one in gates:
         if one not in before:
