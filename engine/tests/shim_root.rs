@@ -91,6 +91,34 @@ fn volumes_are_mounted_and_our_state_is_hidden() {
 }
 
 #[test]
+fn a_mount_point_in_dev_leaves_the_same_devices_but_the_machines_consoles() {
+    let folder = support::Folder::new("dev");
+    std::fs::write(folder.path("log"), "").unwrap();
+    let mounts = json!([{"source": folder.path("log"), "target": "/dev/fairlead-test-log"}]);
+    let Some(mut shim) = pod("dev", json!({"mounts": mounts})) else { return };
+    let list = "umask; cd /dev; for one in *; do stat -c '%n %F %a %u:%g %t:%T' $one; done | grep -v fairlead-test-log";
+    let seen = shim.output("web", list);
+    let host = std::process::Command::new("sh").args(["-c", list]).env("LC_ALL", "C").output().unwrap();
+    let host = String::from_utf8(host.stdout).unwrap();
+    let is_console = |line: &&str| {
+        let name = line.split(' ').next().unwrap();
+        ["tty", "vcs", "vcsa", "vcsu"].into_iter().any(|prefix| {
+            name.strip_prefix(prefix)
+                .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()) && name != "tty")
+        })
+    };
+    let devices = |text: &str| -> Vec<String> {
+        let lines = text.lines().skip(1).filter(|line| line.contains("special file") || line.contains("symbolic"));
+        lines.filter(|line| !is_console(line)).map(str::to_owned).collect()
+    };
+    assert!(devices(&host).iter().any(|line| line.starts_with("null character special file 666 0:0 1:3")), "{host}");
+    assert_eq!(devices(&seen), devices(&host));
+    assert_eq!(seen.lines().filter(is_console).count(), 0, "{seen}");
+    assert_eq!(seen.lines().next(), Some("0022"));
+    assert_eq!(shim.output("web", "echo x > /dev/null && head -c 3 /dev/zero | wc -c"), "3");
+}
+
+#[test]
 fn a_read_only_root_leaves_volumes_writable() {
     let Some(mut shim) = pod("readonly", json!({})) else { return };
     let mounts = json!([

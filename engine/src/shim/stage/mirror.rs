@@ -7,13 +7,15 @@
 //! the end). Left out: the machine's virtual consoles (tty1, vcs …), which no container gets. Refuses: parents with
 //! more than 2,000 entries.
 
-use std::fs::{self, DirEntry, Metadata, Permissions};
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, DirEntry, Metadata, OpenOptions, Permissions};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
-use nix::sys::stat::{Mode, SFlag, mknod};
+use nix::sys::stat::{Mode, SFlag, mknod, umask};
 
 use super::command::plain;
 use super::mounts::raw;
@@ -77,9 +79,10 @@ fn cover(parent: &Path) -> Result<(), String> {
     let no_devices = if under_dev(parent) { MsFlags::empty() } else { MsFlags::MS_NODEV };
     raw(Some("tmpfs"), stage_text, Some("tmpfs"), MsFlags::MS_NOSUID | no_devices, Some("mode=0755"))?;
     let under = format!("/proc/self/fd/{}", below.as_raw_fd());
-    for entry in &entries {
-        copy_entry(&under, entry, &stage)?;
-    }
+    // Devices are born with their mode.
+    let before = umask(Mode::empty());
+    entries.iter().try_for_each(|entry| copy_entry(&under, entry, &stage))?;
+    umask(before);
     fs::write(stage.join(MARK), "").map_err(failed)?;
     if is_root { switch_root(&stage).map_err(failed) } else { Ok(()) }
 }
@@ -101,6 +104,9 @@ fn copy_entry(under: &str, entry: &DirEntry, stage: &Path) -> Result<(), String>
         let to = fs::read_link(Path::new(under).join(&name)).map_err(failed)?;
         return std::os::unix::fs::symlink(to, &target).map_err(failed);
     }
+    if kind.is_char_device() && is_console_name(&name) {
+        return Ok(());
+    }
     if kind.is_char_device() || kind.is_block_device() {
         let metadata = entry.metadata().map_err(failed)?;
         if is_console(&metadata) || under_dev(&target) && copy_device(&metadata, &target) {
@@ -108,9 +114,9 @@ fn copy_entry(under: &str, entry: &DirEntry, stage: &Path) -> Result<(), String>
         }
     }
     if kind.is_dir() {
-        fs::create_dir(&target).map_err(failed)?;
+        DirBuilder::new().mode(0o755).create(&target).map_err(failed)?;
     } else {
-        fs::write(&target, "").map_err(failed)?;
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&target).map_err(failed)?;
     }
     let source = Path::new(under).join(&name);
     let (Some(source), Some(target)) = (source.to_str(), target.to_str()) else {
@@ -123,25 +129,40 @@ fn under_dev(target: &Path) -> bool {
     target.starts_with("/dev")
 }
 
+/// What the kernel calls them: a /dev has seventy, which need not be looked at one by one.
+fn is_console_name(name: &OsStr) -> bool {
+    ["tty", "vcsa", "vcsu", "vcs"].iter().any(|prefix| {
+        let number = name.as_bytes().strip_prefix(prefix.as_bytes());
+        number.is_some_and(|number| {
+            number.iter().all(u8::is_ascii_digit) && (*prefix != "tty" || matches!(number.len(), 1 | 2))
+        })
+    })
+}
+
 /// tty0 to tty63 and their memory (the kernel's admin-guide/devices.txt).
 fn is_console(metadata: &Metadata) -> bool {
     let (major, minor) = (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));
     metadata.file_type().is_char_device() && (major == 4 && minor < 64 || major == 7)
 }
 
-/// Makes the same device with the same owner and mode. `false` where that is not allowed (user namespaces).
+/// Makes the same device with the same owner and mode (the umask is 0). `false` where that is not allowed (user
+/// namespaces).
 fn copy_device(metadata: &Metadata, target: &Path) -> bool {
     let kind = if metadata.file_type().is_block_device() { SFlag::S_IFBLK } else { SFlag::S_IFCHR };
+    let mode = metadata.mode() & 0o7777;
+    if metadata.uid() == 0 && metadata.gid() == 0 {
+        return mknod(target, kind, Mode::from_bits_truncate(mode), metadata.rdev()).is_ok();
+    }
     if mknod(target, kind, Mode::empty(), metadata.rdev()).is_err() {
         return false;
     }
-    let owned =
-        metadata.uid() == 0 && metadata.gid() == 0 || chown(target, Some(metadata.uid()), Some(metadata.gid())).is_ok();
-    if owned && fs::set_permissions(target, Permissions::from_mode(metadata.mode() & 0o7777)).is_ok() {
-        return true;
+    let is_same = chown(target, Some(metadata.uid()), Some(metadata.gid()))
+        .and_then(|()| fs::set_permissions(target, Permissions::from_mode(mode)))
+        .is_ok();
+    if !is_same {
+        let _ = fs::remove_file(target);
     }
-    let _ = fs::remove_file(target);
-    false
+    is_same
 }
 
 fn switch_root(stage: &Path) -> std::io::Result<()> {
