@@ -70,6 +70,34 @@ async def test_a_shim_holds_nothing_of_the_spawners_whose_only_children_are_shim
     await made.close()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
+async def test_the_spawner_stays_in_its_own_namespaces_also_when_a_pod_cannot_start(folder):
+    made = spawner.Spawner(houses.engine(), folder)
+    if len(houses.engine()) > 1:
+        pytest.skip("needs the engine's shim: set FAIRLEAD_ENGINE")
+    own = {**CONFIG, "namespaces": ["net", "pid", "uts", "ipc"]}
+    bad = ({**own, "sysctls": {"vm.swappiness": "1"}}, {**own, "hostname": "x" * 65}, {**own, "namespaces": ["moon"]})
+    started = []
+    for number, refused in enumerate(bad):
+        with pytest.raises(runtime.StartFailed):
+            await made.start("refused", refused, files={}, timeout_seconds=10)
+        started.append(await made.start(f"pod-{number}", own, files={}, timeout_seconds=10))
+        assert namespaces(made._child.pid) == namespaces(os.getpid())
+    pods = [namespaces(os.getpid()), *(namespaces(one.pid) for one in started)]
+    for kind in ("net", "pid", "pid_for_children", "uts", "ipc"):
+        assert len({pod[kind] for pod in pods}) == 4
+    for number, one in enumerate(started):
+        connection = await shim.connect(folder / f"pod-{number}")
+        assert (await connection.request("state"))["shim_pid"] == one.pid
+        await connection.request("stop")
+        await connection.close()
+    await made.close()
+
+
+def namespaces(pid):
+    return {entry.name: os.readlink(entry) for entry in Path(f"/proc/{pid}/ns").iterdir()}
+
+
 def sockets(pid):
     links = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
     return {link for link in links if link.startswith("socket:")}

@@ -27,7 +27,12 @@ pub struct FrameReader {
 impl FrameReader {
     /// Reads once. 0 means that the peer closed.
     pub fn read_from(&mut self, socket: impl AsFd) -> io::Result<usize> {
-        let mut piece = [0u8; 65536];
+        self.read_at_most::<65536>(socket)
+    }
+
+    /// The same, through less memory.
+    pub fn read_at_most<const BYTES: usize>(&mut self, socket: impl AsFd) -> io::Result<usize> {
+        let mut piece = [0u8; BYTES];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received =

@@ -31,11 +31,13 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// The calling process is in the pod's namespaces and in its folder afterwards.
-    pub fn take(directory: &Path, config: Config) -> Result<Self, String> {
+    /// The calling process is in the pod's folder and in those of its namespaces that `missing` names afterwards (its
+    /// next child is in the PID namespace).
+    pub fn take(directory: &Path, config: Config, missing: CloneFlags) -> Result<Self, String> {
         let directory = directory.canonicalize().map_err(|error| format!("{directory:?}: {error}"))?;
         let lock = lock(&directory)?;
-        make_namespaces(&config)?;
+        enter_namespaces(&config, missing)?;
+        prepare_namespaces(&config)?;
         // Paths of Unix sockets are short; a relative one always fits.
         std::env::set_current_dir(&directory).map_err(|error| format!("{directory:?}: {error}"))?;
         let listener = listen().map_err(|error| format!("cannot listen on shim.sock: {error}"))?;
@@ -53,7 +55,7 @@ impl Seat {
 }
 
 pub fn foreground(directory: &Path) -> Result<u8, String> {
-    let seat = Seat::take(directory, Config::read(directory)?)?;
+    let seat = Seat::take(directory, Config::read(directory)?, CloneFlags::all())?;
     match fork().map_err(cannot_fork)? {
         Fork::Child => server::run(seat),
         Fork::Parent(pid) => {
@@ -66,7 +68,7 @@ pub fn foreground(directory: &Path) -> Result<u8, String> {
 }
 
 pub fn daemon(directory: &Path) -> Result<u8, String> {
-    let seat = Seat::take(directory, Config::read(directory)?)?;
+    let seat = Seat::take(directory, Config::read(directory)?, CloneFlags::all())?;
     match fork().map_err(cannot_fork)? {
         Fork::Child => seat.serve_alone(),
         Fork::Parent(_) => Ok(0),
@@ -92,7 +94,8 @@ fn listen() -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn make_namespaces(config: &Config) -> Result<(), String> {
+/// Makes those namespaces of the pod's that are among `these`, and enters them.
+pub fn enter_namespaces(config: &Config, these: CloneFlags) -> Result<(), String> {
     let wanted = [
         (Namespace::Net, CloneFlags::CLONE_NEWNET),
         (Namespace::Uts, CloneFlags::CLONE_NEWUTS),
@@ -101,9 +104,12 @@ fn make_namespaces(config: &Config) -> Result<(), String> {
     ];
     let flags =
         wanted.iter().filter(|(one, _)| config.has(*one)).fold(CloneFlags::empty(), |flags, (_, flag)| flags | *flag);
-    unshare(flags).map_err(|error| {
+    unshare(flags & these).map_err(|error| {
         format!("cannot make the namespaces {:?}: {} (needs CAP_SYS_ADMIN)", config.namespaces, error.desc())
-    })?;
+    })
+}
+
+fn prepare_namespaces(config: &Config) -> Result<(), String> {
     if config.has(Namespace::Uts) && !config.hostname.is_empty() {
         nix::unistd::sethostname(&config.hostname)
             .map_err(|error| format!("cannot set the host name {:?}: {}", config.hostname, error.desc()))?;
@@ -115,6 +121,12 @@ fn make_namespaces(config: &Config) -> Result<(), String> {
         fs::write(config.sysctl_path(name)?, value).map_err(|error| format!("cannot set sysctl {name}: {error}"))?;
     }
     Ok(())
+}
+
+/// The calling process's pid as the /proc that it sees has it, which a PID namespace hides from it otherwise.
+pub fn pid_outside() -> i32 {
+    let seen = fs::read_link("/proc/self").ok();
+    seen.and_then(|path| path.to_str()?.parse().ok()).unwrap_or_else(|| std::process::id() as i32)
 }
 
 /// What container runtimes set up in a pod's network namespace.

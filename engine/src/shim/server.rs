@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::children::{Child, ClientId, Containers};
 use super::client::Client;
 use super::dial::Dial;
-use super::launch::Seat;
+use super::launch::{self, Seat};
 use super::logs::Stream;
 use super::probes::Probe;
 use super::{clock, kill};
@@ -78,10 +78,7 @@ impl Server {
         mask.thread_block().map_err(|error| format!("cannot block signals: {error}"))?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map_err(|error| format!("cannot receive signals: {error}"))?;
-        let host_pid = fs::read_link("/proc/self")
-            .ok()
-            .and_then(|path| path.to_str()?.parse().ok())
-            .unwrap_or(std::process::id() as i32);
+        let host_pid = launch::pid_outside();
         Ok(Self {
             seat,
             host_pid,

@@ -4,19 +4,21 @@
 //! `{id, name, config, files?: {name: text}, network?: [{inside, messages}]}`; the answer is
 //! `{type: "started", id, pid, connected}` once `DIR/name/shim.sock` listens and the network's messages are sent, else
 //! `{type: "error", id, message}`. The folder is made where it is missing; `config` is the shim's, and each of `files`
-//! is replaced at once. Promises: each shim has a process of its own while it starts (forked, see `launch`), which
-//! enters the pod's namespaces and ends, so that many start side by side and none can hurt another; shims live on when
-//! the requests' socket closes and this process ends. Refuses: requests that it cannot read.
+//! is replaced at once. Promises: all that is done for a pod is done in its shim (forked, see `launch`), so that many
+//! start side by side and none can hurt another; this process enters no namespace of a pod, but names the PID namespace
+//! of its next child; shims live on when the requests' socket closes and this process ends. Refuses: requests that it
+//! cannot read; going on when its next child would be born in a pod's PID namespace.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use fork::Fork;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags};
@@ -25,6 +27,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::config::{Config, Namespace};
 use super::launch::{self, Seat};
 use super::netlink::{self, Netlink};
 use crate::control::frame::{self, FrameReader};
@@ -40,6 +43,24 @@ struct Request {
     network: Vec<netlink::Batch>,
 }
 
+/// A request has a few kilobytes; every page that is written here is copied anew after each fork.
+const PIECE_BYTES: usize = 4096;
+/// The descriptor of the spawner's network namespace, by which messages that are sent inside name it.
+const OUTSIDE: i32 = 100;
+
+/// The spawner's own namespaces, opened before it has any pod.
+struct Home {
+    pid: File,
+    _net: OwnedFd,
+}
+
+impl Home {
+    fn open() -> io::Result<Self> {
+        let net = rustix::io::fcntl_dupfd_cloexec(File::open("/proc/self/ns/net")?, OUTSIDE)?;
+        Ok(Self { pid: File::open("/proc/self/ns/pid")?, _net: net })
+    }
+}
+
 pub fn run(folder: &Path) -> Result<u8, String> {
     match serve(folder).map_err(|error| format!("cannot take requests: {error}"))? {
         None => Ok(0),
@@ -53,7 +74,7 @@ fn serve(folder: &Path) -> io::Result<Option<Seat>> {
     let _ = nix::sys::prctl::set_name(c"fairlead-spawner");
     // As container runtimes have it, whatever ours is; shims and containers inherit it.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    // Shims come to us when the processes that started them have ended.
+    // What a shim without a PID namespace leaves behind comes to us.
     nix::sys::prctl::set_child_subreaper(true)?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
@@ -61,6 +82,7 @@ fn serve(folder: &Path) -> io::Result<Option<Seat>> {
     let deaths = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let channel = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    let home = Home::open()?;
     // What the processor can do is found out here once, not in every shim: asking is slow in a virtual machine.
     let _ = memchr::memchr(0, &[1; 64]);
     let mut reader = FrameReader::default();
@@ -75,39 +97,59 @@ fn serve(folder: &Path) -> io::Result<Option<Seat>> {
             while deaths.read_signal()?.is_some() {}
             while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
         }
-        if asked && reader.read_from(&channel)? == 0 {
+        if asked && reader.read_at_most::<PIECE_BYTES>(&channel)? == 0 {
             return Ok(None);
         }
         while let Some(request) = reader.next_frame()? {
-            let request = serde_json::from_slice(&request)?;
-            match launch::fork() {
-                Ok(Fork::Parent(_)) => {}
-                Ok(Fork::Child) => return Ok(Some(start(folder, &request, &channel))),
-                Err(error) => refuse(&channel, &request, &launch::cannot_fork(error)),
+            let request: Request = serde_json::from_slice(&request)?;
+            let config = serde_json::from_str(request.config.get()).map_err(|error| format!("config: {error}"));
+            let forked = match &config {
+                Ok(config) => fork(config, &home)?,
+                Err(message) => Err(message.clone()),
+            };
+            match (forked, config) {
+                (Ok(Fork::Child), Ok(config)) => return Ok(Some(start(folder, &request, config, &channel))),
+                (Err(message), _) => refuse(&channel, &request, &message),
+                _ => {}
             }
         }
     }
 }
 
-/// In a process made for it: the shim's place, in the shim.
-fn start(folder: &Path, request: &Request, channel: &UnixStream) -> Seat {
+/// The child is the first process of the pod's PID namespace where it has one of its own. An error of ours (not the
+/// request's): we cannot come back.
+fn fork(config: &Config, home: &Home) -> io::Result<Result<Fork, String>> {
+    if let Err(message) = launch::enter_namespaces(config, CloneFlags::CLONE_NEWPID) {
+        return Ok(Err(message));
+    }
+    let forked = launch::fork().map_err(launch::cannot_fork);
+    if config.has(Namespace::Pid) && !matches!(forked, Ok(Fork::Child)) {
+        setns(&home.pid, CloneFlags::CLONE_NEWPID)?;
+    }
+    Ok(forked)
+}
+
+/// In the shim: its place. The process ends where that cannot be had.
+fn start(folder: &Path, request: &Request, config: Config, channel: &UnixStream) -> Seat {
     let directory = folder.join(&request.name);
     let taken = prepare(&directory, request).and_then(|()| {
-        let config = serde_json::from_str(request.config.get()).map_err(|error| format!("config: {error}"))?;
         let outside = Netlink::open();
-        let seat = Seat::take(&directory, config)?;
+        let seat = Seat::take(&directory, config, !CloneFlags::CLONE_NEWPID)?;
         // Who asked connects it otherwise where this is refused, and hears the reason.
         let connected = outside.and_then(|mut outside| netlink::connect(&mut outside, &request.network)).is_ok();
         Ok((seat, connected && !request.network.is_empty()))
     });
-    match taken.and_then(|taken| Ok((taken, launch::fork().map_err(launch::cannot_fork)?))) {
-        Ok(((seat, _), Fork::Child)) => return seat,
-        Ok(((_, connected), Fork::Parent(pid))) => {
+    match taken {
+        Ok((seat, connected)) => {
+            let pid = launch::pid_outside();
             tell(channel, &json!({"type": "started", "id": request.id, "pid": pid, "connected": connected}));
+            seat
         }
-        Err(message) => refuse(channel, request, &message),
+        Err(message) => {
+            refuse(channel, request, &message);
+            std::process::exit(0)
+        }
     }
-    std::process::exit(0)
 }
 
 fn refuse(channel: &UnixStream, request: &Request, message: &str) {

@@ -66,9 +66,13 @@ class PodAddress:
     second: str = ""  # its address of the other family, in a cluster of both
 
 
+OUTSIDE = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Route netlink messages that are sent in a pod's network namespace or in ours."""
+    """Route netlink messages that are sent in a pod's network namespace or in ours, of which the last is acknowledged.
+    Inside, ours is open as the descriptor OUTSIDE."""
 
     inside: bool
     messages: bytes

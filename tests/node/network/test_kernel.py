@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import subprocess
 import zlib
 from pathlib import Path
@@ -210,7 +211,7 @@ async def shims(network: kernel.KernelNetwork, folder: Path, *uids: str):
     if len(houses.engine()) > 1:
         pytest.skip("needs the engine's shim: set FAIRLEAD_ENGINE")
     starter = spawner.Spawner(houses.engine(), folder)
-    config = {"pod": "default/web", "namespaces": ["net"], "loopback_up": True}
+    config = {"pod": "default/web", "namespaces": ["net", "pid", "uts", "ipc"], "loopback_up": True}
     made = {}
     try:
         for uid in uids:
@@ -237,7 +238,7 @@ async def test_a_pod_is_connected_while_its_shim_starts_and_just_as_it_would_be_
         assert "2: eth0@" in inside(one.pid, "ip", "link").stdout
 
         def seen():
-            asked = (("link",), ("address",), ("route",), ("-6", "route"), ("neighbour",))
+            asked = (("link",), ("address",), ("route",), ("-6", "route"), ("neighbour", "show", "nud", "permanent"))
             there = [inside(made.pid, "ip", *words).stdout for made in (one, two) for words in asked]
             return [*(run("ip", *words) for words in asked), *there]
 
@@ -254,6 +255,18 @@ async def test_a_pod_is_connected_while_its_shim_starts_and_just_as_it_would_be_
             await network.detach(uid)
         await network.close()
     assert snapshot() == before
+
+
+async def test_each_end_of_a_pods_link_is_born_with_one_queue(tmp_path):
+    network = kernel.KernelNetwork("tests")
+    await network.start()
+    async with shims(network, tmp_path, "a") as (made,):
+        for link in (inside(made.pid, "ip", "-d", "link", "show", "eth0").stdout, run("ip", "-d", "link")):
+            assert "veth" in link
+            assert re.findall(r"veth .*?num([rt]x)queues (\d+) num([rt]x)queues (\d+)", link) == [
+                ("tx", "1", "rx", "1")
+            ]
+    await network.close()
 
 
 async def test_a_pod_whose_links_number_is_taken_is_connected_afterwards(tmp_path):

@@ -18,6 +18,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
+use super::launch;
 use crate::control::frame;
 use spec::Spec;
 
@@ -102,13 +103,10 @@ fn receive(channel: &UnixStream) -> io::Result<(Spec, Vec<OwnedFd>)> {
     }
 }
 
-/// Tells the parent our pid as the parent's /proc has it, which a PID namespace hides from us otherwise.
+/// Tells the parent our pid as the parent's /proc has it.
 fn announce(channel: &mut UnixStream) -> Result<(), String> {
-    let pid = std::fs::read_link("/proc/self")
-        .ok()
-        .and_then(|path| path.to_str()?.parse::<u32>().ok())
-        .unwrap_or_else(std::process::id);
-    writeln!(channel, "pid {pid}").map_err(|error| format!("cannot tell the pid: {error}"))
+    let line = format!("pid {}\n", launch::pid_outside());
+    channel.write_all(line.as_bytes()).map_err(|error| format!("cannot tell the pid: {error}"))
 }
 
 fn take_streams(spec: &Spec, streams: Vec<OwnedFd>) -> io::Result<()> {

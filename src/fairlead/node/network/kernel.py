@@ -178,21 +178,26 @@ class KernelNetwork:
         once. The kernel refuses it where one is taken; then `attach` does it step by step."""
         name, number = self.link_name(pod_uid), self._numbers[pod_uid]
         ours, theirs = _macs(name)
-        index, me = _host_index(self.cidr, number), os.getpid()
-        numbers = {"index": _POD_INDEX, "peer_index": index}
+        index = _host_index(self.cidr, number)
+        veth = netlink.new_veth(
+            "eth0",
+            mac=theirs,
+            peer=name,
+            peer_mac=ours,
+            peer_in=netlink.Namespace("descriptor", protocols.OUTSIDE),
+            mtu=MTU,
+            index=_POD_INDEX,
+            peer_index=index,
+            up=True,
+        )
         sides = (one.pod_side(_POD_INDEX, number, ours) for one in self._ranges)
-        there = [
-            netlink.new_veth("eth0", mac=theirs, peer=name, peer_mac=ours, peer_pid=me, mtu=MTU, **numbers),
-            netlink.set_up(netlink.LOOPBACK),
-            netlink.set_up(_POD_INDEX),
-            *itertools.chain(*sides),
-        ]
         here = [netlink.without_ipv6(name)] if ipv6.known() else []
-        here += [netlink.set_alias(name, _alias(self._cluster, pod_uid)), *self._host_side(index, number, theirs)]
+        here += [netlink.set_alias(name, _alias(self._cluster, pod_uid), up=True)]
+        here += self._host_side(index, number, theirs)
         return (
-            protocols.Batch(inside=True, messages=netlink.frames(there)),
-            protocols.Batch(inside=False, messages=netlink.frames(here)),
-            protocols.Batch(inside=True, messages=netlink.frames([netlink.look_at(_POD_INDEX)])),
+            protocols.Batch(inside=True, messages=netlink.batch([veth, *itertools.chain(*sides)])),
+            protocols.Batch(inside=False, messages=netlink.batch(here)),
+            protocols.Batch(inside=True, messages=netlink.batch([netlink.look_at(_POD_INDEX)])),
         )
 
     async def attach(self, pod_uid: str, pid: int, *, connected: bool = False) -> None:
@@ -211,7 +216,9 @@ class KernelNetwork:
         name, number = self.link_name(pod_uid), self._numbers[pod_uid]
         ours, theirs = _macs(name)
         veth = [
-            netlink.new_veth(name, mac=ours, peer="eth0", peer_mac=theirs, peer_pid=pid, mtu=MTU),
+            netlink.new_veth(
+                name, mac=ours, peer="eth0", peer_mac=theirs, peer_in=netlink.Namespace("pid", pid), mtu=MTU
+            ),
             netlink.set_alias(name, _alias(self._cluster, pod_uid)),
             netlink.without_ipv6(name),
         ]
@@ -223,7 +230,8 @@ class KernelNetwork:
                 self._link.transact(veth, ignore=(errno.EAFNOSUPPORT,))
         pod_index = there.index("eth0")
         self._pod_side(pid, there, pod_index, number, ours)
-        self._link.transact(self._host_side(socket.if_nametoindex(name), number, theirs))
+        index = socket.if_nametoindex(name)
+        self._link.transact([netlink.set_up(index), *self._host_side(index, number, theirs)])
         there.transact([netlink.look_at(pod_index)])
 
     def _pod_side(self, pid: int, there: netlink.Netlink, index: int, number: int, gateway_mac: str) -> None:
@@ -239,8 +247,7 @@ class KernelNetwork:
                 there.transact(messages)
 
     def _host_side(self, index: int, number: int, pod_mac: str) -> list[netlink.Message]:
-        sides = (one.host_side(index, number, pod_mac) for one in self._ranges)
-        return [netlink.set_up(index), *itertools.chain(*sides)]
+        return list(itertools.chain(*(one.host_side(index, number, pod_mac) for one in self._ranges)))
 
     async def accepted(self, address: str, before: Sequence[bytes] = ()) -> Sequence[bytes] | None:
         """The established TCP connections that the pod of that address has accepted, see `accepted`; None where it

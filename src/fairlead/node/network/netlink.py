@@ -15,6 +15,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from fairlead.base import netns
 
@@ -39,6 +40,14 @@ class Message:
     kind: int
     flags: int
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A network namespace: of a process, or one that whoever sends the message has open as that descriptor."""
+
+    kind: Literal["pid", "descriptor"]
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +108,41 @@ def _link(index: int, flags: int, change: int, attributes: bytes = b"") -> bytes
 
 
 def new_veth(
-    name: str, *, mac: str, peer: str, peer_mac: str, peer_pid: int, mtu: int, index: int = 0, peer_index: int = 0
+    name: str,
+    *,
+    mac: str,
+    peer: str,
+    peer_mac: str,
+    peer_in: Namespace,
+    mtu: int,
+    index: int = 0,
+    peer_index: int = 0,
+    up: bool = False,
 ) -> Message:
-    """A veth pair: our end here, the peer in the network namespace of `peer_pid`. The kernel chooses indices of 0."""
+    """A veth pair: our end here, which may be up at once, the peer in that namespace. The kernel chooses indices of 0.
+
+    Each end is born with the one queue that it has in the end: not told so, the kernel makes one for each processor,
+    takes all but one away again, with their files in /sys, and waits for an RCU grace period under its lock of all
+    links."""
+    queues = _number(31, 1) + _number(32, 1)  # IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES
     other = _link(
-        peer_index, 0, 0, _text(3, peer) + _attribute(1, _mac(peer_mac)) + _number(4, mtu) + _number(19, peer_pid)
+        peer_index,
+        0,
+        0,
+        _text(3, peer) + _attribute(1, _mac(peer_mac)) + _number(4, mtu) + queues + _namespace(peer_in),
     )
     kind = _text(1, "veth") + _attribute(2, _attribute(1, other))
-    attributes = _text(3, name) + _attribute(1, _mac(mac)) + _number(4, mtu) + _attribute(18, kind)
-    return Message(_NEW_LINK, _CREATE | _EXCLUSIVE, _link(index, 0, 0, attributes))
+    attributes = _text(3, name) + _attribute(1, _mac(mac)) + _number(4, mtu) + queues + _attribute(18, kind)
+    return Message(_NEW_LINK, _CREATE | _EXCLUSIVE, _link(index, int(up), int(up), attributes))
 
 
-def set_alias(name: str, alias: str) -> Message:
+def _namespace(which: Namespace) -> bytes:
+    return _number(19 if which.kind == "pid" else 28, which.number)
+
+
+def set_alias(name: str, alias: str, *, up: bool = False) -> Message:
     """Says whose link it is (`ip link` shows it)."""
-    return Message(_NEW_LINK, 0, _link(0, 0, 0, _text(3, name) + _text(20, alias)))
+    return Message(_NEW_LINK, 0, _link(0, int(up), int(up), _text(3, name) + _text(20, alias)))
 
 
 def without_ipv6(name: str) -> Message:
@@ -196,6 +226,14 @@ def add_neighbour(device: int, address: str, mac: str) -> Message:
 def frames(messages: Sequence[Message], *, first: int = 1) -> bytes:
     """The messages as they are sent, numbered from `first`, each to be acknowledged."""
     return b"".join(_frame(one, _REQUEST | _ACK, first + at) for at, one in enumerate(messages))
+
+
+def batch(messages: Sequence[Message]) -> bytes:
+    """The messages as they are sent when one answer is enough: only the last is to be acknowledged, and the kernel
+    tells what it refuses before."""
+    return b"".join(_frame(one, _REQUEST, at) for at, one in enumerate(messages[:-1], start=1)) + frames(
+        messages[-1:], first=len(messages)
+    )
 
 
 def _frame(message: Message, flags: int, sequence: int) -> bytes:
