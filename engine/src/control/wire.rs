@@ -103,9 +103,13 @@ pub struct Drain {
     pub epoch: u64,
     pub seq: u64,
     pub id: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub address: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// Instead of an address: whose clients are seen out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<String>,
 }
 
 /// Controller to engine, and (the same frames) master to worker.

@@ -36,7 +36,6 @@ use crate::balance::Candidate;
 use crate::balance::outlier;
 use crate::table::endpoint::{Endpoint, InFlight};
 use crate::tcp::splice;
-use crate::worker::context::Closing;
 
 const DEFAULT_RETRIES: u32 = 2;
 const DEFAULT_BUDGET_PERCENT: f64 = 20.0;
@@ -256,7 +255,7 @@ impl<'s, C: Client> Exchange<'s, C> {
             return Ok(None);
         }
         let mut asked = self.plan.asked;
-        asked.close |= self.session.context.closing.get() != Closing::No || !self.upload.read_whole();
+        asked.close |= self.session.is_leaving() || !self.upload.read_whole();
         let mut storage = request::storage();
         let mut lines = self.plan.lines.clone();
         self.write_cookie(&mut lines);

@@ -48,7 +48,7 @@ pub struct Session<C> {
     seed: u64,
     identity: Peer,
     age: Age,
-    _counted: context::Client,
+    client: context::Client,
 }
 
 /// Where a connection came from, and where to.
@@ -62,6 +62,7 @@ pub struct Whence {
     pub destination: Option<SocketAddr>,
     /// What its handshake has shown.
     pub peer_identity: Peer,
+    pub client: context::Client,
 }
 
 /// Serves a connection accepted on a socket until it ends.
@@ -109,7 +110,7 @@ impl<C: Client> Session<C> {
     }
 
     fn new(context: Rc<Context>, io: C, whence: Whence, scheme: &'static str) -> Option<Self> {
-        let Whence { socket, peer, local, destination, peer_identity } = whence;
+        let Whence { socket, peer, local, destination, peer_identity, client: counted } = whence;
         let listener = context.listener(&socket)?;
         Some(Self {
             io,
@@ -127,7 +128,7 @@ impl<C: Client> Session<C> {
             local,
             seed: context.draw(),
             identity: peer_identity,
-            _counted: context::Client::new(&context),
+            client: counted,
             context,
         })
     }
@@ -222,9 +223,14 @@ impl<C: Client> Session<C> {
         }
     }
 
-    /// Whether this connection ends with the response: the worker does, or it is old.
+    /// Whether its client is to go, as the worker or the door that it came by has ended.
+    pub fn is_leaving(&self) -> bool {
+        self.client.closing() != Closing::No
+    }
+
+    /// Whether this connection ends with the response: its client is to go, or it is old.
     fn is_last(&self) -> bool {
-        self.context.closing.get() != Closing::No || self.age.is_over(|| self.context.now_nanos())
+        self.is_leaving() || self.age.is_over(|| self.context.now_nanos())
     }
 
     /// Works by the newest table.
@@ -240,7 +246,7 @@ impl<C: Client> Session<C> {
 
     /// Reads once into the input; the buffer is there only when there is something to hold.
     async fn fill(&mut self) -> io::Result<usize> {
-        let Self { io, input, context, deadline, .. } = self;
+        let Self { io, input, context, deadline, client, .. } = self;
         std::future::poll_fn(|task| {
             if !input.has_storage() {
                 *input = context.buffers.take();
@@ -261,7 +267,7 @@ impl<C: Client> Session<C> {
                     if idle {
                         context.buffers.give(std::mem::take(input));
                     }
-                    if deadline.passed(task) || (idle && context.closing.get() == Closing::Now) {
+                    if deadline.passed(task) || (idle && client.closing() == Closing::Now) {
                         return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                     }
                     Poll::Pending

@@ -41,6 +41,7 @@ struct Drain {
     epoch: u64,
     address: String,
     port: Option<u16>,
+    listeners: Vec<String>,
 }
 
 /// What the table makes of a message.
@@ -169,7 +170,8 @@ impl Table {
         let id = id.ok_or_else(|| serde::de::Error::missing_field("id"))?.to_owned();
         if message.kind == "drain" {
             let Message { epoch, port, .. } = *message;
-            self.drains.insert(id, Drain { epoch, address: message.address.clone(), port });
+            let listeners = message.listeners.map_or(Ok(Vec::new()), |raw| serde_json::from_str(raw.get()))?;
+            self.drains.insert(id, Drain { epoch, address: message.address.clone(), port, listeners });
         } else {
             self.drains.remove(&id);
         }
@@ -192,8 +194,9 @@ impl Table {
         let probes = format!("{},\"full\":true,\"set\":{}}}", self.head("probes"), list_of(&self.probes));
         let drains = self.drains.iter().map(|(id, drain)| {
             let port = drain.port.map_or(String::new(), |port| format!(",\"port\":{port}"));
-            let address = quoted(&drain.address);
-            format!("{},\"id\":{},\"address\":{address}{port}}}", self.head("drain"), quoted(id))
+            let (address, listeners) = (quoted(&drain.address), serde_json::json!(drain.listeners));
+            let what = format!("\"address\":{address}{port},\"listeners\":{listeners}");
+            format!("{},\"id\":{},{what}}}", self.head("drain"), quoted(id))
         });
         let first = [structure + "}", endpoints, probes].into_iter().chain(drains).map(String::into_bytes).collect();
         let last = format!("{},\"listeners\":{}}}", self.head("structure"), list_of(&self.sections[0]));
@@ -305,13 +308,15 @@ mod tests {
 
     #[test]
     fn a_replay_makes_the_same_table() {
-        let table = merged(&[WHOLE, SETS, DRAIN, r#"{"type":"probes","epoch":5,"seq":4,"set":[{"id":"p"}]}"#]);
+        let doors = r#"{"type":"drain","epoch":5,"seq":3,"id":"d2","listeners":["edge"]}"#;
+        let table = merged(&[WHOLE, SETS, DRAIN, doors, r#"{"type":"probes","epoch":5,"seq":4,"set":[{"id":"p"}]}"#]);
         let mut copy = Table::default();
         for message in table.replay().messages() {
             assert!(matches!(copy.merge(message), Verdict::Taken { .. }));
         }
         assert_eq!(copy.hashes(), table.hashes());
         assert_eq!(copy.replay(), table.replay());
+        assert!(copy.replay().first.iter().any(|message| String::from_utf8_lossy(message).contains(r#"["edge"]"#)));
         assert_eq!((copy.epoch, copy.seq), (5, 4));
     }
 

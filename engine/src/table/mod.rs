@@ -22,7 +22,10 @@ pub mod waiting;
 
 use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Notify;
 
 use crate::control::objects;
 use crate::dns::zone::Zone;
@@ -30,6 +33,7 @@ use crate::http::claim::Trust;
 use crate::stats::access_log::Log;
 use crate::stats::counters::{Codes, Counter};
 use crate::tls::peer::Names;
+use crate::worker::context::Closing;
 
 #[derive(Clone)]
 pub struct Listener {
@@ -58,6 +62,52 @@ pub struct ListenerCounters {
     pub trailers_dropped: Counter,
     /// UDP sessions that made room for others.
     pub evicted: Counter,
+    pub guests: Guests,
+}
+
+/// The clients that came in by a Listener and have not gone, whatever has become of it since.
+#[derive(Default)]
+pub struct Guests {
+    count: AtomicUsize,
+    /// Set once they are seen out; whom to tell that the last one has gone.
+    leaving: OnceLock<Arc<Notify>>,
+    idle_close: AtomicBool,
+}
+
+impl Guests {
+    pub fn come(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub fn go(&self) {
+        if self.count.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(told) = self.leaving.get()
+        {
+            told.notify_one();
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// From now on each is told to go with its next answer.
+    pub fn see_out(&self, told: &Arc<Notify>) {
+        let _ = self.leaving.set(told.clone());
+    }
+
+    /// Who is idle is let go, too.
+    pub fn close_idle(&self) {
+        self.idle_close.store(true, Ordering::Release);
+    }
+
+    pub fn closing(&self) -> Closing {
+        match self.leaving.get() {
+            None => Closing::No,
+            Some(_) if self.idle_close.load(Ordering::Acquire) => Closing::Now,
+            Some(_) => Closing::Gently,
+        }
+    }
 }
 
 #[derive(Default)]

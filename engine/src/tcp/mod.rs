@@ -38,23 +38,24 @@ const DEFAULT_ATTEMPTS: u32 = 4;
 
 pub fn serve(context: Rc<Context>, client: TcpStream, whence: Whence) -> impl Future<Output = ()> {
     let backend = find(&context, &whence);
-    let arrived = Arrived::new(&context, &whence, "tcp");
+    let arrived = Arrived::new(&context, whence, "tcp");
     carry_to(context, client, backend, arrived)
 }
 
 /// What is known of a client's connection.
 pub struct Arrived {
     pub peer: SocketAddr,
+    pub client: context::Client,
     pub deadline: Deadline,
     pub record: Option<Box<Record>>,
 }
 
 impl Arrived {
-    pub fn new(context: &Rc<Context>, whence: &Whence, protocol: &'static str) -> Self {
+    pub fn new(context: &Rc<Context>, whence: Whence, protocol: &'static str) -> Self {
         let listener = context.listener(&whence.socket);
         let log = listener.as_ref().and_then(|l| l.log.as_ref());
         let record = log.and_then(|_| Record::begin(log, protocol, whence.peer, context.draw()));
-        Self { peer: whence.peer, deadline: context.deadlines.register(), record }
+        Self { peer: whence.peer, client: whence.client, deadline: context.deadlines.register(), record }
     }
 }
 
@@ -90,7 +91,7 @@ pub fn carry_to(
 /// A client's connection and where it may go.
 struct Carried {
     context: Rc<Context>,
-    _counted: context::Client,
+    _client: context::Client,
     backend: Arc<Backend>,
     peer: SocketAddr,
     deadline: Deadline,
@@ -100,10 +101,10 @@ struct Carried {
 
 impl Carried {
     fn new(context: Rc<Context>, backend: Arc<Backend>, arrived: Arrived) -> Self {
-        let Arrived { peer, deadline, mut record } = arrived;
+        let Arrived { peer, client, deadline, mut record } = arrived;
         record.iter_mut().for_each(|record| record.backend.clone_from(&backend.spec.id));
-        let (_counted, avoid) = (context::Client::new(&context), SmallVec::new());
-        Self { _counted, context, backend, peer, deadline, avoid, record }
+        let avoid = SmallVec::new();
+        Self { _client: client, context, backend, peer, deadline, avoid, record }
     }
 
     fn note(&mut self, note: impl FnOnce(&mut Record)) {

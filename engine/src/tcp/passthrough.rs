@@ -19,16 +19,16 @@ use crate::http::serve::Whence;
 use crate::table::Listener;
 use crate::table::backend::Backend;
 use crate::table::router::{Entry, Request};
-use crate::worker::context::Context;
+use crate::worker::context::{Client, Context};
 use crate::worker::deadline::Deadline;
 
 const MAX_HELLO_BYTES: usize = 16 << 10;
 
 pub async fn serve(context: Rc<Context>, stream: TcpStream, whence: Whence) {
     let Some(listener) = context.listener(&whence.socket) else { return };
-    let arrived = super::Arrived::new(&context, &whence, "tls");
+    let arrived = super::Arrived::new(&context, whence, "tls");
     arrived.deadline.set(listener.http.request_header_timeout_seconds);
-    let name = asked_for(&stream, &arrived.deadline).await.ok();
+    let name = asked_for(&stream, &arrived.client, &arrived.deadline).await.ok();
     pass_on(context, stream, listener, arrived, name).await;
 }
 
@@ -55,14 +55,15 @@ pub async fn terminated(
     listener: Arc<Listener>,
 ) {
     let name = stream.get_ref().1.server_name().unwrap_or("").to_ascii_lowercase().into_bytes();
-    let mut arrived = super::Arrived::new(&context, &whence, "tls");
+    let local = whence.local;
+    let mut arrived = super::Arrived::new(&context, whence, "tls");
     arrived.record.iter_mut().for_each(|record| record.name = String::from_utf8_lossy(&name).into_owned());
     let Some(backend) = meant(&listener, name) else {
         arrived.record.iter_mut().for_each(|record| record.reason = "no Backend is meant");
         return;
     };
     let mut carried = super::Carried::new(context, backend, arrived);
-    let Some((mut connection, _in_flight)) = carried.reach(stream.get_ref().0, whence.local).await else { return };
+    let Some((mut connection, _in_flight)) = carried.reach(stream.get_ref().0, local).await else { return };
     let (mut nothing, idle_seconds) = (Buffer::default(), carried.idle_seconds());
     let super::Carried { context, deadline, .. } = &carried;
     connection.keep_alive();
@@ -72,8 +73,8 @@ pub async fn terminated(
 }
 
 /// The name that the client asks for, which stays to be read.
-pub async fn asked_for(stream: &TcpStream, deadline: &Deadline) -> io::Result<Vec<u8>> {
-    peek::until(stream, MAX_HELLO_BYTES, deadline, server_name).await
+pub async fn asked_for(stream: &TcpStream, client: &Client, deadline: &Deadline) -> io::Result<Vec<u8>> {
+    peek::until(stream, MAX_HELLO_BYTES, (client, deadline), server_name).await
 }
 
 /// The Backend of a name, by the Listener's Routes, else its own.

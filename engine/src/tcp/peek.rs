@@ -1,7 +1,7 @@
 //! The first bytes of a connection, looked at without taking them.
 //!
 //! Promises: waits for whole headers until the deadline, and costs nothing while it waits; what is not whole or not sound by
-//! then ends the connection.
+//! then ends the connection. A client who has said nothing is idle, and is let go as others are when its door is closed.
 
 use std::io;
 use std::task::Poll;
@@ -9,6 +9,7 @@ use std::task::Poll;
 use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::worker::context::{Client, Closing};
 use crate::worker::deadline::Deadline;
 
 /// What a look at the first bytes came to.
@@ -21,7 +22,7 @@ pub enum Seen<T> {
 pub async fn until<T>(
     stream: &TcpStream,
     limit: usize,
-    deadline: &Deadline,
+    (client, deadline): (&Client, &Deadline),
     mut judge: impl FnMut(&[u8]) -> io::Result<Seen<T>>,
 ) -> io::Result<T> {
     let mut bytes = vec![0u8; limit];
@@ -29,7 +30,9 @@ pub async fn until<T>(
     loop {
         let mut space = ReadBuf::new(&mut bytes);
         let n = std::future::poll_fn(|task| match stream.poll_peek(task, &mut space) {
-            Poll::Pending if deadline.passed(task) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending if deadline.passed(task) || (before == 0 && client.closing() == Closing::Now) => {
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
             polled => polled,
         })
         .await?;

@@ -2,8 +2,9 @@
 
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
@@ -83,4 +84,61 @@ fn doors_that_open_again_are_doors_as_before() {
     let mut client = Client::connect(port);
     assert_eq!(client.get("/").header("connection"), None);
     assert_eq!(client.get("/").text(), "b");
+}
+
+/// Two doors to a backend that answers `/held` when it is told to.
+fn two_doors() -> (Engine, Backend, Sender<()>, u16, u16) {
+    let (release, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |request, stream| {
+        if request.head.contains("/held") {
+            wait.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nb").is_ok()
+    });
+    let mut engine = Engine::start(2);
+    let inner = engine.simple(&[backend.port], json!({}));
+    let outer = engine.socket("outer");
+    let http = json!({"h2c": true});
+    engine.apply(json!({"type": "structure",
+        "listeners": [{"id": "outer", "protocol": "http", "sockets": ["outer"], "http": http}]}));
+    (engine, backend, release, inner, outer)
+}
+
+#[test]
+fn who_came_in_by_one_door_is_seen_out_while_the_others_stay() {
+    let (mut engine, backend, release, inner, outer) = two_doors();
+    let mut inside = Client::connect(inner);
+    let (mut asking, mut idle, mut silent) = (Client::connect(outer), Client::connect(outer), Client::connect(outer));
+    let mut held = Client::connect(outer);
+    for client in [&mut inside, &mut asking, &mut idle] {
+        assert_eq!(client.get("/").text(), "b");
+    }
+    held.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+    (0..4).for_each(|_| drop(backend.next()));
+    engine.apply(json!({"type": "structure", "removed": {"listeners": ["outer"]}}));
+    engine.apply(json!({"type": "drain", "id": "d", "listeners": ["outer"]}));
+    assert!(TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, outer))).is_err());
+    assert_eq!(asking.get("/").header("connection"), Some("close"));
+    assert!(asking.rest().is_empty());
+    assert!(idle.rest().is_empty());
+    assert!(silent.rest().is_empty());
+    assert_eq!(inside.get("/").header("connection"), None);
+    engine.send(&json!({"type": "ping", "id": 1}));
+    engine.wait_for("pong");
+    assert!(engine.events.is_empty(), "a request is in flight: {:?}", engine.events);
+    release.send(()).unwrap();
+    assert_eq!(held.receive().text(), "b");
+    assert!(held.rest().is_empty());
+    assert_eq!(engine.wait_for("drained")["id"], json!("d"));
+    engine.apply(json!({"type": "undrain", "id": "d"}));
+    assert_eq!(inside.get("/").text(), "b");
+}
+
+#[test]
+fn a_door_by_which_nobody_came_in_is_drained_at_once() {
+    let (mut engine, _, _, _, _) = two_doors();
+    engine.apply(json!({"type": "structure", "removed": {"listeners": ["outer"]}}));
+    engine.apply(json!({"type": "drain", "id": "d", "listeners": ["outer", "never-was"]}));
+    engine.wait_for("drained");
 }

@@ -2,13 +2,14 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
 use crate::http::serve::{self, Whence};
 use crate::tcp;
 use crate::tls::peer::Peer;
-use crate::worker::context::Context;
+use crate::worker::context::{self, Context};
 
 fn with_stream(look: impl FnOnce(Rc<Context>, TcpStream, Whence)) {
     let options = tokio::runtime::LocalOptions::default();
@@ -17,10 +18,12 @@ fn with_stream(look: impl FnOnce(Rc<Context>, TcpStream, Whence)) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let peer = listener.local_addr().unwrap();
         let stream = TcpStream::connect(peer).await.unwrap();
+        let context = Context::new(1);
+        let client = context::Client::new(&context, &Arc::default());
         look(
-            Context::new(1),
+            context,
             stream,
-            Whence { socket: "s".into(), peer, local: None, destination: None, peer_identity: Peer::Plain },
+            Whence { socket: "s".into(), peer, local: None, destination: None, peer_identity: Peer::Plain, client },
         );
     });
 }

@@ -4,17 +4,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::spawn_local;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
-use super::context::Context;
+use super::context::{Client, Closing, Context};
+use super::deadline::Deadline;
 use crate::control::objects::ListenerProtocol;
 use crate::h2;
 use crate::http::serve::{self, Whence};
@@ -69,7 +71,8 @@ fn take(context: &Rc<Context>, stream: TcpStream, peer: SocketAddr, door: Option
     found.counters.connections.add(1);
     let destination = if found.spec.transparent { original_destination(&stream) } else { None };
     let local = destination.or(door).or_else(|| stream.local_addr().ok());
-    let whence = Whence { socket: socket.clone(), peer, local, destination, peer_identity: Peer::Plain };
+    let client = Client::new(context, &found.counters);
+    let whence = Whence { socket: socket.clone(), peer, local, destination, peer_identity: Peer::Plain, client };
     if found.spec.proxy_protocol_in {
         spawn_local(introduced(context.clone(), stream, whence, found));
     } else {
@@ -90,13 +93,13 @@ fn begin(context: &Rc<Context>, stream: TcpStream, whence: Whence, listener: Arc
 async fn by_name(context: Rc<Context>, stream: TcpStream, whence: Whence, names: Arc<Names>, listener: Arc<Listener>) {
     let deadline = context.deadlines.register();
     deadline.set(listener.http.request_header_timeout_seconds);
-    let Ok(name) = tcp::passthrough::asked_for(&stream, &deadline).await else {
+    let Ok(name) = tcp::passthrough::asked_for(&stream, &whence.client, &deadline).await else {
         listener.counters.bad_requests.add(1);
         return;
     };
     drop(deadline);
     if names.cover(&String::from_utf8_lossy(&name)) {
-        let arrived = tcp::Arrived::new(&context, &whence, "tls");
+        let arrived = tcp::Arrived::new(&context, whence, "tls");
         spawn_local(tcp::passthrough::pass_on(context, stream, listener, arrived, Some(name)));
     } else {
         go_on(context, stream, whence, listener);
@@ -122,7 +125,7 @@ fn go_on(context: Rc<Context>, stream: TcpStream, whence: Whence, listener: Arc<
 async fn introduced(context: Rc<Context>, mut stream: TcpStream, mut whence: Whence, listener: Arc<Listener>) {
     let deadline = context.deadlines.register();
     deadline.set(listener.http.request_header_timeout_seconds);
-    let judged = peek::until(&stream, proxy_header::MAX_BYTES, &deadline, proxy_header::parse).await;
+    let judged = peek::until(&stream, proxy_header::MAX_BYTES, (&whence.client, &deadline), proxy_header::parse).await;
     drop(deadline);
     let Ok((bytes, source)) = judged else {
         listener.counters.bad_requests.add(1);
@@ -149,6 +152,16 @@ fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
     socket.original_dst_v4().or_else(|_| socket.original_dst_v6()).ok()?.as_socket()
 }
 
+/// Waits for a client to say something; one that has said nothing is idle, and is let go as others are.
+async fn first_word(stream: &TcpStream, deadline: &Deadline, client: &Client) -> bool {
+    let mut byte = [0];
+    std::future::poll_fn(|task| match stream.poll_peek(task, &mut ReadBuf::new(&mut byte)) {
+        Poll::Pending if deadline.passed(task) || client.closing() == Closing::Now => Poll::Ready(false),
+        polled => polled.map(|ready| ready.is_ok()),
+    })
+    .await
+}
+
 /// HTTP/2 with prior knowledge, or HTTP/1.1: the first bytes tell.
 async fn either(context: Rc<Context>, stream: TcpStream, whence: Whence, listener: Arc<Listener>) {
     let deadline = context.deadlines.register();
@@ -163,7 +176,7 @@ async fn either(context: Rc<Context>, stream: TcpStream, whence: Whence, listene
         })
     };
     // One more than the preface, so that a whole one is not mistaken for a header that never ends.
-    let Ok(h2) = peek::until(&stream, PREFACE.len() + 1, &deadline, judge).await else { return };
+    let Ok(h2) = peek::until(&stream, PREFACE.len() + 1, (&whence.client, &deadline), judge).await else { return };
     // A task of its own, so that what decided is not kept beside it.
     if h2 {
         spawn_local(h2::server::serve(context, stream, whence, "http"));
@@ -181,6 +194,9 @@ async fn secure(context: Rc<Context>, stream: TcpStream, mut whence: Whence, lis
     let Some(config) = listener.tls.clone() else { return };
     let deadline = context.deadlines.register();
     deadline.set(listener.http.request_header_timeout_seconds);
+    if !first_word(&stream, &deadline, &whence.client).await {
+        return;
+    }
     let shaking = std::pin::pin!(shake(stream, config, &listener));
     let Ok((stream, asked)) = deadline.bound(shaking).await else {
         listener.counters.bad_requests.add(1);

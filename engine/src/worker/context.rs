@@ -1,6 +1,7 @@
 //! What everything on one thread shares: the table it works by, buffers, idle connections, deadlines, randomness.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::http::pool::Pool;
 use crate::http::verify::Waiting;
 use crate::table::backend::{Backend, Shared};
 use crate::table::router::Entry;
-use crate::table::{Listener, Table, template};
+use crate::table::{Listener, ListenerCounters, Table, template};
 
 const MAX_DRAWS: usize = 1024;
 
@@ -34,6 +35,8 @@ pub struct Context {
     table: RefCell<Arc<Table>>,
     /// While the doors are closed: the table by which those who came in before are still served.
     before: RefCell<Option<Arc<Table>>>,
+    /// The Listeners of sockets that are closed, while there are clients who came in by them.
+    ended: RefCell<HashMap<String, Arc<Listener>>>,
     generation: Cell<u64>,
     pub buffers: Buffers,
     pub pool: Pool,
@@ -55,6 +58,7 @@ impl Context {
         Rc::new(Self {
             table: RefCell::default(),
             before: RefCell::default(),
+            ended: RefCell::default(),
             generation: Cell::new(0),
             buffers: Buffers::default(),
             pool: Pool::default(),
@@ -75,6 +79,7 @@ impl Context {
 
     pub fn set_table(&self, table: Arc<Table>) {
         let before = self.table.replace(table);
+        self.keep_ended(&before);
         let doors = |table: &Table| !table.by_socket.is_empty();
         if doors(&self.table.borrow()) {
             if self.before.take().is_some() {
@@ -85,6 +90,13 @@ impl Context {
             self.closing.set(Closing::Gently);
         }
         self.generation.set(self.generation.get() + 1);
+    }
+
+    fn keep_ended(&self, before: &Table) {
+        let (table, mut ended) = (self.table.borrow(), self.ended.borrow_mut());
+        let gone = before.by_socket.iter().filter(|(socket, _)| !table.by_socket.contains_key(*socket));
+        ended.extend(gone.map(|(socket, listener)| (socket.clone(), listener.clone())));
+        ended.retain(|socket, listener| listener.counters.guests.count() > 0 && !table.by_socket.contains_key(socket));
     }
 
     /// This thread's DNS, made when it is first asked.
@@ -103,8 +115,7 @@ impl Context {
     }
 
     pub fn listener(&self, socket: &str) -> Option<Arc<Listener>> {
-        let before = || self.before.borrow().as_ref()?.by_socket.get(socket).cloned();
-        self.table.borrow().by_socket.get(socket).cloned().or_else(before)
+        self.table.borrow().by_socket.get(socket).or(self.ended.borrow().get(socket)).cloned()
     }
 
     /// What a transparent Listener's connection was meant for.
@@ -138,18 +149,31 @@ impl Context {
     }
 }
 
-/// Counts a client connection for as long as it lives.
-pub struct Client(Rc<Context>);
+/// A client's connection, counted for as long as it lives. One word, as an idle connection has one.
+#[derive(Clone)]
+pub struct Client(Rc<Came>);
+
+struct Came {
+    context: Rc<Context>,
+    by: Arc<ListenerCounters>,
+}
 
 impl Client {
-    pub fn new(context: &Rc<Context>) -> Self {
+    pub fn new(context: &Rc<Context>, by: &Arc<ListenerCounters>) -> Self {
         context.clients.set(context.clients.get() + 1);
-        Self(context.clone())
+        by.guests.come();
+        Self(Rc::new(Came { context: context.clone(), by: by.clone() }))
+    }
+
+    /// Whether it is to go, as the worker or its door has ended.
+    pub fn closing(&self) -> Closing {
+        self.0.context.closing.get().max(self.0.by.guests.closing())
     }
 }
 
-impl Drop for Client {
+impl Drop for Came {
     fn drop(&mut self) {
-        self.0.clients.set(self.0.clients.get() - 1);
+        self.context.clients.set(self.context.clients.get() - 1);
+        self.by.guests.go();
     }
 }

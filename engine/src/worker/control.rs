@@ -17,24 +17,33 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::checks::Checks;
 use super::estate::{self, Estate};
 use super::resolver::Resolver;
-use super::thread::{Command, Threads};
+use super::thread::{Command, IDLE_LAST, Threads};
 use crate::control::channel::Channel;
 use crate::control::objects::ListenerProtocol;
 use crate::control::wire::{self, Event, Nack, Request};
 use crate::health::Prober;
 use crate::stats;
+use crate::table::ListenerCounters;
 use crate::table::store::Store;
 use crate::tcp::keepalive;
 
 /// A filter (socket(7), SO_ATTACH_FILTER) that drops what begins a connection: code, jump if true, if false, operand.
 const NO_SYN: [(u16, u8, u8, u32); 4] = [(0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, u32::MAX)];
 
+/// What is asked for, and where clients are seen out: whose.
+struct Drain {
+    asked: wire::Drain,
+    doors: Vec<Arc<ListenerCounters>>,
+}
+
 pub struct Control {
     threads: Threads,
     store: Rc<RefCell<Store>>,
     sockets: RefCell<BTreeMap<String, OwnedFd>>,
     listening: RefCell<BTreeSet<String>>,
-    drains: RefCell<BTreeMap<String, wire::Drain>>,
+    drains: RefCell<BTreeMap<String, Drain>>,
+    /// Listeners that are no more, while there are clients who came in by them.
+    gone: RefCell<Vec<(String, Arc<ListenerCounters>)>>,
     prober: RefCell<Prober>,
     checks: Rc<Checks>,
     resolver: Rc<Resolver>,
@@ -64,6 +73,7 @@ impl Control {
             sockets: RefCell::default(),
             listening: RefCell::default(),
             drains: RefCell::default(),
+            gone: RefCell::default(),
             checks,
             prober: RefCell::new(Prober::new(report)),
             events: RefCell::new(events),
@@ -237,6 +247,7 @@ impl Control {
     }
 
     async fn apply_structure(&self, message: &wire::Structure) -> Vec<Nack> {
+        let before: Vec<_> = self.store.borrow().listeners().map(|(spec, c)| (spec.id.clone(), c.clone())).collect();
         let mut nacks = self.store.borrow_mut().apply_structure(message);
         let table = Arc::new(self.store.borrow_mut().table());
         let wanted: BTreeSet<String> = table.by_socket.keys().cloned().collect();
@@ -251,10 +262,19 @@ impl Control {
         }
         self.sockets.borrow_mut().retain(|id, _| wanted.contains(id));
         self.settle().await;
+        self.keep_gone(before);
         if wanted.is_empty() && !ended.is_empty() {
             self.wait_all(Command::SeeOut).await;
         }
         nacks
+    }
+
+    fn keep_gone(&self, before: Vec<(String, Arc<ListenerCounters>)>) {
+        let store = self.store.borrow();
+        let here: BTreeSet<&str> = store.listeners().map(|(spec, _)| spec.id.as_str()).collect();
+        let mut gone = self.gone.borrow_mut();
+        gone.extend(before.into_iter().filter(|(id, _)| !here.contains(id.as_str())));
+        gone.retain(|(_, counters)| counters.guests.count() > 0);
     }
 
     /// Closes sockets so that no connection is lost: the kernel lets no new one begin (its client asks again in a second, and
@@ -328,6 +348,11 @@ impl Control {
     }
 
     async fn drain(&self, message: wire::Drain) -> Vec<Nack> {
+        if !message.listeners.is_empty() {
+            let doors = self.see_out(&message.listeners);
+            self.drains.borrow_mut().insert(message.id.clone(), Drain { asked: message, doors });
+            return Vec::new();
+        }
         let Ok(address) = message.address.parse::<IpAddr>() else {
             return vec![Nack {
                 object: format!("drain/{}", message.id),
@@ -337,22 +362,44 @@ impl Control {
         };
         self.store.borrow_mut().set_drain(&message.id, Some((address, message.port)));
         self.settle().await;
-        self.drains.borrow_mut().insert(message.id.clone(), message);
+        self.drains.borrow_mut().insert(message.id.clone(), Drain { asked: message, doors: Vec::new() });
         Vec::new()
+    }
+
+    /// Tells the clients of these Listeners to go, those that are no more included: with their next answer, and after a
+    /// second those who ask nothing.
+    fn see_out(&self, ids: &[String]) -> Vec<Arc<ListenerCounters>> {
+        let (store, gone) = (self.store.borrow(), self.gone.borrow());
+        let here = store.listeners().map(|(spec, counters)| (&spec.id, counters));
+        let every = here.chain(gone.iter().map(|(id, counters)| (id, counters)));
+        let doors: Vec<_> = every.filter(|(id, _)| ids.contains(id)).map(|(_, counters)| counters.clone()).collect();
+        doors.iter().for_each(|door| door.guests.see_out(&self.idle));
+        let (late, threads) = (doors.clone(), self.threads.clone());
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(IDLE_LAST).await;
+            late.iter().for_each(|door| door.guests.close_idle());
+            threads.iter().for_each(|thread| drop(thread.send(Command::Wake)));
+        });
+        doors
     }
 
     /// Tells of the drains that have come to their end.
     async fn tell_drained(&self, channel: &Channel) -> io::Result<()> {
-        let open = |drain: &wire::Drain| {
-            drain.address.parse().map_or(0, |address| self.store.borrow().open_to(address, drain.port))
-        };
-        let ended: Vec<_> = self.drains.borrow().values().filter(|d| open(d) == 0).cloned().collect();
+        let ended: Vec<_> =
+            self.drains.borrow().values().filter(|d| self.open(d) == 0).map(|d| d.asked.clone()).collect();
         for drain in ended {
             self.drains.borrow_mut().remove(&drain.id);
             let wire::Drain { id, address, port, .. } = drain;
             channel.send(&Event::Drained { id, address, port, in_flight: 0 }).await?;
         }
         Ok(())
+    }
+
+    /// What a drain still waits for.
+    fn open(&self, drain: &Drain) -> u64 {
+        let asked = &drain.asked;
+        let at = |address| self.store.borrow().open_to(address, asked.port);
+        drain.doors.iter().map(|door| door.guests.count() as u64).sum::<u64>() + asked.address.parse().map_or(0, at)
     }
 
     /// After a change: checks follow it, idle connections to endpoints that are going are closed.

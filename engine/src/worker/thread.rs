@@ -19,7 +19,7 @@ use crate::http::pool;
 use crate::table::Table;
 
 /// How long after the last door's end an idle client may still ask: who sends now must not meet a close.
-const IDLE_LAST: Duration = Duration::from_secs(1);
+pub const IDLE_LAST: Duration = Duration::from_secs(1);
 
 pub enum Command {
     Table(Arc<Table>, oneshot::Sender<()>),
@@ -29,6 +29,8 @@ pub enum Command {
     Unlisten(Arc<[String]>, oneshot::Sender<()>),
     /// What a socket that is about to be closed has in its queue is served.
     AcceptLast(String, StdListener, oneshot::Sender<()>),
+    /// Tasks look at what has changed.
+    Wake,
     /// There is no door left: waits until those who came in have gone, or have had their time to ask on.
     SeeOut(oneshot::Sender<()>),
     /// Idle connections to endpoints that are going are closed.
@@ -94,6 +96,7 @@ async fn follow(context: Rc<Context>, mut receiver: mpsc::UnboundedReceiver<Comm
                 accept::accept_last(&context, &listener, &id.as_str().into());
                 let _ = done.send(());
             }
+            Command::Wake => context.deadlines.wake_all(),
             Command::SeeOut(done) => {
                 see_out(&context).await;
                 let _ = done.send(());

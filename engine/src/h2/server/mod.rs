@@ -50,6 +50,7 @@ enum Waiting {
 
 struct Server<C> {
     context: Rc<Context>,
+    client: context::Client,
     socket: Rc<str>,
     io: C,
     connection: Shared,
@@ -68,7 +69,6 @@ struct Server<C> {
 
 /// Serves a connection whose preface has not been read.
 pub async fn serve<C: Client + 'static>(context: Rc<Context>, io: C, whence: Whence, scheme: &'static str) {
-    let _counted = context::Client::new(&context);
     let Some(listener) = context.listener(&whence.socket) else { return };
     let connection = Rc::new(RefCell::new(Connection::new(Limits {
         role: Role::Server,
@@ -78,7 +78,7 @@ pub async fn serve<C: Client + 'static>(context: Rc<Context>, io: C, whence: Whe
         max_header_bytes: listener.http.max_header_bytes,
         clock: clock::now_nanos,
     })));
-    let socket = whence.socket.clone();
+    let (socket, client) = (whence.socket.clone(), whence.client.clone());
     let door = places::Door { context: context.clone(), whence, scheme };
     let mut server = Server {
         places: places::Places::new(door, connection.clone()),
@@ -90,6 +90,7 @@ pub async fn serve<C: Client + 'static>(context: Rc<Context>, io: C, whence: Whe
         idle_seconds: listener.http.idle_timeout_seconds,
         age: Age::begin(listener.http.max_connection_age_seconds, || (clock::now_nanos(), context.draw())),
         context,
+        client,
         socket,
         io,
         connection,
@@ -237,9 +238,9 @@ impl<C: Client> Server<C> {
         Ok(())
     }
 
-    /// Says goodbye when the worker ends.
+    /// Says goodbye when the worker, or the door that the client came by, ends.
     fn leave_in_time(&mut self) {
-        if self.context.closing.get() != Closing::No || self.age.is_over(clock::now_nanos) {
+        if self.client.closing() != Closing::No || self.age.is_over(clock::now_nanos) {
             self.connection.borrow_mut().say_farewell();
         }
     }

@@ -149,6 +149,7 @@ mod tests {
     use super::super::super::connection::{Connection, Limits, Role};
     use super::*;
     use crate::tls::peer::Peer;
+    use crate::worker::context;
 
     /// Without a Listener there is nothing to serve: each place ends with its first turn.
     fn seated(count: usize) -> Places {
@@ -162,8 +163,11 @@ mod tests {
         });
         let keys: Vec<_> = (0..count).map(|_| connection.open().unwrap()).collect();
         let peer = ([127, 0, 0, 1], 1).into();
-        let whence = Whence { socket: "s".into(), peer, local: None, destination: None, peer_identity: Peer::Plain };
-        let door = Door { context: Context::new(1), whence, scheme: "http" };
+        let context = Context::new(1);
+        let client = context::Client::new(&context, &Arc::default());
+        let whence =
+            Whence { socket: "s".into(), peer, local: None, destination: None, peer_identity: Peer::Plain, client };
+        let door = Door { context, whence, scheme: "http" };
         let mut places = Places::new(door, Rc::new(RefCell::new(connection)));
         assert!(keys.into_iter().all(|key| places.seat(key)));
         places

@@ -8,7 +8,7 @@ impl<C: Client> Exchange<'_, C> {
     /// Passes a final response on: head and the body's beginning in one write.
     pub(super) async fn pass_on(&mut self, head: response::Head, output: &mut Vec<u8>) -> Result<Outcome, Failure> {
         self.response_started = true;
-        self.keep = !self.plan.asked.close && self.session.context.closing.get() == Closing::No;
+        self.keep = !self.plan.asked.close && !self.session.is_leaving();
         let response::Head { status, framing, reusable, .. } = head;
         self.status = status;
         self.note_sent(0);
