@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from fairlead.base import clock
@@ -53,8 +54,44 @@ async def test_shut_doors_refuse_newcomers_and_keep_who_is_served(both, gate):
     await gate.shut()
     for plane in both:
         assert not plane.structure.listeners
-        assert plane.structure.shut
+        assert plane.structure.shut == "all"
         assert plane.addresses(WEB) == [f"{A}:8080", f"{B}:8080"]
+
+
+def _with_doors(structure):
+    doors = (
+        table.Listener(id="edge-http", protocol="http"),
+        table.Listener(id="service/default/web/80", protocol="tcp"),
+        table.Listener(id="service/default/web/80/node", protocol="tcp"),
+        table.Listener(id="dns", protocol="dns"),
+    )
+    return msgspec.structs.replace(structure, listeners={one.id: one for one in doors})
+
+
+async def test_who_came_from_outside_is_seen_out_while_pods_still_reach_each_other(both, gate):
+    structure = _with_doors(gate.structure)
+    await gate.apply(structure)
+    both[0].receive(1)
+    leaving = asyncio.create_task(gate.see_out(deadline_seconds=500))
+    while not both[0].leaving:
+        await asyncio.sleep(0)
+    await gate.apply(structure)  # what the cluster's objects say opens nothing again
+    for plane in both:
+        assert set(plane.structure.listeners) == {"service/default/web/80", "dns"}
+        assert plane.structure.shut == "outside"
+        assert plane.answer("10.96.0.1", 80).verdict == "ENDPOINTS"
+    assert both[0].leaving == ("edge-http", "service/default/web/80/node")
+    assert not leaving.done()
+    both[0].receive(0)
+    await leaving
+    await gate.shut()
+    assert not both[0].structure.listeners
+
+
+async def test_who_does_not_go_is_waited_for_no_longer_than_the_deadline(both, gate):
+    both[0].receive(1)
+    both[1].hold_acks()
+    await gate.see_out(deadline_seconds=4)
 
 
 async def test_nacks_of_all_planes_are_told_once(both, gate):

@@ -111,6 +111,25 @@ async def test_a_service_that_goes_gives_its_port_back(real, servers):
     assert (await carry(real, tcp(port), ports(*servers))).nacks == ()
 
 
+@pytest.mark.parametrize("how", ["the client goes", "the worker dies"])
+async def test_who_came_in_by_a_door_that_is_closed_is_seen_out(how, real, servers):
+    port = free_ports.free()
+    await carry(real, tcp(port), ports(*servers))
+    client = await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port))
+    await asyncio.to_thread(client.recv, 100)
+    await real.acked(await real.apply(table.Structure()))
+    leaving = asyncio.create_task(real.seen_out(["service/default/web/80"]))
+    done, _ = await asyncio.wait({leaving}, timeout=0.2)
+    assert not done
+    if how == "the worker dies":
+        os.kill(real.pids[1], signal.SIGKILL)
+    else:
+        client.close()
+    async with asyncio.timeout(5):
+        assert await leaving == 0
+    client.close()
+
+
 async def test_the_next_fairlead_adopts_it_and_sends_nothing(folder, failures, real, servers):
     port = free_ports.free()
     await carry(real, tcp(port), ports(*servers))

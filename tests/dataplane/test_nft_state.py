@@ -102,7 +102,7 @@ def structures(draw):
             made.append(service(*virtual, name=name))
             local = table.Virtual(address="", port=port, node_port=True, external=True, cluster=name)
             made.append(service(local, name=name + "/local", affinity=draw(st.sampled_from([None, table.Affinity()]))))
-    return msgspec.structs.replace(of(*made), shut=draw(st.booleans()))
+    return msgspec.structs.replace(of(*made), shut=draw(st.sampled_from(["", "outside", "all"])))
 
 
 STEPS = st.lists(

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 
+import msgspec
 import pytest
 
 from fairlead.base import clock
@@ -183,6 +184,27 @@ async def test_node_ports_answer_outside_and_masquerade(world, kernel):
     server, _, seen = await world.ask(world.outside, worlds.NODE, 30080)
     assert server in {pod.address for pod in world.pods}
     assert seen != worlds.OUTSIDE
+
+
+async def test_who_came_from_outside_is_seen_out_while_the_inside_goes_on(world, kernel):
+    both = (table.Virtual(address=VIP, port=80), table.Virtual(address="", port=30080, node_port=True, external=True))
+    made = structure(backend(virtual=both))
+    await carry(kernel, made, of(WEB, *world.pods))
+    inside = await asyncio.to_thread(world.pods[1].call, socket.create_connection, (VIP, 80))
+    client = await asyncio.to_thread(world.outside.call, socket.create_connection, (worlds.NODE, 30080))
+    for one in (inside, client):
+        await asyncio.to_thread(one.recv, 100)
+    await carry(kernel, msgspec.structs.replace(made, shut="outside"))
+    assert await world.ask(world.outside, worlds.NODE, 30080) == "REJECT"
+    assert await servers(world, world.pods[0], 3) == {pod.address: 1 for pod in world.pods}
+    assert isinstance(await world.ask(world.pods[0], worlds.NODE, 30080), tuple)
+    leaving = asyncio.create_task(kernel.seen_out(()))
+    done, _ = await asyncio.wait({leaving}, timeout=0.2)
+    assert not done
+    client.close()
+    async with asyncio.timeout(5):
+        assert await leaving == 0
+    inside.close()
 
 
 async def test_policy_local_keeps_the_clients_address_and_drops_without_local_endpoints(world, kernel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairlead.routing import settings, translate
+from fairlead.routing import carrier, settings, translate
 
 BOTH = settings.Settings(network="kernel", lowest_port=1, localhost=("127.0.0.1", "::1"))
 Object = dict[str, Any]
@@ -51,3 +51,22 @@ def test_who_wants_the_port_for_its_own_family_goes_before_who_borrows_it_howeve
     for services, holder in (([old], "shop/four:80"), ([old, young], "shop/six:80"), ([old], "shop/four:80")):
         made = translator.translate(translate.Snapshot(services=services)).structure
         assert [one.backend for one in made.listeners.values() if "tcp:[::1]:80" in one.sockets] == [holder]
+
+
+def test_a_services_own_address_and_dns_are_inner_doors_and_all_others_lead_outside() -> None:
+    where = settings.Settings(localhost=("127.0.0.1", "::1"), dns=("udp:127.244.0.1:53",))
+    found = service("web", "127.96.0.9", "fd00:10:96::9")
+    found["spec"] |= {"externalTrafficPolicy": "Local", "healthCheckNodePort": 30090}
+    listeners = translate.translate(translate.Snapshot(services=[found]), where).structure.listeners
+    inner = {name for name, one in listeners.items() if carrier.is_inner(one)}
+    assert inner == {"dns", "service/shop/web/80", "service/shop/web/80/IPv6"}
+    assert {"edge-http", "service/shop/web/80/node", "service/shop/web/health"} < listeners.keys() - inner
+
+
+def test_what_the_kernel_leads_to_the_engine_comes_in_by_an_inner_door() -> None:
+    found = service("web", "10.96.0.9")
+    found["spec"]["ports"].append({"name": "h", "port": 81, "appProtocol": "http"})
+    made = translate.translate(
+        translate.Snapshot(services=[found]), settings.Settings(network="kernel", gateway="10.244.0.1")
+    )
+    assert carrier.is_inner(made.structure.listeners["transparent-http"])

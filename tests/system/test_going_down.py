@@ -10,9 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,7 +18,7 @@ import pytest
 
 from fairlead.api import kinds
 from fairlead.cli import addresses
-from tests.system import conftest, load, local, web
+from tests.system import conftest, foreground, load, local, web
 
 pytestmark = pytest.mark.system
 HOST = "web.test"
@@ -53,26 +50,9 @@ def _manifests(folder: Path) -> Path:
 
 
 @pytest.fixture
-async def running(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[tuple[local.Local, asyncio.subprocess.Process]]:
-    """`up` in the foreground, everything ready."""
-    tmp_path.chmod(0o777)
-    cluster = local.make(Path(tempfile.mkdtemp(prefix="fl-state-")), request.param)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-u", "-m", "fairlead.cli.main", "up", "--keep", *cluster.arguments(), _manifests(tmp_path),
-        env=cluster.environment(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        said = b""
-        while b"Ctrl-C" not in said:
-            said += (line := await asyncio.wait_for(process.stdout.readline(), 60))
-            assert line, said.decode()
-        yield cluster, process
-    finally:
-        await process.stdout.read()
-        await asyncio.to_thread(local.remove, cluster)
+async def running(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[foreground.Running]:
+    async with foreground.up(request.param, _manifests(tmp_path)) as found:
+        yield found
 
 
 async def _doors(cluster: local.Local) -> dict[str, tuple[str, int]]:
@@ -87,19 +67,12 @@ async def _doors(cluster: local.Local) -> dict[str, tuple[str, int]]:
     }
 
 
-def _end(cluster: local.Local, process: asyncio.subprocess.Process, how: str) -> None:
-    if how == "down":
-        cluster.down()
-    else:
-        process.send_signal(getattr(signal, how))
-
-
 WAYS = (("loopback", "SIGINT"), ("kernel", "down"))  # `down` sends SIGTERM
 
 
 @pytest.mark.parametrize(("running", "how"), [way for way in WAYS if way[0] in conftest.MODES], indirect=["running"])
 async def test_what_was_accepted_is_answered_and_later_ones_are_refused(
-    running: tuple[local.Local, asyncio.subprocess.Process], how: str, tmp_path: Path
+    running: foreground.Running, how: str, tmp_path: Path
 ) -> None:
     cluster, process = running
     loads = {}
@@ -109,7 +82,7 @@ async def test_what_was_accepted_is_answered_and_later_ones_are_refused(
                 one = load.Load(*place, rate=rate, path=path, header=HOST, until_refused=True)
                 loads[f"{name} {path}"] = await stack.enter_async_context(one)
         await asyncio.gather(*(one.reaches(12) for one in loads.values()))
-        ending = asyncio.create_task(asyncio.to_thread(_end, cluster, process, how))
+        ending = asyncio.create_task(asyncio.to_thread(foreground.end, cluster, process, how))
         try:
             async with asyncio.timeout(30):
                 await asyncio.gather(*(one.refuses(5) for one in loads.values()))

@@ -7,7 +7,6 @@ drains before stops, engine and rules last. A start that fails takes down what i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import functools
 import os
@@ -42,7 +41,7 @@ from fairlead.cluster import (
 from fairlead.controllers import permissions, serving_gate, suite, traffic
 from fairlead.controllers.autoscaling import traffic_metrics
 from fairlead.dataplane import access_log, coordinator, engine, health_ports, nftables, plane, sockets, spawn, wire
-from fairlead.node import agent, cgroups, engines, folders, identity, own_podman, processes, protocols, racing
+from fairlead.node import agent, cgroups, engines, folders, identity, own_podman, processes, protocols
 from fairlead.node import settings as node_settings
 from fairlead.node.network import choose
 from fairlead.routing import settings as routing_settings
@@ -81,6 +80,7 @@ class Cluster:
         self._outlived = self._leaving = False  # pods of an earlier life run; a failed start leaves them as they are
         self.kernel_planes = kernel_planes.KernelPlanes(folder, wanted, clock=self.clock, on_failure=self._failed)
         self._hurry = asyncio.Event()
+        self._seen_out_seconds = 0.0
         self.client: protocol.Client
         self.agent: agent.NodeAgent
         self.engine: engine.EnginePlane
@@ -342,9 +342,7 @@ class Cluster:
         self._metrics.agent = self.agent
         forget = functools.partial(asyncio.to_thread, folders.close_memory, self.folder.pods)
         self._rooms.add("pods' memory", forget, leave=closing.nothing)
-        self._rooms.add(
-            "pods", lambda: self.agent.close(stop_pods=True), leave=lambda: self.agent.close(stop_pods=False)
-        )
+        self._rooms.add("pods", self._end_pods, leave=lambda: self.agent.close(stop_pods=False))
         self._rooms.add("doors", lambda: self._close_doors(planes), leave=closing.nothing)
 
     def _require_runtime(self, images: engines.Found) -> None:
@@ -373,15 +371,15 @@ class Cluster:
             os.environ, runs, timer=self.clock, folder=self.folder.pods, forced=self.wanted.runtime
         )
 
+    async def _end_pods(self) -> None:
+        await self.agent.close(stop_pods=True, waited_seconds=self._seen_out_seconds)
+
     async def _close_doors(self, planes: coordinator.Coordinator) -> None:
-        """No plane takes a new connection; requests in flight go on and keep their pods. Clients that are idle have a
-        second to ask on, and are told to close."""
         self.host_ports.shut()
+        allowed = self.agent.longest_drain_seconds()
+        self._seen_out_seconds = await closing.see_out(planes, allowed, hurry=self._hurry, clock=self.clock)
         await self.traffic.close()
-        sent = await planes.shut()
-        with contextlib.suppress(TimeoutError):  # a dead plane takes no new request either
-            async with asyncio.timeout(coordinator.ACK_LIMIT_SECONDS):
-                await racing.first(planes.acked(sent), self._hurry.wait())
+        await closing.shut(planes, hurry=self._hurry)
 
     async def _first_table(self, record: state.Record) -> None:
         """Everything runs; a door that cannot be opened ends the start with the name of who holds its port."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fairlead.dataplane import netlink
@@ -35,6 +35,8 @@ class Flow:
     identity: bytes
     answers: str
     port: int
+    source: str = ""
+    meant: str = ""  # the address that it was made to
 
 
 def flows_to(link: netlink.Netlink, address: str, *, protocol: int, port: int = 0) -> Iterator[Flow]:
@@ -45,6 +47,16 @@ def flows_to(link: netlink.Netlink, address: str, *, protocol: int, port: int = 
         flow = _parse(body) if packed in bytes(body) else None
         if flow is not None and flow.answers == address and flow.protocol == protocol and port in (0, flow.port):
             yield flow
+
+
+def every_established(link: netlink.Netlink, *, families: Iterable[int] = (4, 6)) -> Iterator[Flow]:
+    """All TCP connections that are established. Raises netlink.NetlinkError."""
+    for version in families:
+        family = socket.AF_INET6 if version == 6 else socket.AF_INET
+        for body in link.dump(_GET, b"", family=family):
+            flow = _parse(body)
+            if flow is not None and flow.protocol == socket.IPPROTO_TCP and flow.established:
+                yield flow
 
 
 def _wanted(packed: bytes, protocol: int, port: int) -> bytes:
@@ -106,10 +118,9 @@ def _parse(body: bytes) -> Flow | None:
     if _TUPLE_ORIG not in top or _TUPLE_REPLY not in top:
         return None
     reply = dict(netlink.attributes(top[_TUPLE_REPLY]))
-    addresses = dict(netlink.attributes(reply[1]))
     ports = dict(netlink.attributes(reply[2]))
-    raw = bytes(addresses.get(1) or addresses.get(3) or b"")
-    answers = socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw) if raw else ""
+    answers, _ = _ends(reply)
+    source, meant = _ends(dict(netlink.attributes(top[_TUPLE_ORIG])))
     port = struct.unpack(">H", ports[2])[0] if 2 in ports else 0
     return Flow(
         protocol=ports[1][0] if 1 in ports else 0,
@@ -118,7 +129,19 @@ def _parse(body: bytes) -> Flow | None:
         identity=bytes(top.get(_ID, b"")),
         answers=answers,
         port=port,
+        source=source,
+        meant=meant,
     )
+
+
+def _ends(tuple_: dict[int, memoryview]) -> tuple[str, str]:
+    """Source and destination of a tuple."""
+    found = dict(netlink.attributes(tuple_[1]))
+    return _address(found.get(1) or found.get(3)), _address(found.get(2) or found.get(4))
+
+
+def _address(raw: memoryview | None) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw) if raw else ""
 
 
 def _is_established(top: dict[int, memoryview]) -> bool:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
 from fairlead.base import clock as clocks
 from fairlead.base import log as logs
 from fairlead.base import tasks
-from fairlead.dataplane.plane import Ack, Counting, Nack, Plane
-from fairlead.routing import table
+from fairlead.dataplane.plane import Ack, Counting, Nack, Plane, Receiving
+from fairlead.routing import carrier, table
 
 log = logs.get(__name__)
 ACK_LIMIT_SECONDS = 2.0
@@ -69,6 +69,7 @@ class Coordinator:
         self._wanted: dict[str, table.BackendEndpoints] = {}
         self._at: dict[str, set[str]] = {}  # address -> Backends that name it
         self._out: dict[str, _Out] = {}
+        self._shut: Literal["", "outside", "all"] = ""
 
     async def apply(self, structure: table.Structure) -> Sent:
         """Sends the whole desired structure to every plane, which sends on what changed."""
@@ -76,11 +77,47 @@ class Coordinator:
             self._file(table.BackendEndpoints(backend=backend))
             del self._wanted[backend]
         self.structure = structure
-        return Sent(tuple([await plane.apply(structure) for plane in self.planes]))
+        carried = self._carried()
+        return Sent(tuple([await plane.apply(carried) for plane in self.planes]))
+
+    async def see_out(self, *, deadline_seconds: float) -> None:
+        """Closes the doors to the outside and returns when everybody who came in by them has gone, or at the deadline.
+        Inside, everything goes on: what they ask for may need other Services."""
+        deadline = self._clock.monotonic() + deadline_seconds
+        doors = [name for name, one in self.structure.listeners.items() if not carrier.is_inner(one)]
+        self._shut = "outside"
+        sent = await self.apply(self.structure)
+        await asyncio.gather(
+            *(
+                self._see_out_plane(plane, sequence, doors, deadline)
+                for plane, sequence in zip(self.planes, sent.sequences, strict=True)
+            )
+        )
+
+    async def _see_out_plane(self, plane: Plane, sequence: int, doors: Sequence[str], deadline: float) -> None:
+        try:
+            ack = await self._within(plane.acked(sequence), ACK_LIMIT_SECONDS)
+            if ack is None or not isinstance(plane, Receiving):
+                return
+            left = await self._within(plane.seen_out(doors), max(0.0, deadline - self._clock.monotonic()))
+        except OSError as error:
+            log.warning("a plane cannot tell whom it serves", plane=plane.name, problem=str(error))
+            return
+        if left is None:
+            log.warning("clients from outside are served still at the end of their time", plane=plane.name)
 
     async def shut(self) -> Sent:
         """Closes every door: who comes anew is refused, who is served already goes on being served."""
-        return await self.apply(msgspec.structs.replace(self.structure, listeners={}, shut=True))
+        self._shut = "all"
+        return await self.apply(self.structure)
+
+    def _carried(self) -> table.Structure:
+        """The structure, without the doors that are closed."""
+        if not self._shut:
+            return self.structure
+        every = self.structure.listeners if self._shut == "outside" else {}
+        kept = {name: one for name, one in every.items() if carrier.is_inner(one)}
+        return msgspec.structs.replace(self.structure, listeners=kept, shut=self._shut)
 
     async def apply_endpoints(self, delta: Iterable[table.BackendEndpoints]) -> Sent:
         """Sends the endpoints of the Backends named, without those that are held out."""

@@ -33,8 +33,7 @@ RETRY_SOCKETS_SECONDS = 1.0
 
 @dataclass(slots=True)
 class _Drain:
-    id: str
-    address: str
+    asked: wire.Drain  # its place in the conversation is put in when it is said
     done: asyncio.Future[int] = field(repr=False)
 
 
@@ -111,14 +110,20 @@ class EnginePlane:
             self._waiters.pop(waiter, None)
 
     async def drained(self, address: str) -> int:
-        drain = _Drain(f"drain-{next(self._ids)}", address, asyncio.get_running_loop().create_future())
-        self._drains[drain.id] = drain
+        return await self._drain(wire.Drain(address=address))
+
+    async def seen_out(self, doors: Sequence[str]) -> int:
+        return await self._drain(wire.Drain(listeners=tuple(doors))) if doors else 0
+
+    async def _drain(self, asked: wire.Drain) -> int:
+        name = f"drain-{next(self._ids)}"
+        drain = self._drains[name] = _Drain(msgspec.structs.replace(asked, id=name), asyncio.Future())
         self._say_drain(drain)
         try:
             return await drain.done
         finally:
-            del self._drains[drain.id]
-            self._say(lambda seq: wire.Undrain(epoch=self._epoch, seq=seq, id=drain.id))
+            del self._drains[name]
+            self._say(lambda seq: wire.Undrain(epoch=self._epoch, seq=seq, id=name))
 
     def watch(self, spec: probing.Spec, on_result: Callable[[bool, str], None]) -> None:
         """Runs the probe; `on_result(ok, message)` comes with its first result and on transitions."""
@@ -254,7 +259,7 @@ class EnginePlane:
             self._nacks.pop(f"{kind}/{name}", None)
 
     def _say_drain(self, drain: _Drain) -> None:
-        self._say(lambda seq: wire.Drain(epoch=self._epoch, seq=seq, id=drain.id, address=drain.address))
+        self._say(lambda seq: msgspec.structs.replace(drain.asked, epoch=self._epoch, seq=seq))
 
     def _say(self, message: Callable[[int], wire.Request]) -> None:
         if self._link is not None:
@@ -288,8 +293,6 @@ class EnginePlane:
                 self._watchdog.heard()
                 self.worker_restarts = event.restarts
                 self._welcome = msgspec.structs.replace(self._welcome, worker_pid=event.pid)
-            case _:
-                pass
         if self._on_event is not None:
             self._on_event(event)
 

@@ -183,6 +183,8 @@ def rule_expressions(rule: nft_rules.Rule) -> list[tuple[bytes, ...]]:
             return [(address, port, _dnat(rule.family))]
         case nft_rules.Allow():
             return [*_goto_from(rule.family, rule.networks, rule.chain), (_verdict(0),)]
+        case nft_rules.From():
+            return _goto_from(rule.family, rule.networks, rule.chain)
         case nft_rules.FromHere():
             here = (*_from_local(), _verdict(_GOTO, rule.chain))
             return [here, *_goto_from(rule.family, rule.networks, rule.chain)]

@@ -58,6 +58,15 @@ class Allow:
 
 
 @dataclass(frozen=True, slots=True)
+class From:
+    """Clients of these networks go to that chain instead."""
+
+    family: Family
+    networks: tuple[str, ...]
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
 class FromHere:
     """Clients of this node (the node itself, and these networks of its pods) go to that chain instead."""
 
@@ -89,7 +98,7 @@ def endpoints_map(family: int, base: int) -> str:
     return f"endpoints{family}_{base // SLOTS % SHARDS:02d}"
 
 
-Rule = Spread | Refuse | Drop | Redirect | Allow | FromHere | Remember | Goto
+Rule = Spread | Refuse | Drop | Redirect | Allow | From | FromHere | Remember | Goto
 Element = tuple[str, tuple[str | int, ...]]  # map or set, key
 Data = tuple[str | int, ...]  # () in a set; (address, port) or (chain,) in a map
 

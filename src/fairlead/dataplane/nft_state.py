@@ -67,6 +67,13 @@ class State:
         self._preferred = dict(numbers)
         self._next = itertools.count(max(numbers.values(), default=0) + 1)
 
+    def inner_addresses(self) -> frozenset[str] | None:
+        """The Services' own addresses; None where there are no others, for clients outside."""
+        every = [one for backend in self._structure.backends.values() for one in backend.virtual]
+        if not any(one.external for one in every):
+            return None
+        return frozenset(one.address for one in every if not one.external)
+
     def members(self) -> set[tuple[int, nft_rules.Place]]:
         """(base, endpoint) of every Backend with affinity."""
         found = set()
@@ -255,7 +262,7 @@ class State:
             for one in endpoints.serving(self._endpoints.get(backend.id, ()))
             if (":" in one.address) == (family == 6)
         ]
-        if self._structure.shut:
+        if self._structure.shut == "all":
             return (nft_rules.Refuse(),)
         if not usable and not backend.hold:
             wide = any(virtual.cluster and self._endpoints.get(virtual.cluster) for virtual in backend.virtual)
@@ -316,6 +323,9 @@ class State:
         if virtual.sources:
             chains[f"{name}s"] = (nft_rules.Allow(family, virtual.sources, target),)
             target = f"{name}s"
+        if self._structure.shut == "outside" and virtual.external:
+            chains[f"{name}p"] = (nft_rules.From(family, self._site.pods, target), nft_rules.Refuse())
+            target = f"{name}p"
         return target
 
 

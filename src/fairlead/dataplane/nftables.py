@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -155,6 +156,30 @@ class NftablesPlane:
             wait = min(wait * 1.5, longest)
             flows = await self._with_link(conntrack.left_of, address, flows)
         return 0
+
+    async def seen_out(self, doors: Sequence[str]) -> int:
+        inner = self._state.inner_addresses()
+        if inner is None:
+            return 0
+        wait, longest = _POLL_SECONDS
+        while await self._with_link(self._from_outside, inner):
+            await self._clock.sleep(wait)
+            wait = min(wait * 1.5, longest)
+        return 0
+
+    def _from_outside(self, link: netlink.Netlink, inner: frozenset[str]) -> bool:
+        """Whether there is a connection to a pod that was made to an address for clients outside. (What is led to the
+        engine ends at the gateway: nobody knows here whether anything is in flight on it.)"""
+        pods = [ipaddress.ip_network(one) for one in self._pods]
+
+        def is_pod(address: str) -> bool:
+            return any(ipaddress.ip_address(address) in network for network in pods)
+
+        return any(
+            flow.meant not in inner and flow.meant != flow.answers and flow.answers not in self._gateways
+            for flow in conntrack.every_established(link, families={network.version for network in pods})
+            if is_pod(flow.answers) and not is_pod(flow.source)
+        )
 
     async def close(self, *, purge: bool = False) -> None:
         """Lets go; the rules stay and work. With `purge` the table is deleted."""

@@ -54,3 +54,12 @@ class Counting(Protocol):
 
     async def in_flight(self, address: str) -> int:
         """How many connections to the address are open now."""
+
+
+@runtime_checkable
+class Receiving(Protocol):
+    """A plane by which clients come in from outside the cluster."""
+
+    async def seen_out(self, doors: Sequence[str]) -> int:
+        """Returns when whoever came in by these Listeners (which are no more) or by an address for clients outside has
+        gone: 0, as `drained`. Idle ones are told to go. Cancelling forgets it."""

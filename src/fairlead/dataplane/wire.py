@@ -91,10 +91,13 @@ class ProbesChange(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
 
 class Drain(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="drain"):
-    epoch: int
-    seq: int
-    id: str
-    address: str
+    """Of an address; or of Listeners: whoever came in by them is seen out."""
+
+    epoch: int = 0
+    seq: int = 0
+    id: str = ""
+    address: str = ""
+    listeners: tuple[str, ...] = ()
 
 
 class Undrain(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", tag="undrain"):

@@ -304,13 +304,17 @@ class NodeAgent:
         for owner in self._workers.values():
             owner.hurry.set()
 
-    async def close(self, *, stop_pods: bool) -> None:
+    def longest_drain_seconds(self) -> float:
+        """The drain deadline of the pod that has the longest one."""
+        return max((ending.drain_seconds(owner) for owner in self._workers.values()), default=0.0)
+
+    async def close(self, *, stop_pods: bool, waited_seconds: float = 0.0) -> None:
         """Ends all pods, drained and in parallel; or lets go of them. No new one is begun. The network is not closed
-        here."""
+        here. `waited_seconds`: how much of the drains' time clients have had already."""
         self._closing = True
         if stop_pods:
             for owner in list(self._workers.values()):
-                owner.shut_down()
+                owner.shut_down(waited_seconds=waited_seconds)
             await asyncio.gather(*self._runs.values(), return_exceptions=True)
         else:
             for run in self._runs.values():

@@ -24,6 +24,7 @@ Object = dict[str, Any]
 
 DRAIN_ANNOTATION = "fairlead.dev/drain-seconds"
 _LEAST_GRACE_SECONDS = 1.0
+_LEAST_DRAIN_SECONDS = 5.0  # for who came from inside, however long those from outside took
 _DELETE_RETRY_SECONDS = (0.2, 1.0, 5.0)
 
 
@@ -74,6 +75,7 @@ def drain_seconds(owner: worker.PodWorker) -> float:
 
 async def _drain(owner: worker.PodWorker) -> None:
     deadline = drain_seconds(owner)
+    deadline = max(deadline - owner.waited_seconds, min(deadline, _LEAST_DRAIN_SECONDS))
     if not deadline or not owner.record.ip:
         return
     outcome = await racing.first(_drain_all(owner, deadline), owner.hurry.wait())

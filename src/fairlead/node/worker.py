@@ -73,6 +73,7 @@ class PodWorker:
         self.place: plans.Place | None = None
         self.gone = False
         self.shutting_down = False
+        self.waited_seconds = 0.0
         self._sandbox_failures = 0
         self._sandbox_retry_at = 0.0
         self._refreshing = False
@@ -96,9 +97,11 @@ class PodWorker:
         self.hurry.set()
         self.wake()
 
-    def shut_down(self) -> None:
-        """The node stops: end the containers as a deletion would, but leave the object."""
+    def shut_down(self, *, waited_seconds: float = 0.0) -> None:
+        """The node stops: end the containers as a deletion would, but leave the object. `waited_seconds` of the drain's
+        time are over already."""
         self.shutting_down = True
+        self.waited_seconds = waited_seconds
         self.wake()
 
     def wake(self) -> None:

@@ -38,3 +38,13 @@ def reason_against_kernel(backend: table.Backend) -> str:
     if backend.hold:
         return "scale to zero"
     return "slow start" if backend.slow_start_seconds else ""
+
+
+def is_inner(listener: table.Listener) -> bool:
+    """Whether a Listener is there for the cluster's own pods: a Service's own address, DNS, what the kernel leads on.
+    (Who else reaches it, as everybody on this machine does in loopback mode, cannot be told from a pod.) All others are
+    doors to the outside."""
+    if listener.protocol == "dns" or listener.transparent or listener.id.startswith(f"{DATAGRAMS}/"):
+        return True
+    kind, *words = listener.id.split("/")
+    return kind == "service" and listener.protocol != "health" and words[3:4] not in (["node"], ["load-balancer"])

@@ -163,11 +163,13 @@ def packet(
         return _unknown(structure, address, node)
     backend, virtual = found
     inside = node.holds(source)
+    if structure.shut == "outside" and virtual.external and not node.is_pod(source):
+        return Answer("REJECT", backend=backend)
     if virtual.sources and not any(_within(source, network) for network in virtual.sources):
         return Answer("DROP", backend=backend)
     wide = virtual.external and bool(virtual.cluster) and inside
     chosen = virtual.cluster if wide else backend
-    if structure.shut:
+    if structure.shut == "all":
         return Answer("REJECT", backend=chosen)
     usable = endpoints.serving(e for e in delta.get(chosen, ()) if (":" in e.address) == (":" in address))
     if not usable:

@@ -398,4 +398,5 @@ class Structure(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     backends: dict[str, Backend] = msgspec.field(default_factory=dict)
     certificates: dict[str, Certificate] = msgspec.field(default_factory=dict)
     names: dict[str, Name] = msgspec.field(default_factory=dict)
-    shut: bool = False  # nobody comes in any more: Services refuse, at every plane
+    # Nobody comes in any more, by the addresses for clients outside or by any: Services refuse, at every plane.
+    shut: Literal["", "outside", "all"] = ""

@@ -55,7 +55,9 @@ class FakeKernel:
         targets = {str(data[0]) for data in elements.values() if len(data) == 1}
         for rules in chains.values():
             targets |= {
-                rule.chain for rule in rules if isinstance(rule, nft_rules.Goto | nft_rules.Allow | nft_rules.FromHere)
+                rule.chain
+                for rule in rules
+                if isinstance(rule, nft_rules.Goto | nft_rules.Allow | nft_rules.From | nft_rules.FromHere)
             }
         if missing := targets - chains.keys():
             raise Refused(f"leads to chains that are not there: {sorted(missing)}")
@@ -91,6 +93,9 @@ class FakeKernel:
                     return self._walk(rule.chain, source)
                 case nft_rules.FromHere():
                     if source in self.node.addresses or any(_within(source, one) for one in rule.networks):
+                        return self._walk(rule.chain, source)
+                case nft_rules.From():
+                    if any(_within(source, one) for one in rule.networks):
                         return self._walk(rule.chain, source)
                 case nft_rules.Allow():
                     allowed = any(_within(source, one) for one in rule.networks)

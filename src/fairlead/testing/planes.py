@@ -22,6 +22,8 @@ class FakePlane:
         self.endpoints: dict[str, tuple[table.Endpoint, ...]] = {}
         self.connections: dict[str, int] = {}
         self.draining: list[str] = []
+        self.leaving: tuple[str, ...] = ()
+        self.guests = 0
         self.nacks: tuple[Nack, ...] = ()
         self.closed = False
         self.deltas: list[tuple[table.BackendEndpoints, ...]] = []
@@ -58,6 +60,12 @@ class FakePlane:
     async def in_flight(self, address: str) -> int:
         return self.connections.get(address, 0)
 
+    async def seen_out(self, doors: Sequence[str]) -> int:
+        self.leaving = tuple(doors)
+        while self.guests:
+            await self._changed.wait()
+        return 0
+
     async def close(self) -> None:
         self.closed = True
 
@@ -73,6 +81,11 @@ class FakePlane:
     def disconnect(self, address: str) -> None:
         """Closes all of them."""
         self.connections.pop(address, None)
+        self._wake()
+
+    def receive(self, count: int) -> None:
+        """So many clients who came in from outside are there."""
+        self.guests = count
         self._wake()
 
     def answer(self, address: str, port: int, *, source: str = "", protocol: str = "tcp") -> interpret.Answer:

@@ -204,7 +204,7 @@ class Books:
 
     def _keys(self, name: str) -> frozenset[bytes]:
         backend = self._structure.backends.get(name)
-        if backend is None or self._structure.shut or not carrier.leads_straight(backend):
+        if backend is None or self._structure.shut == "all" or not carrier.leads_straight(backend):
             return frozenset()
         protocol = layout.UDP if backend.protocol == "udp" else layout.TCP
         own = (one for one in backend.virtual if not (one.external or one.node_port or one.sources) and one.address)
