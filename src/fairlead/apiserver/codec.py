@@ -7,6 +7,7 @@ words.
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -26,6 +27,8 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 encode = msgspec.json.encode
 decode: Any = msgspec.json.Decoder(dict[str, Any]).decode
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def media_type(header: str) -> str:
@@ -94,16 +97,42 @@ def _check_depth(value: Any) -> None:
     raise status.bad_request(f"the object is nested deeper than {DEPTH} levels")
 
 
-def read_object(info: requests.Info, resource: resources.Resource) -> Object:
-    """The object in a request's body, of its kind's shape."""
+def read_object(info: requests.Info, resource: resources.Resource, *, stored: bytes = b"") -> Object:
+    """The object in a request's body, of its kind's shape. What is there in the very bytes of `stored`, the object as it
+    is, is good: most writes change little."""
     if not info.body:
         raise status.bad_request("the request body is empty")
-    value = parse(info.body, info.headers.get("content-type", ""))
-    return shaped(value, info, resource)
+    content_type = info.headers.get("content-type", "")
+    if not stored or content_type != "application/json" or resource.custom or resource.converted:
+        return shaped(parse(info.body, content_type), info, resource)
+    value = _parse_json(info.body)
+    new = _new_parts(value, info.body, stored) if isinstance(value, dict) else value
+    _check_depth(new)
+    return shaped(value, info, resource, new=new)
 
 
-def shaped(value: Any, info: requests.Info, resource: resources.Resource) -> Object:
-    """The value as an object of the resource's kind, without what does not belong there."""
+def _new_parts(value: Object, body: bytes, stored: bytes) -> Object:
+    """The fields of the value, and of lists the elements, that are not in the stored object as they are in the body."""
+    found, before = {}, _fields(stored)
+    for name, raw in _fields(body).items():
+        old = before.get(name)
+        if raw != old:
+            part = value[name]
+            found[name] = _new_elements(part, raw, old) if isinstance(part, list) and old is not None else part
+    return found
+
+
+def _new_elements(value: list[Any], raw: msgspec.Raw, old: msgspec.Raw) -> list[Any]:
+    try:
+        pairs = itertools.zip_longest(_elements(raw), _elements(old)[: len(value)])
+    except msgspec.ValidationError:
+        return value
+    return [part for part, (now, before) in zip(value, pairs, strict=True) if now != before]
+
+
+def shaped(value: Any, info: requests.Info, resource: resources.Resource, *, new: Object | None = None) -> Object:
+    """The value as an object of the resource's kind, without what does not belong there. `new` is all of it that may
+    not be of its shape; without it, that is everything."""
     kind = resource.kind
     if not isinstance(value, dict):
         raise status.bad_request(f"the object provided is unrecognized (must be of type {kind.kind})")
@@ -112,7 +141,7 @@ def shaped(value: Any, info: requests.Info, resource: resources.Resource) -> Obj
         _check_kind(value, resource)
     if resource.custom:
         return _shaped_custom(value, info, resource)
-    if resource.checks(value) and not _wants_duplicates(info):
+    if resource.checks(value if new is None else new) and not _wants_duplicates(info):
         return value
     report = shape.Report()
     mode = info.first("fieldValidation") or "Warn"
@@ -136,7 +165,10 @@ def shaped_as(value: Any, kind: Kind) -> Object:
     """The value as an object of a kind that is answered and not kept (reviews, TokenRequests). Raises ApiError 400."""
     if not isinstance(value, dict):
         raise status.bad_request(f"the object provided is unrecognized (must be of type {kind.kind})")
-    schema = pack.definitions()[pack.definition_of(kind.group, kind.version, kind.kind)]
+    definition = pack.definition_of(kind.group, kind.version, kind.kind)
+    if shape.shapes.check(definition)(value):
+        return value
+    schema = pack.definitions()[definition]
     try:
         return dict(shape.clean(value, schema, shape.Report(), owner=kind.kind))
     except shape.ShapeError as error:

@@ -115,9 +115,12 @@ class Dispatcher:
 
     async def _change(self, info: requests.Info, resource: resources.Resource) -> bytes:
         around = self._parts.around(info)
-        obj = codec.read_object(info, resource) if info.verb == "update" else None
-        entry, old = self._writer.current(info, resource)
-        if obj is None:
+        if info.verb == "update":
+            known = self._parts.store.head(resource.key(info.namespace, info.name))
+            obj = codec.read_object(info, resource, stored=known.value if known else b"")
+            entry, old = self._writer.current(info, resource)
+        else:
+            entry, old = self._writer.current(info, resource)
             obj = patching.patched(old, info, resource)
         return await self._writer.update(obj, old, entry, info, resource, around)
 

@@ -40,7 +40,13 @@ def patched(old: Object, info: requests.Info, resource: resources.Resource) -> O
         ) from error
     if not isinstance(new, dict):
         raise status.bad_request("the patch does not leave an object")
-    return _own(codec.shaped(new, info, resource))
+    changed = {name: part for name, part in new.items() if part is not old.get(name)}
+    obj = codec.shaped(new, info, resource, new=changed)
+    if info.subresource != "status" or resource.custom or resource.converted:
+        return _own(obj)
+    # Of these nothing else is touched any more, neither by defaults nor by a conversion.
+    touched = {name: part for name, part in obj.items() if name == "metadata" or part is not old.get(name)}
+    return {**obj, **_own(touched)}
 
 
 def _apply(kind: str, old: Object, patch: Any, resource: resources.Resource) -> Any:

@@ -119,7 +119,8 @@ class Writer:
             behaviour.prepare_status(obj, old)
         elif resource.has("status") and behaviour.status_field == "status":
             _keep(obj, old, "status")
-        behaviour.default(obj)
+        if info.subresource != "status" or resource.custom:
+            behaviour.default(obj)
         problems = self._problems(obj, old, info, resource, around)
         if problems:
             raise status.invalid(resource.kind, info.name, problems)

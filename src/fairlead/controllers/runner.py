@@ -92,7 +92,8 @@ class Runner:
 
     async def _work(self, key: str) -> float | None:
         for needed in list(self._informers.values()):
-            await needed.wait_synced()
+            if not needed.synced:
+                await needed.wait_synced()
         if not self._fresh(key):
             self._waiting.add(key)
             return STALE_SECONDS

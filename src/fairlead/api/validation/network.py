@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from typing import Any
 
@@ -15,7 +16,9 @@ _PROTOCOLS = ("TCP", "UDP", "SCTP")
 _IP_TEXT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 
 
+@functools.lru_cache(maxsize=4096)
 def _is_address(text: str) -> bool:
+    """Asked of every endpoint of a slice whenever one of them changes."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

@@ -36,15 +36,18 @@ class Endpoints:
         self.legacy = given.runner(LEGACY_NAME, self._decide_legacy, self._services, self._pods, self._endpoints)
         self._slices.cache.add_index(_BY_MIRRORED, _by_mirrored)
         self.mirror = given.runner(MIRROR_NAME, self._decide_mirror, self._services, self._endpoints, self._slices)
-        self._services.add_handler(lambda change: self._add(change.key))
+        self._services.add_handler(self._service_changed)
         self._pods.add_handler(self._pod_changed)
         self._nodes.add_handler(self._node_changed)
         self._slices.add_handler(self._slice_changed)
         self._endpoints.add_handler(self._endpoints_changed)
 
+    def _service_changed(self, change: informer.Change) -> None:
+        self._add(change.key)
+        self.mirror.add(change.key)
+
     def _add(self, key: str) -> None:
         self.runner.add(key)
-        self.mirror.add(key)
         self.legacy.queue.add_after(key, LEGACY_DELAY_SECONDS)
 
     def _pod_changed(self, change: informer.Change) -> None:

@@ -47,7 +47,9 @@ def decide(snapshot: Snapshot) -> writes.Decision:
         for one in snapshot.slices
         if one["addressType"] not in wanted_families and "deletionTimestamp" not in one["metadata"]
     ]
-    return writes.Decision(tuple(sorted(found, key=_order(found, snapshot.slices))))
+    if len(found) > 1:
+        found.sort(key=_order(found, snapshot.slices))
+    return writes.Decision(tuple(found))
 
 
 def _order(found: Sequence[writes.Write], before: Sequence[Object]) -> Callable[[writes.Write], int]:

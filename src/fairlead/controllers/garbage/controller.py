@@ -59,14 +59,18 @@ class Garbage:
             self.runner.add_all(dependent["metadata"]["uid"] for _, dependent in self._dependents(metadata["uid"]))
             self.runner.add_all(_owners(change.object))  # one that waits may go now
             return
+        before, now = set(_owners(change.old or {"metadata": {}})), set(_owners(change.new))
         if "deletionTimestamp" in metadata:
             if metadata.get("finalizers"):
                 self.runner.add(metadata["uid"])
                 self.runner.add_all(dependent["metadata"]["uid"] for _, dependent in self._dependents(metadata["uid"]))
-        elif metadata.get("ownerReferences") and (change.old is None or _owned_anew(change.old, change.new)):
+        elif now != before and not self._is_kept(metadata):
             self.runner.add(metadata["uid"])
-        if change.old is not None:
-            self.runner.add_all(set(_owners(change.old)) - set(_owners(change.new)))
+        self.runner.add_all(before - now)
+
+    def _is_kept(self, metadata: Object) -> bool:
+        """Every owner is known and stays, which is nearly always so: there is nothing to decide."""
+        return all(self._known_state(reference) == "present" for reference in metadata.get("ownerReferences") or ())
 
     async def _decide(self, uid: str) -> writes.Decision:
         found = self._find(uid)
@@ -87,14 +91,19 @@ class Garbage:
     def _dependents(self, uid: str) -> list[tuple[Kind, Object]]:
         return [(kind, obj) for kind, one in self._informers.items() for obj in one.cache.indexed(_BY_OWNER, uid)]
 
-    async def _state(self, reference: Object, dependent: Object) -> decide.OwnerState:
+    def _known_state(self, reference: Object) -> decide.OwnerState | None:
+        """As far as it is known here: None when the server must be asked."""
         kind = self._kinds.get((reference["apiVersion"], reference["kind"]))
         if kind is None:
             return "present"
         for known in self._informers[kind].cache.indexed(_BY_UID, reference["uid"]):
             return "waiting" if decide.waiting(known) else "present"
-        if reference["uid"] in self._absent:
-            return "absent"
+        return "absent" if reference["uid"] in self._absent else None
+
+    async def _state(self, reference: Object, dependent: Object) -> decide.OwnerState:
+        if (known := self._known_state(reference)) is not None:
+            return known
+        kind = self._kinds[reference["apiVersion"], reference["kind"]]
         namespace = dependent["metadata"].get("namespace", "") if kind.namespaced else ""
         try:
             owner = await self._client.get(kind, reference["name"], namespace=namespace)
@@ -128,7 +137,3 @@ def _owners(obj: Object) -> Iterable[str]:
 
 def _uid(obj: Object) -> Iterable[str]:
     return (obj["metadata"]["uid"],)
-
-
-def _owned_anew(old: Object, new: Object) -> bool:
-    return set(_owners(old)) != set(_owners(new))
