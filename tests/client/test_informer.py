@@ -230,3 +230,30 @@ async def test_shared_informers_are_made_once_and_start_late_ones() -> None:
     assert pods.synced
     assert shared.problems() == []
     await shared.close()
+
+
+async def test_what_a_field_selector_takes_is_a_part_of_what_is_watched_anyway() -> None:
+    server = apiserver.FakeApiServer(clock=clock.FakeClock())
+    client = server.client()
+    shared = informers.Informers(
+        client, clock=clock.FakeClock(), rng=random.Random(1), on_failure=lambda name, error: None
+    )
+    part = shared.of(CM, field_selector="data.on=yes")
+    assert part is shared.of(CM, field_selector="data.on=yes")
+    heard: list[tuple[str, str]] = []
+    part.add_handler(lambda change: heard.append((change.type, change.key)))
+    shared.start()
+    await part.wait_synced()
+    await client.create(CM, {"metadata": {"name": "a", "namespace": "n"}, "data": {"on": "yes"}}, namespace="n")
+    made = await client.create(CM, {"metadata": {"name": "b", "namespace": "n"}, "data": {"on": "no"}}, namespace="n")
+    for on in ("yes", "still", "yes"):
+        made = await client.update(CM, {**made, "data": {"on": on}})
+    await client.delete(CM, "b", namespace="n")
+    while not shared.of(CM).cache.get("n/a") or shared.of(CM).cache.get("n/b"):
+        await asyncio.sleep(0)
+    assert heard == [
+        ("added", "n/a"), ("added", "n/b"), ("deleted", "n/b"), ("added", "n/b"), ("deleted", "n/b"),
+    ]  # fmt: skip
+    assert [obj["metadata"]["name"] for obj in part.cache.list()] == ["a"]
+    assert part.seen(made["metadata"]["resourceVersion"])
+    await shared.close()

@@ -38,8 +38,9 @@ class Around:
         self.node_name = node_name
 
     def get(self, bucket: str, namespace: str, name: str) -> Object | None:
+        """The object, which is shared: not to be changed."""
         entry = self._store.head(f"{bucket}/{namespace}/{name}")
-        return codec.decode(entry.value) if entry else None
+        return codec.shared(entry.value) if entry else None
 
     def list(self, bucket: str, namespace: str = "") -> Sequence[Object]:
         prefix = f"{bucket}/{namespace}/" if namespace else f"{bucket}/"

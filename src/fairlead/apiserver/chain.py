@@ -12,6 +12,8 @@ import random
 import uuid
 from pathlib import Path
 
+import msgspec
+
 from fairlead.apiserver import (
     addresses,
     around,
@@ -120,7 +122,7 @@ class Chain:
 
     def may(self, info: requests.Info, verb: str) -> bool:
         """Whether the caller may also do another verb on what the request is about."""
-        attributes = dataclasses.replace(attributes_of(info), verb=verb)
+        attributes = msgspec.structs.replace(attributes_of(info), verb=verb)
         return self.authorizer.allowed(info.identity, attributes)
 
     def denied(self, info: requests.Info, verb: str) -> errors.ApiError:

@@ -7,8 +7,9 @@ cluster-admin by a bootstrap binding like any other. Decisions are remembered un
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from fairlead.api import selectors
 from fairlead.apiserver import codec
@@ -21,8 +22,7 @@ BUCKETS = tuple(f"{plural}.{GROUP}" for plural in ("roles", "rolebindings", "clu
 _REMEMBERED = 8192
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True):
     """What is asked for. `path` is set for requests that are no resource."""
 
     verb: str
@@ -39,7 +39,7 @@ class Authorizer:
 
     def __init__(self, store: protocol.Store) -> None:
         self._store = store
-        self._built_at = -1
+        self._built_at = self._looked_at = -1
         self._grants: dict[str, list[tuple[str, list[Object]]]] = {}
         self._memo: dict[tuple[str, tuple[str, ...], Attributes], bool] = {}
 
@@ -64,6 +64,9 @@ class Authorizer:
                     yield from rules
 
     def _refresh(self) -> None:
+        if self._store.revision == self._looked_at:
+            return
+        self._looked_at = self._store.revision
         changed = max(self._store.changed(bucket) for bucket in BUCKETS)
         if changed != self._built_at:
             self._memo.clear()

@@ -57,11 +57,11 @@ class Resource:
     decode_stored: Callable[[Object], Object] | None = None
     encode_stored: Callable[[Object], Object] | None = None
     storage_version_hash: str = field(default="")
+    bucket: str = field(init=False)  # the first segment of its keys
+    last_good: bytes = b""  # the last body of its shape: the pods of one template are made of the same bytes
 
-    @property
-    def bucket(self) -> str:
-        """The first segment of its keys."""
-        return str(self.stored)
+    def __post_init__(self) -> None:
+        self.bucket = str(self.stored)
 
     @property
     def list_kind(self) -> str:
@@ -131,8 +131,8 @@ class Registry:
 def _built_in(kind: Kind, behaviour: base.Behaviour) -> Resource:
     definition = pack.definition_of(kind.group, kind.version, kind.kind)
     conversion = conversions.CONVERSIONS.get((kind.group, kind.version, kind.plural))
-    resource = Resource(kind, kind, behaviour, definition=definition, schema=pack.definitions()[definition])
+    stored = kind if conversion is None else conversion.stored
+    resource = Resource(kind, stored, behaviour, definition=definition, schema=pack.definitions()[definition])
     if conversion is not None:
-        resource.stored = conversion.stored
         resource.decode_stored, resource.encode_stored = conversion.from_stored, conversion.to_stored
     return resource

@@ -20,14 +20,12 @@ LOCAL_ACCESS = Kind(_AUTHORIZATION, "v1", "LocalSubjectAccessReview", "localsubj
 TOKEN = Kind(_AUTHENTICATION, "v1", "TokenReview", "tokenreviews", False)
 SELF = Kind(_AUTHENTICATION, "v1", "SelfSubjectReview", "selfsubjectreviews", False)
 KINDS = (SELF_ACCESS, SELF_RULES, ACCESS, LOCAL_ACCESS, TOKEN, SELF)
+_BY_PATH = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}
 
 
 def find(info: requests.Info) -> Kind | None:
     """The review that a request asks for."""
-    for kind in KINDS:
-        if (info.group, info.version, info.resource) == (kind.group, kind.version, kind.plural):
-            return kind
-    return None
+    return _BY_PATH.get((info.group, info.version, info.resource))
 
 
 def answer(

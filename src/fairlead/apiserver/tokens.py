@@ -59,7 +59,7 @@ class Tokens:
 
     def request(self, info: requests.Info) -> Object:
         """Answers a TokenRequest about the account that the path names. Raises ApiError."""
-        account = self._object("serviceaccounts", info.namespace, info.name)
+        account = self._shared("serviceaccounts", info.namespace, info.name)
         if account is None:
             raise status.not_found(SERVICE_ACCOUNT, info.name)
         parsed = codec.parse(info.body, info.headers.get("content-type", "")) if info.body else {}
@@ -111,7 +111,7 @@ class Tokens:
         claims: Object = {kind.lower(): {"name": name, "uid": uid}}
         if kind == "Pod":
             self._check_account(found, account)
-            node = self._object("nodes", "", found["spec"].get("nodeName", ""))
+            node = self._shared("nodes", "", found["spec"].get("nodeName", ""))
             if node is not None:
                 claims["node"] = {"name": node["metadata"]["name"], "uid": node["metadata"]["uid"]}
         return claims
@@ -126,6 +126,10 @@ class Tokens:
     def _object(self, bucket: str, namespace: str, name: str) -> Object | None:
         entry = self._store.get(f"{bucket}/{namespace}/{name}")
         return codec.decode(entry.value) if entry else None
+
+    def _shared(self, bucket: str, namespace: str, name: str) -> Object | None:
+        entry = self._store.get(f"{bucket}/{namespace}/{name}")
+        return codec.shared(entry.value) if entry else None
 
     def _sign(self, claims: Object) -> str:
         from cryptography.hazmat.primitives import hashes

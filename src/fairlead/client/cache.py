@@ -73,24 +73,30 @@ class Cache:
                 table.setdefault(value, {})[key] = obj
 
     def _put(self, key: str, obj: Object) -> Object | None:
-        old = self._remove(key)
+        old = self._objects.get(key)
         self._objects[key] = obj
         for name, index in self._indexers.items():
-            for value in index(obj):
-                self._indexes[name].setdefault(value, {})[key] = obj
+            table, now = self._indexes[name], list(index(obj))
+            if old is not None:
+                _take_out(table, [value for value in index(old) if value not in now], key)
+            for value in now:
+                table.setdefault(value, {})[key] = obj
         return old
 
     def _remove(self, key: str) -> Object | None:
         old = self._objects.pop(key, None)
         if old is not None:
             for name, index in self._indexers.items():
-                table = self._indexes[name]
-                for value in index(old):
-                    entries: dict[str, Any] = table.get(value, {})
-                    entries.pop(key, None)
-                    if not entries:
-                        table.pop(value, None)
+                _take_out(self._indexes[name], index(old), key)
         return old
+
+
+def _take_out(table: dict[str, dict[str, Object]], values: Iterable[str], key: str) -> None:
+    for value in values:
+        entries: dict[str, Any] = table.get(value, {})
+        entries.pop(key, None)
+        if not entries:
+            table.pop(value, None)
 
 
 class OwnedCache(Cache):

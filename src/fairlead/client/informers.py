@@ -1,4 +1,5 @@
-"""Informers that controllers share: one list and one watch per kind, however many ask."""
+"""Informers that controllers share: one list and one watch per kind, however many ask. What a field selector takes is a
+part of what is known anyway."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import random
 from fairlead.api.kinds import Kind
 from fairlead.base import clock as clocks
 from fairlead.base import tasks
-from fairlead.client import informer, protocol
+from fairlead.client import informer, protocol, selected
 
 
 class Informers:
@@ -37,25 +38,38 @@ class Informers:
         """The informer of that kind and selection."""
         wanted = (kind, namespace, label_selector, field_selector)
         if wanted not in self._informers:
-            self._informers[wanted] = informer.Informer(
-                self._client,
-                kind,
-                clock=self._clock,
-                rng=self._rng,
-                on_failure=self._on_failure,
-                namespace=namespace,
-                label_selector=label_selector,
-                field_selector=field_selector,
-            )
+            self._informers[wanted] = self._made(wanted)
             if self._started:
                 self._run(self._informers[wanted])
         return self._informers[wanted]
 
+    def _made(self, wanted: tuple[Kind, str, str, str]) -> informer.Informer:
+        kind, namespace, labels, fields = wanted
+        if fields:
+            return selected.Selected(
+                self.of(kind, namespace=namespace, label_selector=labels),
+                fields,
+                client=self._client,
+                clock=self._clock,
+                rng=self._rng,
+                on_failure=self._on_failure,
+            )
+        return informer.Informer(
+            self._client,
+            kind,
+            clock=self._clock,
+            rng=self._rng,
+            on_failure=self._on_failure,
+            namespace=namespace,
+            label_selector=labels,
+        )
+
     def start(self) -> None:
-        """Runs every informer."""
+        """Runs every informer, once."""
         self._started = True
         for one in self._informers.values():
-            self._run(one)
+            if one not in self._tasks:
+                self._run(one)
 
     def _run(self, one: informer.Informer) -> None:
         self._tasks[one] = self._nursery.keep(one.run, name=str(one.kind), clock=self._clock)

@@ -17,7 +17,7 @@ from fairlead.apiserver import server
 from fairlead.base import clock as clocks
 from fairlead.base import leisure, privilege, tasks
 from fairlead.base import log as logs
-from fairlead.client import events, exchange, informers, inprocess, protocol
+from fairlead.client import events, exchange, inprocess, protocol
 from fairlead.cluster import (
     api_port,
     closing,
@@ -313,15 +313,13 @@ class Cluster:
         images = await self._images(runs)
         self._require_runtime(images)
         log.info("images", runtime=images.reason)
-        shared = informers.Informers(client, clock=self.clock, rng=self._rng, on_failure=self._failed)
-        self._rooms.add("node informers", shared.close)
         recorder = self._recorder(client, "kubelet", place.NODE_NAME)
         self.kernel_planes.repairs.tell_by(recorder, place.NODE_NAME)
         self.agent = agent.NodeAgent(
             settings,
             node_settings.Doors(
                 client=client,
-                informers=shared,
+                informers=self.controllers.informers,
                 recorder=recorder,
                 network=network,
                 processes=runs,

@@ -33,12 +33,14 @@ class Gate:
             before = self._acked.get(one.backend, frozenset())
             fresh |= {address for address in now - before if not self._count[address]}
             self._count.update(now - before)
-            self._count.subtract(before - now)
+            for address in before - now:
+                self._count[address] -= 1
+                if not self._count[address]:
+                    del self._count[address]
             if now:
                 self._acked[one.backend] = now
             else:
                 self._acked.pop(one.backend, None)
-        self._count = +self._count
         if fresh:
             for told in self.on_served:
                 told(frozenset(fresh))

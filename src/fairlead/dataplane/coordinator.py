@@ -129,7 +129,7 @@ class Coordinator:
 
     async def acked(self, sent: Sent) -> tuple[Nack, ...]:
         """Returns when every plane works by it, with what they did not take."""
-        acks = await asyncio.gather(*(p.acked(s) for p, s in zip(self.planes, sent.sequences, strict=True)))
+        acks = [await plane.acked(one) for plane, one in zip(self.planes, sent.sequences, strict=True)]
         return tuple(dict.fromkeys(nack for ack in acks for nack in ack.nacks))
 
     async def drain(self, address: str, *, deadline_seconds: float) -> DrainOutcome:

@@ -309,7 +309,7 @@ class NftablesPlane:
 
     async def _with_link(self, work: Callable[..., _Result], *arguments: object) -> _Result:
         async with self._lock:
-            running = asyncio.ensure_future(asyncio.to_thread(work, self._link, *arguments))
+            running = asyncio.get_running_loop().run_in_executor(None, work, self._link, *arguments)
             try:
                 return await asyncio.shield(running)
             except asyncio.CancelledError:

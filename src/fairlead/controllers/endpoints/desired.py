@@ -32,20 +32,24 @@ def families(service: Object) -> list[str]:
 def endpoints(service: Object, selected: Iterable[Object], *, family: str, zone_of: Callable[[str], str]) -> Grouped:
     """The endpoints of one address type, by port set. Pods without an address or without the port are left out."""
     found: Grouped = {}
-    for pod in sorted(selected, key=lambda pod: str(pod["metadata"]["name"])):
-        addresses = _addresses(pod, family)
+    six, has_ports = family == "IPv6", bool(service["spec"].get("ports"))
+    for pod in sorted(selected, key=_name):
+        addresses = _addresses(pod.get("status") or {}, six=six)
         if not addresses or pods.finished(pod):
             continue
         ports = ports_of(service, pod)
-        if ports or not service["spec"].get("ports"):
+        if ports or not has_ports:
             found.setdefault(ports, []).append(_endpoint(service, pod, addresses, zone_of))
     return found
 
 
-def _addresses(pod: Object, family: str) -> list[str]:
-    status = pod.get("status") or {}
+def _name(pod: Object) -> str:
+    return str(pod["metadata"]["name"])
+
+
+def _addresses(status: Object, *, six: bool) -> list[str]:
     listed = [entry["ip"] for entry in status.get("podIPs") or ()] or [status.get("podIP") or ""]
-    return [ip for ip in listed if ip and (":" in ip) == (family == "IPv6")]
+    return [ip for ip in listed if ip and (":" in ip) == six]
 
 
 def _endpoint(service: Object, pod: Object, addresses: list[str], zone_of: Callable[[str], str]) -> Object:
@@ -72,15 +76,15 @@ def _endpoint(service: Object, pod: Object, addresses: list[str], zone_of: Calla
         found["nodeName"] = spec["nodeName"]
         if zone := zone_of(spec["nodeName"]):
             found["zone"] = zone
-    if found["conditions"]["ready"] and (hints := _hints(service, found)):
+    wanted = service["spec"].get("trafficDistribution")
+    if wanted in _CLOSE and found["conditions"]["ready"] and (hints := _hints(wanted, found)):
         found["hints"] = hints
     return found
 
 
-def _hints(service: Object, endpoint: Object) -> Object:
-    wanted = service["spec"].get("trafficDistribution")
+def _hints(wanted: str, endpoint: Object) -> Object:
     hints: Object = {}
-    if wanted in _CLOSE and endpoint.get("zone"):
+    if endpoint.get("zone"):
         hints["forZones"] = [{"name": endpoint["zone"]}]
     if wanted == "PreferSameNode" and endpoint.get("nodeName"):
         hints["forNodes"] = [{"name": endpoint["nodeName"]}]
