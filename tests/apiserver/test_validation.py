@@ -328,3 +328,52 @@ async def test_nothing_is_created_in_a_namespace_that_goes(client: rest.RestClie
         await client.create(kinds.CONFIG_MAP, samples.sample(kinds.CONFIG_MAP), namespace="n")
     with pytest.raises(errors.ApiError, match='namespaces "none" not found'):
         await client.create(kinds.CONFIG_MAP, samples.sample(kinds.CONFIG_MAP), namespace="none")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"spec": {"replicas": True}}, "cannot unmarshal bool into Go struct field DeploymentSpec.spec.replicas"),
+        ({"spec": {"replicas": 1.0}}, "cannot unmarshal number 1.0 into Go struct field DeploymentSpec.spec.replicas"),
+        ({"status": {"conditions": [{"type": 1}]}}, "cannot unmarshal number into Go struct field"),
+        ({"kind": "ReplicaSet"}, "must be of type Deployment"),
+        (
+            {"metadata": {"managedFields": [{"fieldsV1": json.loads('{"f:a":' * 80 + "{}" + "}" * 80)}]}},
+            "nested deeper",
+        ),
+    ],
+)
+async def test_an_update_is_of_its_shape_whatever_it_shares_with_what_is_stored(
+    client: rest.RestClient, changed: Any, message: str
+) -> None:
+    stored = await client.create(kinds.DEPLOYMENT, samples.sample(kinds.DEPLOYMENT), namespace="default")
+    body = copy.deepcopy(stored)
+    body["spec"]["replicas"] = 1
+    stored = await client.update(kinds.DEPLOYMENT, body)
+    body = copy.deepcopy(stored)
+    for name, part in changed.items():
+        body[name] = {**body[name], **part} if isinstance(part, dict) else part
+    for subresource in ("", "status"):
+        with pytest.raises(errors.ApiError, match=message) as refused:
+            await client._object(
+                "PUT", kinds.DEPLOYMENT.path("default", body["metadata"]["name"], subresource), body=body
+            )
+        assert refused.value.code == 400
+
+
+async def test_endpoints_that_are_added_to_a_slice_are_looked_at(client: rest.RestClient) -> None:
+    good = {"addresses": ["10.0.0.1"], "conditions": {"ready": True}}
+    body = {"metadata": {"name": "s"}, "addressType": "IPv4", "endpoints": [good], "ports": []}
+    stored = await client.create(kinds.ENDPOINT_SLICE, body, namespace="default")
+    for bad, message in (
+        ({**good, "addresses": "10.0.0.2"}, "cannot unmarshal string into Go struct field"),
+        ({**good, "addresses": ["10.0.0.256"]}, r"endpoints\[1\].addresses\[0\]: Invalid value"),
+        ({**good, "conditions": {"ready": 1}}, "cannot unmarshal number into Go struct field"),
+    ):
+        with pytest.raises(errors.ApiError, match=message):
+            await client.update(kinds.ENDPOINT_SLICE, {**stored, "endpoints": [good, bad]})
+    moved = await client.update(kinds.ENDPOINT_SLICE, {**stored, "endpoints": [{**good, "zone": "z"}, good, good]})
+    assert len(moved["endpoints"]) == 3
+    assert moved["metadata"]["generation"] == 2
+    back = await client.update(kinds.ENDPOINT_SLICE, {**moved, "endpoints": [good], "unknown": 1})
+    assert "unknown" not in back

@@ -35,6 +35,7 @@ class Link:
         self._frames = wire.Frames()
         self._out: deque[tuple[memoryview, list[socket.socket]]] = deque()
         self._open = True
+        self._is_full = False  # the loop says when the socket takes more
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connected, self._readable)
 
@@ -81,10 +82,13 @@ class Link:
                 self._out.popleft()
         except BlockingIOError:
             self._loop.add_writer(self._socket, self._writable)
+            self._is_full = True
         except OSError as error:
             self.lose(f"writing: {error.strerror}")
         else:
-            self._loop.remove_writer(self._socket)
+            if self._is_full:
+                self._loop.remove_writer(self._socket)
+                self._is_full = False
 
     def _write(self, data: memoryview, descriptors: list[socket.socket]) -> int:
         if not descriptors:

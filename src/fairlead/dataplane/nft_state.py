@@ -20,6 +20,7 @@ _CHOICES: dict[str, Literal["turn", "random", "source"]] = {
     "random": "random", "ip-hash": "source", "sh": "source",
 }  # fmt: skip
 _SHARED = ("hairpin", "addresses")
+_NOTHING = object()  # what no element has
 _OWN = "endpoints"  # maps whose keys hold the Backend's number: nobody else wants them
 
 
@@ -153,7 +154,7 @@ class State:
         if old is None:
             return
         for element, data in old.elements.items():
-            if part.elements.get(element) != data or element not in part.elements:
+            if part.elements.get(element, _NOTHING) != data:
                 self._drop(name, element, change)
         change.gone_chains += [chain for chain in old.chains if chain not in part.chains]
         before, after = _spread_of(old), _spread_of(part)
@@ -170,7 +171,7 @@ class State:
                 change.rewritten[chain] = rules
         kept = {}
         for element, data in part.elements.items():
-            if (element in old.elements and old.elements[element] == data) or self._add(name, element, data, change):
+            if old.elements.get(element, _NOTHING) == data or self._add(name, element, data, change):
                 kept[element] = data
         if part.chains:
             self._parts[name] = nft_rules.Part(part.chains, kept)
@@ -301,9 +302,10 @@ class State:
 
     def _endpoint_elements(self, name: str, rule: nft_rules.Spread) -> dict[nft_rules.Element, nft_rules.Data]:
         found: dict[nft_rules.Element, nft_rules.Data] = {}
-        for index, (address, port) in enumerate(self._slots[name]):
-            found[(nft_rules.endpoints_map(rule.family, rule.base), (rule.base + index,))] = (address, port)
-            found[(f"hairpin{rule.family}", (address,))] = ()
+        places, hairpin = nft_rules.endpoints_map(rule.family, rule.base), f"hairpin{rule.family}"
+        for number, (address, port) in enumerate(self._slots[name], start=rule.base):
+            found[(places, (number,))] = (address, port)
+            found[(hairpin, (address,))] = ()
         return found
 
     def _virtual_chains(
@@ -333,7 +335,8 @@ def assign(old: list[nft_rules.Place], usable: Iterable[nft_rules.Place]) -> lis
     """Slots for the endpoints: who stays keeps his, newcomers fill holes, the last move into holes that are left."""
     wanted = dict.fromkeys(usable)
     slots: list[nft_rules.Place | None] = [one if one in wanted else None for one in old]
-    newcomers = [one for one in wanted if one not in set(old)]
+    known = set(old)
+    newcomers = [one for one in wanted if one not in known]
     for index, one in enumerate(slots):
         if one is None and newcomers:
             slots[index] = newcomers.pop(0)
