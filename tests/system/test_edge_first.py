@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import time
 from collections import Counter
@@ -107,6 +108,27 @@ async def test_a_request_that_still_needs_another_service_has_it_when_the_cluste
             assert one.last_taken < min(one.refused) + 0.1
         print(network, how, f"{took:.1f} s", late.outcome.answered, len(late.outcome.refused))
         assert took < 15  # one second for those in flight, two for idle ones; the rest is the load's and the machine's
+
+
+async def test_a_request_that_needs_another_service_has_it_when_that_ones_pods_are_replaced_or_evicted(
+    tmp_path: Path,
+) -> None:
+    async with foreground.up(conftest.MODES[-1], _manifests(tmp_path)) as (cluster, _):
+        kubectl = functools.partial(asyncio.to_thread, cluster.kubectl)
+        load_of = functools.partial(load.Load, "127.0.0.1", cluster.edge_port, header=HOST)
+        async with load_of(rate=40, path="/") as quick, load_of(rate=10, path="/late") as late:
+            await quick.reaches(20)
+            await kubectl("rollout", "restart", "deployment/api")
+            await kubectl("rollout", "status", "deployment/api", "--timeout=60s")
+            pod = (await kubectl("get", "pods", "-l", "app=api", "-o", "jsonpath={.items[0].metadata.name}")).strip()
+            body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+            place = f"/api/v1/namespaces/default/pods/{pod}/eviction"
+            await kubectl("create", "--raw", place, "-f", "-", stdin=json.dumps(body))
+            await kubectl("wait", "--for=delete", f"pod/{pod}", "--timeout=60s")
+            await kubectl("rollout", "status", "deployment/api", "--timeout=60s")
+            await quick.reaches(20)
+        assert quick.outcome.all_ok(), quick.outcome.failures[:3]
+        assert late.outcome.all_ok(), late.outcome.failures[:3]
 
 
 @contextlib.asynccontextmanager
