@@ -61,6 +61,21 @@ async def test_local_ready_endpoints_are_counted_and_terminating_ones_are_not(pl
         await ask(port)
 
 
+async def test_a_port_that_was_taken_is_there_when_it_is_free_again_whatever_else_changes_or_not():
+    port, changes = ports.free(), []
+    plane = health_ports.HealthPorts(on_nacks=lambda: changes.append("free"))
+    made = translate.translate(translate.Snapshot(services=[service(port)]), settings.Settings(node="here"))
+    await plane.apply_endpoints(translate.all_endpoints(made, slices(READY)))
+    with socket.create_server(("127.0.0.1", port)):
+        assert (await plane.acked(await plane.apply(made.structure))).nacks
+    async with asyncio.timeout(10):
+        while not changes:
+            await asyncio.sleep(0.01)
+    assert await ask(port) == (200, 1)
+    assert not (await plane.acked(1)).nacks
+    await plane.close()
+
+
 async def test_the_port_is_there_on_each_address_family_as_far_as_it_is_free(plane):
     port = ports.free()
     here = settings.Settings(node="here", network="kernel", localhost=("127.0.0.1", "::1"))

@@ -225,14 +225,21 @@ class Cluster:
             binary=spawn.find_binary(),
             log_path=str(self.folder.log / "engine.log"),
             on_event=self._engine_event,
-            on_nacks=lambda _: self.traffic.retranslate() if hasattr(self, "traffic") else None,
+            on_nacks=lambda _: self._doors_changed(),
         )
         await self.engine.start()
         self._rooms.add("engine", self._stop_engine, leave=self.engine.close)
-        planes: list[plane.Plane] = [self.engine, health_ports.HealthPorts(self._open_socket)]
+        planes: list[plane.Plane] = [
+            self.engine,
+            health_ports.HealthPorts(self._open_socket, on_nacks=self._doors_changed),
+        ]
         self._rooms.add("kernel planes", self.kernel_planes.close, leave=closing.nothing)
         planes += await self.kernel_planes.start(network, record)
         return coordinator.Coordinator(planes, clock=self.clock, on_failure=self._failed)
+
+    def _doors_changed(self) -> None:
+        if hasattr(self, "traffic"):
+            self.traffic.retranslate()
 
     async def _stop_engine(self) -> None:
         await self.engine.shutdown(grace_seconds=0 if self._hurry.is_set() else ENGINE_GRACE_SECONDS)

@@ -1,7 +1,8 @@
 """`healthCheckNodePort` as a plane of its own: tells outer load balancers whether this node has endpoints of a Service.
 
 Answers every HTTP request at such a port as kube-proxy does: 200 with the number of the node's ready endpoints, 503
-when there are none. It carries no user's traffic. A socket that is taken is a Nack; the Listener's others answer.
+when there are none. It carries no user's traffic. A socket that is taken is a Nack and is tried again every second; the
+Listener's others answer.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fairlead.dataplane import doors, sockets
 from fairlead.dataplane.plane import Ack, Nack
@@ -18,6 +19,7 @@ from fairlead.routing import table
 
 _MAX_HEAD_BYTES = 8192
 _PATIENCE_SECONDS = 5.0
+RETRY_SECONDS = 1.0
 
 
 class HealthPorts:
@@ -25,22 +27,41 @@ class HealthPorts:
 
     name = "health"
 
-    def __init__(self, opener: doors.Opener = sockets.open_socket) -> None:
+    def __init__(
+        self, opener: doors.Opener = sockets.open_socket, *, on_nacks: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_nacks` is called when a socket that was taken could be opened later."""
         self._opener = opener
         self._sequence = 0
         self._listeners: dict[str, table.Listener] = {}
         self._servers: dict[str, dict[str, asyncio.Server]] = {}  # by Listener and socket
         self._ready: dict[str, int] = {}
         self._nacks: dict[str, list[Nack]] = {}
+        self._on_nacks = on_nacks
+        self._retry: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()  # a socket is opened by one at a time
 
     async def apply(self, structure: table.Structure) -> int:
         wanted = {name: one for name, one in structure.listeners.items() if one.protocol == "health"}
-        for name in [name for name, one in self._listeners.items() if wanted.get(name) != one]:
-            await self._close(name)
-        for name, listener in wanted.items():
-            self._listeners[name] = listener
-            await self._open(name, listener)
+        async with self._turn:
+            for name in [name for name, one in self._listeners.items() if wanted.get(name) != one]:
+                await self._close(name)
+            for name, listener in wanted.items():
+                self._listeners[name] = listener
+                await self._open(name, listener)
+        if any(self._nacks.values()) and (self._retry is None or self._retry.done()):
+            self._retry = asyncio.create_task(self._try_again())
         return self._advance()
+
+    async def _try_again(self) -> None:
+        while any(self._nacks.values()):
+            await asyncio.sleep(RETRY_SECONDS)
+            async with self._turn:
+                before = self._nacks.copy()
+                for name in [name for name, nacks in before.items() if nacks]:
+                    await self._open(name, self._listeners[name])
+            if self._nacks != before:
+                self._on_nacks()
 
     async def apply_endpoints(self, delta: Sequence[table.BackendEndpoints]) -> int:
         for one in delta:
@@ -54,6 +75,9 @@ class HealthPorts:
         return 0
 
     async def close(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            await asyncio.gather(self._retry, return_exceptions=True)
         for name in list(self._listeners):
             await self._close(name)
 
