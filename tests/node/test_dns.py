@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,3 +99,14 @@ def test_where_nothing_can_be_mounted_the_c_library_is_told_by_variables() -> No
     spec = {"dnsConfig": {"nameservers": ["192.0.2.1"], "searches": ["a", "b"], "options": [{"name": "rotate"}]}}
     assert dns.variables({"spec": spec}) == {"LOCALDOMAIN": "a b", "RES_OPTIONS": "rotate"}
     assert dns.variables({"spec": {}}) == {}
+
+
+def test_a_resolver_that_changes_is_seen_by_the_next_pod(tmp_path: Path) -> None:
+    file = tmp_path / "resolv.conf"
+    assert dns.of_file(str(file)) == dns.Config()
+    file.write_text("nameserver 192.0.2.1\n")
+    assert dns.of_file(str(file)).nameservers == ("192.0.2.1",)
+    file.write_text("nameserver 192.0.2.1\nsearch example.org\n")
+    assert dns.of_file(str(file)).searches == ("example.org",)
+    file.unlink()
+    assert dns.of_file(str(file)) == dns.Config()

@@ -9,17 +9,20 @@ the cluster's, which forwards.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 Object = dict[str, Any]
+_Policy = Literal["host", "cluster", "none"]
 DOMAIN = "cluster.local"
 MOST_NAMESERVERS, MOST_SEARCHES, MOST_SEARCH_CHARACTERS, LONGEST_SEARCH = 3, 32, 2048, 253
-_HOSTS = Path("/etc/resolv.conf")
-_BEHIND_RESOLVED = Path("/run/systemd/resolve/resolv.conf")
+_HOSTS = "/etc/resolv.conf"
+_BEHIND_RESOLVED = "/run/systemd/resolve/resolv.conf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +67,42 @@ def parse(text: str) -> Config:
 
 def of_host() -> Config:
     """The node's own resolver."""
-    return parse(_read(_HOSTS))
+    return of_file(_HOSTS)
 
 
 def without_loopback(host: Config, cluster: str, *, behind: Config | None = None) -> Config:
     """The node's resolver for a pod that does not share the node's loopback addresses."""
     if not any(map(_is_loopback, host.nameservers)):
         return host
-    beyond = parse(_read(_BEHIND_RESOLVED)) if behind is None else behind
+    beyond = of_file(_BEHIND_RESOLVED) if behind is None else behind
     known = [one for one in (*host.nameservers, *beyond.nameservers) if not _is_loopback(one)]
     return replace(host, nameservers=tuple(dict.fromkeys(known)) or ((cluster,) if cluster else ()))
 
 
 def form(pod: Object, *, host: Config, cluster: str) -> Formed:
     """The pod's resolver. `cluster` is the address of the cluster's DNS, "" where it has none for pods."""
-    kind = _kind(pod["spec"])
-    base = host
+    kind, namespace, wanted = _kind(pod["spec"]), pod["metadata"]["namespace"], pod["spec"].get("dnsConfig")
+    if not wanted:
+        return _usual(kind, namespace, host, cluster)
+    return _fitting(_merged(_base(kind, namespace, host, cluster), wanted))
+
+
+@functools.lru_cache(maxsize=64)
+def _usual(kind: _Policy, namespace: str, host: Config, cluster: str) -> Formed:
+    """Alike for all pods of a namespace that have no dnsConfig."""
+    return _fitting(_merged(_base(kind, namespace, host, cluster), {}))
+
+
+def _base(kind: _Policy, namespace: str, host: Config, cluster: str) -> Config:
     if kind == "none":
-        base = Config()
-    elif kind == "cluster" and cluster:
-        namespace = pod["metadata"]["namespace"]
+        return Config()
+    if kind == "cluster" and cluster:
         own = (f"{namespace}.svc.{DOMAIN}", f"svc.{DOMAIN}", DOMAIN)
-        base = Config((cluster,), _unique((*own, *host.searches)), ("ndots:5",))
-    return _fitting(_merged(base, pod["spec"].get("dnsConfig") or {}))
+        return Config((cluster,), _unique((*own, *host.searches)), ("ndots:5",))
+    return host
 
 
-def _kind(spec: Object) -> Literal["host", "cluster", "none"]:
+def _kind(spec: Object) -> _Policy:
     """Of a pod on the host's network, ClusterFirst means Default; ClusterFirstWithHostNet is the other word."""
     policy = spec.get("dnsPolicy") or "ClusterFirst"
     if policy == "None":
@@ -161,6 +174,7 @@ def _plain(search: str) -> str:
     return search if search == "." else search.removesuffix(".")
 
 
+@functools.lru_cache(maxsize=64)
 def _is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address.partition("%")[0]).is_loopback
@@ -168,8 +182,15 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def _read(path: Path) -> str:
+def of_file(path: str) -> Config:
+    """What that file says now; it is read again when it has changed."""
     try:
-        return path.read_text(errors="replace")
+        found = os.stat(path)  # noqa: PTH116 - asked for each container
+        return _of_version(path, (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size))
     except OSError:
-        return ""
+        return Config()
+
+
+@functools.lru_cache(maxsize=8)
+def _of_version(path: str, version: tuple[int, ...]) -> Config:
+    return parse(Path(path).read_text(errors="replace"))
