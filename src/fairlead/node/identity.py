@@ -6,9 +6,11 @@ named the command; root only when nothing else is known. Without privilege every
 
 from __future__ import annotations
 
+import functools
 import grp
 import os
 import pwd
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,21 +39,42 @@ def asked_by(environ: Mapping[str, str], folder: Path | None) -> runtime.Credent
 
 def of_user(uid: int, gid: int) -> runtime.Credentials:
     """That user with the groups that the system's database gives it."""
-    try:
-        entry = pwd.getpwuid(uid)
-    except KeyError:
+    return _of_user(uid, gid, _database())
+
+
+@functools.lru_cache(maxsize=64)
+def _of_user(uid: int, gid: int, database: tuple[int, ...]) -> runtime.Credentials:
+    entry = _entry(uid, database)
+    if entry is None:
         return runtime.Credentials(uid, gid)
     return runtime.Credentials(uid, gid, tuple(sorted(set(os.getgrouplist(entry.pw_name, gid)) - {gid})))
+
+
+@functools.lru_cache(maxsize=64)
+def _entry(uid: int, database: tuple[int, ...]) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwuid(uid)
+    except KeyError:
+        return None
+
+
+def _database() -> tuple[int, ...]:
+    """The version of the system's database of users: of its files, and of this second, for what other sources say."""
+    return (_version("/etc/passwd"), _version("/etc/group"), int(time.monotonic()))
+
+
+def _version(file: str) -> int:
+    try:
+        return os.stat(file).st_mtime_ns  # noqa: PTH116 - asked for each container
+    except OSError:
+        return 0
 
 
 def home(credentials: runtime.Credentials) -> tuple[str, str]:
     """That user's home folder and name."""
     uid = privilege.real_uid() if credentials.uid is None else credentials.uid
-    try:
-        entry = pwd.getpwuid(uid)
-    except KeyError:
-        return "/", str(uid)
-    return entry.pw_dir, entry.pw_name
+    entry = _entry(uid, _database())
+    return (entry.pw_dir, entry.pw_name) if entry is not None else ("/", str(uid))
 
 
 def resolve(
@@ -86,10 +109,8 @@ def resolve(
 
 
 def _primary_group(uid: int) -> int:
-    try:
-        return pwd.getpwuid(uid).pw_gid
-    except KeyError:
-        return 0 if uid == 0 else uid
+    entry = _entry(uid, _database())
+    return entry.pw_gid if entry is not None else uid
 
 
 def group_names(gids: tuple[int, ...]) -> list[str]:
