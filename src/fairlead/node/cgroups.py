@@ -27,6 +27,16 @@ _CONTROLLERS = "+cpu +memory +pids"
 
 
 @dataclass(frozen=True, slots=True)
+class _Base:
+    """The cluster's folder in one hierarchy. `controller` is "" for version 2, which has them all."""
+
+    controller: str
+    folder: Path
+    text: str
+    above: str
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one container may use. 0 is no limit."""
 
@@ -80,6 +90,7 @@ class Cgroups:
         self._name = f"fairlead/{cluster}"
         self._root = root
         self._unified = (root / "cgroup.controllers").exists()
+        self._bases = self._find_bases()
         self._containers: set[tuple[str, str]] = set()
         self._leaving: set[str] = set()
         self._removing = threading.Lock()
@@ -87,23 +98,21 @@ class Cgroups:
 
     def _probe(self) -> str:
         try:
-            for base in self._bases():
-                base.mkdir(parents=True, exist_ok=True)
+            for base in self._bases:
+                base.folder.mkdir(parents=True, exist_ok=True)
                 if self._unified:
-                    _delegate(self._root, base)
+                    _delegate(self._root, base.folder)
         except OSError as error:
             return f"cgroups cannot be made here: {error}"
-        for base in self._bases():  # of our earlier life
-            self._containers |= {(path.parent.name, path.name) for path in base.glob("*/*") if path.is_dir()}
-        return "" if self._bases() else "no cgroup controllers are mounted in /sys/fs/cgroup"
+        for base in self._bases:  # of our earlier life
+            self._containers |= {(path.parent.name, path.name) for path in base.folder.glob("*/*") if path.is_dir()}
+        return "" if self._bases else "no cgroup controllers are mounted in /sys/fs/cgroup"
 
-    def _bases(self) -> list[Path]:
-        if self._unified:
-            return [self._root / self._name]
-        found = [
-            self._root / word for word in ("cpu", "memory", "pids") if (self._root / word / "cgroup.procs").exists()
-        ]
-        return [path / self._name for path in found]
+    def _find_bases(self) -> list[_Base]:
+        words = [""] if self._unified else ["cpu", "memory", "pids"]
+        mounted = [word for word in words if self._unified or (self._root / word / "cgroup.procs").exists()]
+        folders = {word: self._root / word / self._name for word in mounted}
+        return [_Base(word, folder, str(folder), str(folder.parent)) for word, folder in folders.items()]
 
     def plan(self, uid: str, container: str, limits: Limits) -> dict[str, dict[str, str]]:
         """What is to be made for one container: folders, and what is written in files of each. Its own end with
@@ -112,33 +121,24 @@ class Cgroups:
             return {}
         made: dict[str, dict[str, str]] = {}
         self._containers.add((uid, container))
-        for base in self._bases():
-            if not self._needs(base, limits):
-                continue
-            folder = f"{base}/{uid}/{container}"
+        for base in self._bases:
+            folder = f"{base.text}/{uid}/{container}"
             if self._unified:
-                made[f"{base}/{uid}"] = {"cgroup.subtree_control": _CONTROLLERS}
+                made[f"{base.text}/{uid}"] = {"cgroup.subtree_control": _CONTROLLERS}
                 made[folder] = _unified(limits) | {"pids.max": self._most_processes}
-                made[str(base.parent)] = self._weight("cpu.weight", one=100, most=10_000)
-            elif base.parents[1].name == "pids":
+                made[base.above] = self._weight("cpu.weight", one=100, most=10_000)
+            elif base.controller == "pids":
                 made[folder] = {"pids.max": self._most_processes}
-            elif base.parents[1].name == "cpu":
+            elif base.controller == "cpu" and limits.cpu_cores:  # version 1: in the hierarchies of its own limits alone
                 made[folder] = _cpu_v1(limits)
-                made[str(base.parent)] = self._weight("cpu.shares", one=1024, most=262_144)
-            else:
-                made[folder] = {"memory.limit_in_bytes": str(limits.memory_bytes)} if limits.memory_bytes else {}
+                made[base.above] = self._weight("cpu.shares", one=1024, most=262_144)
+            elif base.controller == "memory" and limits.memory_bytes:
+                made[folder] = {"memory.limit_in_bytes": str(limits.memory_bytes)}
         return made
 
     def _weight(self, file: str, *, one: int, most: int) -> dict[str, str]:
         """All containers together weigh as many as they are, not as one."""
         return {file: str(min(most, one * max(len(self._containers), 1)))}
-
-    def _needs(self, base: Path, limits: Limits) -> bool:
-        """Version 1: a container is in the hierarchies of its own limits alone."""
-        controller = base.parents[1].name
-        if self._unified or controller == "pids":
-            return True
-        return bool(limits.cpu_cores if controller == "cpu" else limits.memory_bytes)
 
     def uids(self) -> set[str]:
         """The pods that have, or are to have, cgroups here."""
@@ -152,16 +152,17 @@ class Cgroups:
             self._leaving = {one for one in {*self._leaving, uid} if not self._remove(one)}
 
     def _remove(self, uid: str) -> bool:
-        for base in self._bases():
-            _remove_tree(base / uid)
-        return not any((base / uid).exists() for base in self._bases())
+        folders = [f"{base.text}/{uid}" for base in self._bases]
+        for folder in folders:
+            _remove_tree(folder)
+        return not any(map(os.path.exists, folders))
 
     def close(self) -> None:
         """Takes the cluster's cgroups away."""
-        for base in self._bases():
-            _remove_tree(base)
+        for base in self._bases:
+            _remove_tree(base.text)
             with contextlib.suppress(OSError):
-                base.parent.rmdir()  # only when no other cluster is in it
+                base.folder.parent.rmdir()  # only when no other cluster is in it
 
 
 def clean(cluster: str) -> None:
@@ -187,13 +188,11 @@ def _unified(limits: Limits) -> dict[str, str]:
 
 
 def _cpu_v1(limits: Limits) -> dict[str, str]:
-    if not limits.cpu_cores:
-        return {}
     quota = max(1000, int(limits.cpu_cores * _PERIOD_US))
     return {"cpu.cfs_period_us": str(_PERIOD_US), "cpu.cfs_quota_us": str(quota)}
 
 
-def _remove_tree(folder: Path) -> None:
+def _remove_tree(folder: str) -> None:
     """cgroup folders go by rmdir only, children first."""
     for path, _, _ in os.walk(folder, topdown=False):
         with contextlib.suppress(OSError):
