@@ -73,7 +73,10 @@ class Images:
 
     def find(self, image: str) -> images.ImageCommand | None:
         """The command of that image, as the file says now."""
-        stamp = self._path.stat().st_mtime_ns if self._path.exists() else 0
+        try:
+            stamp = self._path.stat().st_mtime_ns
+        except FileNotFoundError:
+            stamp = 0
         if stamp != self._stamp:
             self._stamp = stamp
             self._map = mapped(read(self._path).entries)

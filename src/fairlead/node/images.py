@@ -13,6 +13,7 @@ Globs are allowed; the most specific entry wins (exact, then the longest). `ngin
 from __future__ import annotations
 
 import fnmatch
+import functools
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -45,9 +46,13 @@ class ImageMap:
 
     def __init__(self, entries: Mapping[str, ImageCommand] | None = None) -> None:
         self._entries = dict(entries or {})
+        self._known = functools.lru_cache(maxsize=256)(self._search)
 
     def find(self, image: str) -> ImageCommand | None:
         """The command of that image, if an entry matches."""
+        return self._known(image)
+
+    def _search(self, image: str) -> ImageCommand | None:
         names = _spellings(image)
         matching = [pattern for pattern in self._entries if names & _spellings(pattern) or _matches(names, pattern)]
         if not matching:
