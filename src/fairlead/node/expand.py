@@ -13,6 +13,8 @@ _TOKEN = re.compile(r"\$\$|\$\(([^)]*)\)")
 
 def expand(text: str, values: Mapping[str, str]) -> str:
     """The text with its references replaced."""
+    if "$" not in text:
+        return text
 
     def replacement(match: re.Match[str]) -> str:
         name = match.group(1)

@@ -6,8 +6,6 @@ nobody has, ErrImageNeverPull for an image that nothing here can run.
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,7 +117,7 @@ class Planner:
             args=expand.expand_all(container.get("args") or (), values),
             env=values,
             cwd=container.get("workingDir") or "" if place.has_images else _cwd(container, mapped, who, mounts),
-            log=str(place.folder / "logs" / container["name"] / f"{restarts}.log"),
+            log=f"{place.folder}/logs/{container['name']}/{restarts}.log",
             attempt=known.attempts,
             credentials=who,
             mounts=mounts,
@@ -167,15 +165,15 @@ class Planner:
         folders: Mapping[str, str],
     ) -> dict[str, str]:
         """The container's whole environment. Raises EnvProblem."""
-        facts = await self.facts(pod, place, env.references(container))
-        facts = dataclasses.replace(facts, services=await self._services(pod))
+        facts = await self.facts(pod, place, env.references(container), services=await self._services(pod))
         own = self._base(pod, container, record, place, who)
         base = {**own, **folders, **(mapped.env if mapped is not None else {})}
         return env.build(container, facts, base)
 
-    async def facts(self, pod: Object, place: Place, needed: set[env.Key]) -> env.Facts:
+    async def facts(
+        self, pod: Object, place: Place, needed: set[env.Key], *, services: Sequence[Object] = ()
+    ) -> env.Facts:
         """What references may name, with the objects that are needed. Raises EnvProblem when they cannot be read."""
-        found = await asyncio.gather(*(self._fetch(pod, key) for key in needed))
         return env.Facts(
             pod,
             self._node.name,
@@ -183,7 +181,8 @@ class Planner:
             place.ip,
             place.node_cpu,
             place.node_memory_bytes,
-            dict(zip(needed, found, strict=True)),
+            {key: await self._fetch(pod, key) for key in needed},
+            services,
             second_host_ip=place.second_host_ip,
             second_pod_ip=place.second_ip,
         )

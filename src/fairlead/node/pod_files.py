@@ -5,6 +5,7 @@ for a look at /etc; whoever starts the container writes them.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ DEFAULT_TERMINATION_PATH = "/dev/termination-log"
 
 def termination_file(folder: Path, container: str) -> Path:
     """Where the container's termination message is written on the host."""
-    return folder / "etc" / f"{container}.termination"
+    return folder / "etc" / _termination_name(container)
+
+
+def _termination_name(container: str) -> str:
+    return f"{container}.termination"
 
 
 def mounts(
@@ -38,11 +43,11 @@ def mounts(
 
     if not pod["spec"].get("hostNetwork"):
         bound("/etc/hosts", "hosts", hosts(pod, *record.addresses))
-        if Path("/etc/hostname").exists():
+        if os.path.exists("/etc/hostname"):  # noqa: PTH110 - asked for each container
             bound("/etc/hostname", "hostname", hostname(pod) + "\n")
     bound("/etc/resolv.conf", "resolv.conf", resolver.text())
     target = container.get("terminationMessagePath") or DEFAULT_TERMINATION_PATH
-    message = str(termination_file(folder, container["name"]))
+    message = f"{etc}/{_termination_name(container['name'])}"
     owner = (who.uid, who.gid if who.gid is not None else -1) if who.uid is not None else None
     files.append(runtime.NewFile(message, owner=owner))
     return (*found, runtime.Mount(target, message)), tuple(files)

@@ -46,6 +46,7 @@ class PodVolumes:
         self._owner: tuple[int, int] | None = None
         self._prepared: set[str] = set()
         self._claimed: dict[str, Object] = {}  # volume -> what its claim is bound to
+        self._paths: dict[str, Path] = {}
 
     async def prepare(
         self, pod: Object, container: Object, facts: env.Facts, *, who: runtime.Credentials
@@ -106,10 +107,13 @@ class PodVolumes:
             raise volume_content.VolumeProblem(str(error)) from error
 
     def _path(self, volume: Object) -> Path:
-        path = self._folder / "volumes" / str(volume["name"])
-        if self._small == self._folder or not volume_content.is_generated(volume) or path.exists():
-            return path
-        return self._small / "volumes" / str(volume["name"])
+        name = volume["name"]
+        if name not in self._paths:
+            path = f"{self._folder}/volumes/{name}"
+            if volume_content.is_generated(volume) and not os.path.exists(path):  # noqa: PTH110 - of each new pod
+                path = f"{self._small}/volumes/{name}"
+            self._paths[name] = Path(path)
+        return self._paths[name]
 
     def _empty_dir(self, path: Path, source: Object) -> None:
         if path.exists():
