@@ -176,8 +176,8 @@ class ProcessSandbox:
     def _start_fields(self, plan: runtime.ContainerPlan) -> dict[str, Any]:
         fields: dict[str, Any] = {
             "container": plan.name,
-            "argv": list(plan.argv),
-            "env": dict(plan.env),
+            "argv": plan.argv,
+            "env": plan.env,
             "cwd": plan.cwd,
             "no_new_privs": plan.no_new_privs,
             "log": plan.log,
@@ -187,19 +187,19 @@ class ProcessSandbox:
             "make_cgroups": plan.make_cgroups,
             "files": [_file(entry) for entry in plan.files if not entry.link],
             "links": [{"path": entry.path, "to": entry.link} for entry in plan.files if entry.link],
-            "rlimits": {name: list(limits) for name, limits in plan.rlimits.items()},
+            "rlimits": plan.rlimits,
         }
         if plan.credentials.uid is not None:
             who = plan.credentials
-            fields |= {"uid": who.uid, "gid": who.gid if who.gid is not None else who.uid, "groups": list(who.groups)}
+            fields |= {"uid": who.uid, "gid": who.gid if who.gid is not None else who.uid, "groups": who.groups}
         if plan.capabilities is not None:
-            fields["capabilities"] = list(plan.capabilities)
+            fields["capabilities"] = plan.capabilities
         if plan.stdin or plan.tty:
             fields |= {"stdin": plan.stdin, "stdin_once": plan.stdin_once, "tty": plan.tty}
         if plan.read_only_root and self._can_mount:
             fields["read_only_root"] = True
         if plan.mounts:
-            fields["mounts"] = [_mount(entry) for entry in plan.mounts]
+            fields["mounts"] = plan.mounts  # has the words of docs/protocol.md
         return fields
 
     async def signal(self, container: str, signal: int) -> None:
@@ -341,13 +341,3 @@ def _file(entry: runtime.NewFile) -> dict[str, Any]:
         uid, gid = entry.owner
         made |= {"uid": uid, **({"gid": gid} if gid >= 0 else {})}
     return made
-
-
-def _mount(entry: runtime.Mount) -> dict[str, Any]:
-    return {
-        "source": entry.source,
-        "target": entry.target,
-        "kind": entry.kind,
-        "read_only": entry.read_only,
-        "size_bytes": entry.size_bytes,
-    }

@@ -25,6 +25,8 @@ _log = log.get(__name__)
 
 LONGEST_FRAME_BYTES = 64 * 1024 * 1024
 _LONGEST_SOCKET_PATH = 100
+_HEAD_BYTES, _READ_BYTES = 4, 1 << 16
+_CLOSED = "the shim has closed the connection"
 
 Message = dict[str, Any]
 
@@ -38,31 +40,34 @@ class ShimRefused(Exception):
 
 
 class ShimConnection:
-    """Speaks to one shim. Made by `connect`."""
+    """Speaks to one shim over a connected socket that does not block, which it owns. Made by `connect`.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    Frames go out before `tell` returns when the socket takes them: there is nothing between this and the socket, since
+    each pod's start pays for it.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
         self._waiting: dict[str, asyncio.Future[Message]] = {}
         self.on_event: Callable[[Message], None] = lambda message: None
         self.on_gone: Callable[[], None] = lambda: None
-        self._closing = False
-        self._task = asyncio.get_running_loop().create_task(self._receive(), name="node/shim")
+        self._received = bytearray()
+        self._unsent = bytearray()
+        self._open = True
+        self._loop.add_reader(connected, self._readable)
 
     async def request(self, kind: str, **fields: Any) -> Message:
         """Sends one request and returns its answer. Raises ShimRefused and ShimGone."""
-        if self._task.done():
-            raise ShimGone("the shim has closed the connection")
+        if not self._open:
+            raise ShimGone(_CLOSED)
         number = str(next(self._ids))
-        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Message] = self._loop.create_future()
         self._waiting[number] = answer
         try:
             self.tell(kind, number, **fields)
-            await self._writer.drain()
             message = await answer
-        except ConnectionError as error:
-            raise ShimGone(str(error)) from error
         finally:
             self._waiting.pop(number, None)
         if message["type"] == "error":
@@ -71,25 +76,55 @@ class ShimConnection:
 
     def tell(self, kind: str, number: str, **fields: Any) -> None:
         """Sends a message whose answers, if any, come as events with that id (probes)."""
-        body = msgspec.json.encode({"type": kind, "id": number, **fields})
-        self._writer.write(struct.pack(">I", len(body)) + body)
+        if not self._open:
+            return
+        self._unsent += _frame(kind, number, fields)
+        if not self._send():
+            self._loop.add_writer(self._socket, self._writable)
 
-    async def _receive(self) -> None:
+    def _writable(self) -> None:
+        if self._send():
+            self._loop.remove_writer(self._socket)
+
+    def _send(self) -> bool:
+        """Whether nothing is left to send. A peer that is gone takes nothing; what it said before is still read."""
         try:
-            while True:
-                (length,) = struct.unpack(">I", await self._reader.readexactly(4))
-                if length > LONGEST_FRAME_BYTES:
-                    return
-                self._dispatch(msgspec.json.decode(await self._reader.readexactly(length)))
-        except (asyncio.IncompleteReadError, ConnectionError, msgspec.MsgspecError, ShimGone):
+            del self._unsent[: self._socket.send(self._unsent)]
+        except BlockingIOError:
             pass
-        finally:
-            for answer in self._waiting.values():
-                if not answer.done():
-                    answer.set_exception(ShimGone("the shim has closed the connection"))
-            self._writer.close()
-            if not self._closing:
-                self.on_gone()
+        except OSError:
+            self._unsent.clear()
+        return not self._unsent
+
+    def _readable(self) -> None:
+        try:
+            data = self._socket.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._received += data
+        try:
+            while (body := self._next()) is not None:
+                self._dispatch(msgspec.json.decode(body))
+        except msgspec.MsgspecError:
+            data = b""
+        if not data:
+            self._end()
+
+    def _next(self) -> bytearray | None:
+        """The next frame's body. Raises MsgspecError for one that is too long."""
+        received = self._received
+        if len(received) < _HEAD_BYTES:
+            return None
+        end = _HEAD_BYTES + int.from_bytes(received[:_HEAD_BYTES], "big")
+        if end > LONGEST_FRAME_BYTES:
+            raise msgspec.MsgspecError("a frame is too long")
+        if len(received) < end:
+            return None
+        body = received[_HEAD_BYTES:end]
+        del received[:end]
+        return body
 
     def _dispatch(self, message: Message) -> None:
         answer = self._waiting.get(str(message.get("id")))
@@ -98,24 +133,41 @@ class ShimConnection:
         elif not answer.done():
             answer.set_result(message)
 
+    def _end(self, *, told: bool = True) -> None:
+        if not self._open:
+            return
+        self._open = False
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(ShimGone(_CLOSED))
+        if told:
+            self.on_gone()
+
     async def close(self) -> None:
         """Closes the connection; the shim goes on."""
-        self._closing = True
-        self._writer.close()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        self._end(told=False)
 
 
 async def connect(folder: Path) -> ShimConnection:
     """A connection to the shim of that pod's folder. Raises OSError while nobody listens."""
-    with _short_path(folder) as path:
-        return ShimConnection(*await asyncio.open_unix_connection(path, limit=1 << 20))
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connected.setblocking(False)
+    try:
+        with _short_path(folder) as path:
+            connected.connect(path)  # of a Unix socket: done at once, or refused
+    except OSError:
+        connected.close()
+        raise
+    return ShimConnection(connected)
 
 
 @contextlib.contextmanager
 def _short_path(folder: Path) -> Iterator[str]:
     """The socket's path, through /proc where it is longer than a socket's address may be."""
-    path = str(folder / "shim.sock")
+    path = f"{folder}/shim.sock"
     if len(path) <= _LONGEST_SOCKET_PATH:
         yield path
         return
@@ -126,8 +178,8 @@ def _short_path(folder: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _frame(kind: str, fields: Message) -> bytes:
-    body = msgspec.json.encode({"type": kind, "id": "1", **fields})
+def _frame(kind: str, number: str, fields: Message) -> bytes:
+    body = msgspec.json.encode({"type": kind, "id": number, **fields})
     return struct.pack(">I", len(body)) + body
 
 
@@ -136,7 +188,7 @@ async def open_stream(folder: Path, kind: str, **fields: Any) -> streams.ShimSes
     try:
         with _short_path(folder) as path:
             reader, writer = await asyncio.open_unix_connection(path, limit=1 << 20)
-        writer.write(_frame(kind, fields))
+        writer.write(_frame(kind, "1", fields))
         while True:
             (length,) = struct.unpack(">I", await reader.readexactly(4))
             message = msgspec.json.decode(await reader.readexactly(length))
@@ -155,7 +207,7 @@ def dial(folder: Path, port: int, *, timeout_seconds: float = 10.0) -> socket.so
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened, _short_path(folder) as path:
             opened.settimeout(timeout_seconds + 5)
             opened.connect(path)
-            opened.sendall(_frame("dial", {"port": port, "timeout_seconds": timeout_seconds}))
+            opened.sendall(_frame("dial", "1", {"port": port, "timeout_seconds": timeout_seconds}))
             return _receive_socket(opened)
     except OSError as error:
         raise ShimGone(str(error)) from error

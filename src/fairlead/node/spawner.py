@@ -7,7 +7,6 @@ StartFailed. Why it is there: each copy of our own process, for a pod's shim, st
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -33,7 +32,6 @@ class Spawner:
         self._words = (*engine, "shim", str(folder), "--spawner")
         self._child: children.Child | None = None
         self._connection: shim.ShimConnection | None = None
-        self._starting = asyncio.Lock()
 
     async def start(
         self,
@@ -45,11 +43,12 @@ class Spawner:
         wiring: Sequence[protocols.Batch] = (),
     ) -> Made:
         """A new shim in the folder of that name, which has those files and listens. Raises StartFailed."""
-        network = [{"inside": one.inside, "messages": base64.b64encode(one.messages).decode()} for one in wiring]
+        network = [{"inside": one.inside, "messages": one.messages} for one in wiring]  # bytes go as base64
         try:
             async with asyncio.timeout(timeout_seconds):
-                connection = await self._connected()
-                answer = await connection.request("start", name=name, config=config, files=files, network=network)
+                answer = await self._connected().request(
+                    "start", name=name, config=config, files=files, network=network
+                )
         except (shim.ShimGone, shim.ShimRefused) as error:
             raise runtime.StartFailed("FailedCreatePodSandBox", str(error)) from error
         except OSError as error:
@@ -58,16 +57,15 @@ class Spawner:
             raise runtime.StartFailed("FailedCreatePodSandBox", "the shim did not answer") from error
         return Made(int(answer["pid"]), connected=bool(answer.get("connected")))
 
-    async def _connected(self) -> shim.ShimConnection:
-        async with self._starting:
-            if self._connection is None:
-                ours, theirs = socket.socketpair()
-                with theirs:
-                    self._child = children.spawn(self._words, env=os.environ, stdin=theirs)
-                ours.setblocking(False)
-                self._connection = shim.ShimConnection(*await asyncio.open_unix_connection(sock=ours, limit=1 << 20))
-                self._connection.on_gone = self._gone
-            return self._connection
+    def _connected(self) -> shim.ShimConnection:
+        if self._connection is None:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self._child = children.spawn(self._words, env=os.environ, stdin=theirs)
+            ours.setblocking(False)
+            self._connection = shim.ShimConnection(ours)
+            self._connection.on_gone = self._gone
+        return self._connection
 
     def _gone(self) -> None:
         self._connection = None
