@@ -67,7 +67,8 @@ class Publisher:
         owner = self._owner
         while True:
             await self._dirty.wait()
-            await racing.first(self._urgent.wait(), owner.doors.clock.sleep(_GATHER_SECONDS))
+            if not self._urgent.is_set():
+                await racing.first(self._urgent.wait(), owner.doors.clock.sleep(_GATHER_SECONDS))
             self._dirty.clear()
             self._urgent.clear()
             try:
@@ -84,11 +85,13 @@ class Publisher:
                 self._quiet.set()
 
     async def _save(self) -> None:
-        """Puts the record on disk, in a thread: replacing a file may wait for the disk, and the loop is everybody's."""
+        """Puts the record on disk; in a thread where that replaces the file, which may wait for the disk: the loop is
+        everybody's."""
         encoded = records.encode(self._owner.record)
         if encoded != self._saved:
             self._saved = encoded
-            await asyncio.to_thread(records.write, self._owner.folder, encoded)
+            if not records.overwrite(self._owner.folder, encoded):
+                await asyncio.to_thread(records.write, self._owner.folder, encoded)
 
     async def _write(self) -> bool:
         """True when there is nothing left to write."""

@@ -88,7 +88,8 @@ class PodRecord(msgspec.Struct):
 def load(folder: Path) -> PodRecord | None:
     """The record in that pod's folder; None when there is none that can be read."""
     try:
-        record = msgspec.json.decode((folder / FILE).read_bytes(), type=PodRecord)
+        with open(f"{folder}/{FILE}", "rb") as file:  # noqa: PTH123 - of each new pod, which has none
+            record = msgspec.json.decode(file.read(), type=PodRecord)
     except (OSError, msgspec.MsgspecError):
         return None
     for container in record.containers.values():
@@ -111,24 +112,27 @@ def write(folder: Path, encoded: bytes) -> None:
     """Writes a record that is encoded. A full disk must not hurt the pod: then the old record stays. Blocking."""
     file = f"{folder}/{FILE}"
     with contextlib.suppress(OSError):
-        if not _overwrite(file, encoded):
+        if not overwrite(folder, encoded):
             with open(f"{file}.new", "wb") as temporary:  # noqa: PTH123 - half the time of a Path
                 temporary.write(encoded)
             os.replace(f"{file}.new", file)  # noqa: PTH105
 
 
-def _overwrite(file: str, encoded: bytes) -> bool:
+def overwrite(folder: Path, encoded: bytes) -> bool:
     """One write over what is there, filled up with blanks, within one page: who reads it, whenever we are killed, sees
-    the old record or the new one, and no new file has to be made for each change."""
+    the old record or the new one, and no new file has to be made for each change. False where that cannot be; `write`
+    can. It does not wait for the disk."""
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        descriptor = os.open(f"{folder}/{FILE}", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
         return False
     try:
         before = os.fstat(descriptor).st_size
         if not before or max(before, len(encoded)) > _PAGE_BYTES:
             return False
         os.pwrite(descriptor, encoded.ljust(before), 0)
+    except OSError:
+        return False
     finally:
         os.close(descriptor)
     return True

@@ -72,6 +72,7 @@ class KernelNetwork:
         # One thread: the kernel serializes these anyway, and namespaces are entered by thread.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fairlead-netlink", initializer=slices.long)
         self._link: netlink.Netlink | None = None
+        self._has_ipv6 = ipv6.known()
 
     @property
     def cidr(self) -> str:
@@ -153,11 +154,13 @@ class KernelNetwork:
                 one.lead(self._link, network)
 
     def allocate(self, pod_uid: str, *, wanted: str = "") -> protocols.PodAddress:
-        known = self._numbers.get(pod_uid, 0)
-        used = set(self._numbers.values())
-        if not known and (number := self._ranges[0].number(wanted)) and number not in used:
-            known = number
-        self._numbers[pod_uid] = number = known or self._free(used)
+        number = self._numbers.get(pod_uid, 0)
+        if not number:
+            used = set(self._numbers.values())
+            number = self._ranges[0].number(wanted)
+            if not number or number in used:
+                number = self._free(used)
+            self._numbers[pod_uid] = number
         own, *others = [one.address(number) for one in self._ranges]
         return protocols.PodAddress(own, own_network=True, second="".join(others))
 
@@ -191,7 +194,7 @@ class KernelNetwork:
             up=True,
         )
         sides = (one.pod_side(_POD_INDEX, number, ours) for one in self._ranges)
-        here = [netlink.without_ipv6(name)] if ipv6.known() else []
+        here = [netlink.without_ipv6(name)] if self._has_ipv6 else []
         here += [netlink.set_alias(name, _alias(self._cluster, pod_uid), up=True)]
         here += self._host_side(index, number, theirs)
         return (
@@ -202,14 +205,20 @@ class KernelNetwork:
 
     async def attach(self, pod_uid: str, pid: int, *, connected: bool = False) -> None:
         """Connects that process's namespace; nothing happens when it is connected already."""
-        await self._run(self._attach, pod_uid, pid, connected)
+        if connected:  # a look takes less time than to hand it to the thread
+            self._look(pod_uid, pid)
+        else:
+            await self._run(self._attach, pod_uid, pid)
         self.on_namespace(pod_uid, self._namespaces.get(pod_uid, 0))
 
-    def _attach(self, pod_uid: str, pid: int, connected: bool) -> None:
+    def _look(self, pod_uid: str, pid: int) -> None:
         with netlink.inside(pid) as there:
             self._namespaces[pod_uid], self._pids[pod_uid] = there.namespace(), pid
-            if not connected:
-                self._connect(pod_uid, pid, there)
+
+    def _attach(self, pod_uid: str, pid: int) -> None:
+        with netlink.inside(pid) as there:
+            self._namespaces[pod_uid], self._pids[pod_uid] = there.namespace(), pid
+            self._connect(pod_uid, pid, there)
 
     def _connect(self, pod_uid: str, pid: int, there: netlink.Netlink) -> None:
         assert self._link is not None
@@ -329,9 +338,8 @@ def _alias(cluster: str, pod_uid: str) -> str:
 
 
 def _macs(name: str) -> tuple[str, str]:
-    digest = hashlib.sha256(name.encode()).hexdigest()
-    pairs = [digest[at : at + 2] for at in range(0, 20, 2)]
-    return ":".join(["02", *pairs[:5]]), ":".join(["06", *pairs[5:10]])
+    digest = hashlib.sha256(name.encode()).digest()
+    return f"02:{digest[:5].hex(':')}", f"06:{digest[5:10].hex(':')}"
 
 
 def _namespace_folder() -> Path:

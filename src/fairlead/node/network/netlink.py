@@ -15,7 +15,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fairlead.base import netns
 
@@ -33,8 +33,14 @@ PROTOCOL = 0xFA  # marks the routes that are ours
 _UNREACHABLE, _UNICAST, _LOCAL_SCOPE_LINK = 7, 1, 253
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+_attribute_head = struct.Struct("=HH").pack
+_number_attribute = struct.Struct("=HHI").pack
+_link_head = struct.Struct("=BxHiII").pack
+_message_head = struct.Struct("=IHHII").pack
+_PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")  # by the length modulo 4
+
+
+class Message(NamedTuple):
     """One request: its type, extra flags and body."""
 
     kind: int
@@ -88,7 +94,7 @@ def _whole(address: str) -> int:
 
 def _attribute(kind: int, value: bytes) -> bytes:
     length = 4 + len(value)
-    return struct.pack("=HH", length, kind) + value + b"\0" * (-length % 4)
+    return _attribute_head(length, kind) + value + _PADDING[length & 3]
 
 
 def _text(kind: int, value: str) -> bytes:
@@ -96,7 +102,7 @@ def _text(kind: int, value: str) -> bytes:
 
 
 def _number(kind: int, value: int) -> bytes:
-    return _attribute(kind, struct.pack("=I", value))
+    return _number_attribute(8, kind, value)
 
 
 def _mac(address: str) -> bytes:
@@ -104,7 +110,7 @@ def _mac(address: str) -> bytes:
 
 
 def _link(index: int, flags: int, change: int, attributes: bytes = b"") -> bytes:
-    return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, flags, change) + attributes
+    return _link_head(0, 0, index, flags, change) + attributes
 
 
 def new_veth(
@@ -238,8 +244,8 @@ def batch(messages: Sequence[Message]) -> bytes:
 
 def _frame(message: Message, flags: int, sequence: int) -> bytes:
     length = 16 + len(message.body)
-    head = struct.pack("=IHHII", length, message.kind, flags | message.flags, sequence, 0)
-    return head + message.body + b"\0" * (-length % 4)
+    head = _message_head(length, message.kind, flags | message.flags, sequence, 0)
+    return head + message.body + _PADDING[length & 3]
 
 
 class Netlink:
@@ -385,12 +391,16 @@ def inside(pid: int) -> Netlink:
 @contextlib.contextmanager
 def visiting(namespace: str) -> Iterator[None]:
     """The calling thread is in that network namespace (a path) for a moment. Raises OSError."""
-    with contextlib.ExitStack() as closing:
-        home, there = (os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in ("/proc/thread-self/ns/net", namespace))
-        closing.callback(os.close, home)
-        closing.callback(os.close, there)
-        _enter(there)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        there = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _enter(there)
+        finally:
+            os.close(there)
         try:
             yield
         finally:
             _enter(home)
+    finally:
+        os.close(home)

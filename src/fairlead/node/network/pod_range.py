@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import socket
 from collections.abc import Iterable
 
 from fairlead.node.network import netlink, ranges
@@ -71,10 +72,14 @@ class PodRange:
 
     def address(self, number: int) -> str:
         """The address of that number."""
-        return str(ipaddress.ip_address(self._start + number))
+        if self.version == 4:
+            return socket.inet_ntop(socket.AF_INET, (self._start + number).to_bytes(4))
+        return socket.inet_ntop(socket.AF_INET6, (self._start + number).to_bytes(16))
 
     def number(self, address: str) -> int:
         """The number of an address; 0 for what is none of the range's."""
+        if not address:
+            return 0
         try:
             found = ipaddress.ip_address(address)
         except ValueError:
