@@ -31,6 +31,7 @@ async def test_shims_outlive_their_spawner_and_a_new_one_goes_on(folder):
     await made._child.ended.wait()
     connection = await shim.connect(folder / "a")
     assert (await connection.request("state"))["shim_pid"] == first.pid
+    await connection.close()
     async with asyncio.timeout(10):
         while made._connection is not None:
             await asyncio.sleep(0)

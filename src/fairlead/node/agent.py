@@ -325,3 +325,5 @@ class NodeAgent:
                 await owner.let_go()
         await self._nursery.close()
         await self._doors.processes.close()
+        if self._doors.containers is not None:
+            await self._doors.containers.close()

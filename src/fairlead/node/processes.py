@@ -91,9 +91,12 @@ class ProcessRuntime:
         folder = self._settings.folder / uid
         with contextlib.suppress(OSError):
             connection = await shim.connect(folder)
-            with contextlib.suppress(shim.ShimGone, shim.ShimRefused):
+            try:
                 await connection.request("stop")
-            await connection.close()
+            except (shim.ShimGone, shim.ShimRefused):
+                pass
+            finally:
+                await connection.close()
         await asyncio.to_thread(folders.remove, folder)
 
     async def close(self) -> None:
