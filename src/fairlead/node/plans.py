@@ -141,7 +141,7 @@ class Planner:
         """Those of the pod's that are for this image; one that is not there is told, and the pull tried without."""
         names = [str(one.get("name")) for one in pod["spec"].get("imagePullSecrets") or () if one.get("name")]
         try:
-            found = await asyncio.gather(*(self._fetch(pod, ("Secret", name)) for name in names))
+            found = [await self._fetch(pod, ("Secret", name)) for name in names]
         except env.EnvProblem as error:
             raise runtime.StartFailed("CreateContainerConfigError", str(error)) from error
         if missing := [name for name, one in zip(names, found, strict=True) if one is None]:
