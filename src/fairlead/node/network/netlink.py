@@ -17,8 +17,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from fairlead.base import netns
+from fairlead.base import log, netns
 
+_log = log.get(__name__)
 _REQUEST, _ACK, _DUMP, _EXCLUSIVE, _CREATE, _REPLACE = 0x1, 0x4, 0x300, 0x200, 0x400, 0x100
 _NEW_LINK, _DEL_LINK, _GET_LINK = 16, 17, 18
 _NEW_ADDRESS, _DEL_ADDRESS = 20, 21
@@ -390,7 +391,8 @@ def inside(pid: int) -> Netlink:
 
 @contextlib.contextmanager
 def visiting(namespace: str) -> Iterator[None]:
-    """The calling thread is in that network namespace (a path) for a moment. Raises OSError."""
+    """The calling thread is in that network namespace (a path) for a moment. Raises OSError. A thread that could not
+    come back would open everybody's sockets in a pod: the process ends instead, and its next life adopts the pods."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         there = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
@@ -401,6 +403,14 @@ def visiting(namespace: str) -> Iterator[None]:
         try:
             yield
         finally:
-            _enter(home)
+            _come_back(home)
     finally:
         os.close(home)
+
+
+def _come_back(home: int) -> None:
+    try:
+        _enter(home)
+    except OSError as error:
+        _log.error("lost in a network namespace", problem=str(error))
+        os.abort()
