@@ -48,16 +48,19 @@ const PIECE_BYTES: usize = 4096;
 /// The descriptor of the spawner's network namespace, by which messages that are sent inside name it.
 const OUTSIDE: i32 = 100;
 
-/// The spawner's own namespaces, opened before it has any pod.
+/// The spawner's own namespaces, opened before it has any pod. `pid` is missing where it may not come back to that one:
+/// in a user namespace that has none of its own, it is the machine's.
 struct Home {
-    pid: File,
+    pid: Option<File>,
     _net: OwnedFd,
 }
 
 impl Home {
     fn open() -> io::Result<Self> {
         let net = rustix::io::fcntl_dupfd_cloexec(File::open("/proc/self/ns/net")?, OUTSIDE)?;
-        Ok(Self { pid: File::open("/proc/self/ns/pid")?, _net: net })
+        let pid = File::open("/proc/self/ns/pid")?;
+        let may_return = setns(&pid, CloneFlags::CLONE_NEWPID).is_ok();
+        Ok(Self { pid: may_return.then_some(pid), _net: net })
     }
 }
 
@@ -119,14 +122,40 @@ fn serve(folder: &Path) -> io::Result<Option<Seat>> {
 /// The child is the first process of the pod's PID namespace where it has one of its own. An error of ours (not the
 /// request's): we cannot come back.
 fn fork(config: &Config, home: &Home) -> io::Result<Result<Fork, String>> {
+    if !config.has(Namespace::Pid) {
+        return Ok(launch::fork().map_err(launch::cannot_fork));
+    }
+    let Some(pid) = &home.pid else { return Ok(fork_twice(config)) };
     if let Err(message) = launch::enter_namespaces(config, CloneFlags::CLONE_NEWPID) {
         return Ok(Err(message));
     }
     let forked = launch::fork().map_err(launch::cannot_fork);
-    if config.has(Namespace::Pid) && !matches!(forked, Ok(Fork::Child)) {
-        setns(&home.pid, CloneFlags::CLONE_NEWPID)?;
+    if !matches!(forked, Ok(Fork::Child)) {
+        setns(pid, CloneFlags::CLONE_NEWPID)?;
     }
     Ok(forked)
+}
+
+/// Where this process could not come back, one in between names the namespace of its only child, and ends.
+fn fork_twice(config: &Config) -> Result<Fork, String> {
+    let between = match launch::fork().map_err(launch::cannot_fork)? {
+        Fork::Parent(between) => between,
+        Fork::Child => {
+            let entered = launch::enter_namespaces(config, CloneFlags::CLONE_NEWPID);
+            match entered.and_then(|()| launch::fork().map_err(launch::cannot_fork)) {
+                Ok(Fork::Child) => return Ok(Fork::Child),
+                Ok(Fork::Parent(_)) => std::process::exit(0),
+                Err(_) => std::process::exit(1),
+            }
+        }
+    };
+    let ended = rustix::process::waitpid(rustix::process::Pid::from_raw(between), WaitOptions::empty());
+    match ended {
+        Ok(Some((_, status))) if status.exit_status() == Some(0) => Ok(Fork::Parent(between)),
+        _ => {
+            Err(format!("cannot make the namespaces {:?} (needs CAP_SYS_ADMIN), or no process more", config.namespaces))
+        }
+    }
 }
 
 /// In the shim: its place. The process ends where that cannot be had.
