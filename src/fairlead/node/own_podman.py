@@ -30,6 +30,7 @@ _START_SECONDS = 20.0
 _ASK_SECONDS = 0.02
 _END_SECONDS = 3.0
 _SHARED_MEMORY, _SOURCE = "/dev/shm", "fairlead"  # noqa: S108 - where Podman has its locks
+_LONGEST_RUN_ROOT = 50  # characters, by Podman's own check
 _RESOLVER = Path("/etc/resolv.conf")
 _MS_NOSUID, _MS_NODEV, _MS_BIND = 2, 4, 4096
 _ROOT = ("", "0", "root")
@@ -147,13 +148,13 @@ class Service:
         been started anew."""
         _end_earlier(self.places.socket)
         self.places.socket.unlink(missing_ok=True)
+        own_shared_memory()
         if self._fresh:
-            for name in ("run", "tmp", "user"):
-                folders.remove_tree(self.places.folder / name)
+            for gone in (Path(_run_root(self.places)), self.places.folder / "tmp", self.places.folder / "user"):
+                folders.remove_tree(gone)
         (self.places.folder / "user").mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.places.folder / "storage.conf").write_text(settings(self.places, self._store))
         self.places.log.write_bytes(b"")  # what it says is of this start
-        own_shared_memory()
         own_resolver(self.places.folder / "resolv.conf")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -205,7 +206,7 @@ class Service:
 
 def words(places: Places, store: image_stores.Store | None) -> list[str]:
     """The command line."""
-    found = ["podman", "--root", _root(places, store), "--runroot", str(places.folder / "run")]
+    found = ["podman", "--root", _root(places, store), "--runroot", _run_root(places)]
     found += ["--tmpdir", str(places.folder / "tmp"), "--cgroup-manager", "cgroupfs"]
     if store is not None:
         found += ["--storage-driver", store.driver, "--storage-opt", f".imagestore={store.folder}"]
@@ -216,13 +217,19 @@ def words(places: Places, store: image_stores.Store | None) -> list[str]:
 def settings(places: Places, store: image_stores.Store | None) -> str:
     """A storage.conf in place of the user's, for what the command line leaves open."""
     driver = f"driver = {_quoted(store.driver)}\n" if store else ""
-    folders = f"graphroot = {_quoted(_root(places, store))}\nrunroot = {_quoted(str(places.folder / 'run'))}\n"
+    folders = f"graphroot = {_quoted(_root(places, store))}\nrunroot = {_quoted(_run_root(places))}\n"
     return f"[storage]\n{driver}{folders}"
 
 
 def _root(places: Places, store: image_stores.Store | None) -> str:
     """Each driver has a storage of its own, so that it may change with the user's."""
     return str(places.folder / (store.driver if store else "own"))
+
+
+def _run_root(places: Places) -> str:
+    """What is of one life of the namespaces. Podman refuses a long path; what we mounted has a short one."""
+    usual = str(places.folder / "run")
+    return usual if len(usual) <= _LONGEST_RUN_ROOT else f"{_SHARED_MEMORY}/{_SOURCE}"
 
 
 def _quoted(text: str) -> str:
