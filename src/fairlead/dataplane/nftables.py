@@ -142,30 +142,29 @@ class NftablesPlane:
         return len(await self._with_link(conntrack.established, address) if told is None else told)
 
     async def drained(self, address: str) -> int:
-        wait, longest = _POLL_SECONDS
         told = await self._accepted(address, ())
-        while told:
-            await self._clock.sleep(wait)
-            wait = min(wait * 1.5, longest)
-            told = await self._accepted(address, told)
-        if told is not None:
-            return 0
-        flows = await self._with_link(conntrack.established, address)
-        while flows:
-            await self._clock.sleep(wait)
-            wait = min(wait * 1.5, longest)
-            flows = await self._with_link(conntrack.left_of, address, flows)
+        told = await self._until_none(told, lambda left: self._accepted(address, left or ()))
+        if told is None:
+            flows = await self._with_link(conntrack.established, address)
+            await self._until_none(flows, lambda left: self._with_link(conntrack.left_of, address, left))
         return 0
 
     async def seen_out(self, doors: Sequence[str]) -> int:
         inner = self._state.inner_addresses()
         if inner is None:
             return 0
+        found = await self._with_link(self._from_outside, inner)
+        await self._until_none(found, lambda _: self._with_link(self._from_outside, inner))
+        return 0
+
+    async def _until_none(self, left: _Result, look: Callable[[_Result], Awaitable[_Result]]) -> _Result:
+        """Looks again what is left, ever less often, until that is nothing (or nobody knows)."""
         wait, longest = _POLL_SECONDS
-        while await self._with_link(self._from_outside, inner):
+        while left:
             await self._clock.sleep(wait)
             wait = min(wait * 1.5, longest)
-        return 0
+            left = await look(left)
+        return left
 
     def _from_outside(self, link: netlink.Netlink, inner: frozenset[str]) -> bool:
         """Whether there is a connection to a pod that was made to an address for clients outside. (What is led to the
